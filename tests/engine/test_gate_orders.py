@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepstream.contract.codec import NULL
-from stepstream.contract.inbox import RunReturned
+from stepstream.contract.inbox import RunContinued, RunReturned
 from stepstream.contract.limits import DAY_MS, PATH_USED_MS, Limits
 from stepstream.contract.operators.control import UnpauseRequested
 from stepstream.engine.state.gate_rows import GateState
@@ -24,16 +24,17 @@ FUNCTIONS = (
     "function f on=go idempotency=event.data.id:30 rate=2:20 singleton=skip concurrency=3::shared",
     "function f on=go",
 )
+ENDS: dict[str, type[RunReturned | RunContinued]] = {"return": RunReturned, "continue": RunContinued}
 RECORDS = (
     *('event go {"id":1}', 'event go {"id":2}', 'event go {"id":1} ts=90') * 3,
-    *("tick", "pause-scope function:f", "resume-scope function:f", "return", "lost app") * 2,
+    *("tick", "pause-scope function:f", "resume-scope function:f", "return", "continue", "lost app") * 2,
     *("pause RUN", "pause RUN until=50", "unpause RUN", "cancel RUN", "claim RUN c1", "rerun r99 f QUERY go a:=1"),
 )
 
 
 @st.composite
 def lines(draw: st.DrawFn) -> str:
-    """Draw a record in the notation of the tables; `return` ends the first run that may run code."""
+    """Draw a record in the notation of the tables; the first run that may run code returns or continues as new."""
     text = draw(st.sampled_from((*RECORDS, *RECORDS, *FUNCTIONS)))
     number = draw(st.integers(1, 8))
     return text.replace("RUN", f"r{number}").replace("QUERY", f"q{number}")
@@ -44,10 +45,10 @@ def open_runs(world: Delayed) -> list[Run]:
     return [row for tables in world.tables for key in tables.rows if isinstance(row := tables.get(key), Run)]
 
 
-def returns(world: Delayed) -> list[Input]:
+def ends(world: Delayed, kind: type[RunReturned | RunContinued] = RunReturned) -> list[Input]:
     """Return the ends of the runs that may run code."""
     active = [run for run in open_runs(world) if state_of_run(run) == "active" and not run.held]
-    return [RunReturned(run.run_id, run.epoch, NULL) for run in active]
+    return [kind(run.run_id, run.epoch, NULL) for run in active]
 
 
 def check_permits(world: Delayed) -> None:
@@ -76,8 +77,8 @@ def test_no_order_between_shards_loses_a_permit(sequence: list[tuple[str, int, l
     now = 10
     for record, passed, arrivals in sequence:
         now += passed
-        if record == "return":
-            world.take(returns(world)[:1], now)
+        if record in ENDS:
+            world.take(ends(world, ENDS[record])[:1], now)
         else:
             world.play(Line(now, record, ""))
         for choice in arrivals:
@@ -89,7 +90,7 @@ def test_no_order_between_shards_loses_a_permit(sequence: list[tuple[str, int, l
     world.take([UnpauseRequested(run.run_id, "ann") for run in open_runs(world) if run.paused], now)
     for _ in range(40):
         now += 20
-        world.take([*world.ticks(now), *returns(world)], now)
+        world.take([*world.ticks(now), *ends(world)], now)
         world.deliver_all(now)
     assert open_runs(world) == []
     now += PATH_USED_MS + DAY_MS

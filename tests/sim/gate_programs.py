@@ -114,7 +114,7 @@ def refused() -> Program:
 
 
 def single() -> Program:
-    """Of the runs of a tenant only one is open: a later one replaces it or is skipped, by the function."""
+    """Of the runs of a tenant one is open: a later one replaces it or is skipped, also while it continues as new."""
     app = App("sim")
 
     async def script(world: World) -> None:
@@ -124,7 +124,7 @@ def single() -> Program:
         await world.advance("2h")
 
     newest = {("sync", "completed"): 2, ("sync", "cancelled"): 3}
-    oldest = {("build", "completed"): 2, ("build", "skipped"): 3, ("caller", "completed"): 5}
+    oldest = {("build", "completed"): 4, ("build", "skipped"): 3, ("caller", "completed"): 5}
     program = Program(app, script, newest | oldest)
 
     @app.function(on("go"), singleton=Singleton("cancel", key="event.data.tenant"), backoff="5s")
@@ -134,7 +134,9 @@ def single() -> Program:
 
     @app.function(singleton=Singleton("skip", key="event.data.tenant"), backoff="5s")
     async def build(ctx: Context) -> str:
-        await ctx.step.sleep("nap", "30m")
+        if not ctx.event.data.get("napped"):
+            await ctx.step.sleep("nap", "30m")
+            await ctx.continue_as_new({**ctx.event.data, "napped": True})
         return await ctx.step.run("build", program.body, ctx, "build")
 
     @app.function(on("go"), backoff="5s")

@@ -98,10 +98,14 @@ def rule_text(rule: GateRule | Gate) -> str:
 
 
 class GateAsked(TypedRecord, frozen=True, tag="gate.asked"):
-    """A run waits for a gate, if it does not pass at once. The limits of the latest request are those that count."""
+    """A run waits for a gate, if it does not pass at once. The limits of the latest request are those that count.
+
+    The run that continues another one comes `after` it, and takes over its permit.
+    """
 
     gate: Gate
     run_id: str
+    after: str = ""
 
 
 class GateGranted(TypedRecord, frozen=True, tag="gate.granted"):

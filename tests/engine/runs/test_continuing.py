@@ -89,6 +89,44 @@ def test_a_rate_limit_does_not_end_a_series() -> None:
 
 
 @table()
+def test_a_series_of_runs_is_one_singleton() -> None:
+    """Its runs hand the permit over, so no other run starts in between; the last one returns it.
+
+    10 | function f on=go singleton=skip concurrency=1::other | -
+    10 | event go                            | began r1 f queued; admitted r1 after 0; start r1
+    11 | continue r1 & event go              | completed r1 =null; emit stream/function.finished#r1:finished;
+       |                                     | began r2 f queued continues r1#1; began r3 f queued;
+       |                                     | skipped r3 !skipped; admitted r2 after 0; start r2
+    12 | pause-scope function:f              | -
+    13 | continue r2                         | completed r2 =null; emit stream/function.finished#r2:finished;
+       |                                     | began r4 f queued continues r2#2
+    14 | event go                            | began r5 f queued; skipped r5 !skipped
+    15 | resume-scope function:f             | admitted r4 after 2; start r4
+    16 | return r4                           | completed r4 =null; emit stream/function.finished#r4:finished
+    17 | rows GateRun                        | 0
+    """
+
+
+@table()
+def test_a_run_replaces_a_series() -> None:
+    """Also one that continues at that moment: its successor ends before its code starts.
+
+    10 | function f on=go singleton=cancel   | -
+    10 | event go                            | began r1 f queued; admitted r1 after 0; start r1
+    11 | continue r1                         | completed r1 =null; emit stream/function.finished#r1:finished;
+       |                                     | began r2 f queued continues r1#1; admitted r2 after 0; start r2
+    12 | event go & continue r2              | completed r2 =null; emit stream/function.finished#r2:finished;
+       |                                     | began r3 f queued; began r4 f queued continues r2#2;
+       |                                     | admitted r3 after 0; start r3;
+       |                                     | cancelled r4 !run-cancelled; stop r4 cancelled;
+       |                                     | emit stream/function.finished#r4:finished;
+       |                                     | emit stream/function.cancelled#r4:cancelled
+    13 | return r3                           | completed r3 =null; emit stream/function.finished#r3:finished
+    14 | rows GateRun                        | 0
+    """
+
+
+@table()
 def test_an_event_cancels_the_successor() -> None:
     """The waits of a successor are registered before those of its predecessor are closed.
 

@@ -32,15 +32,25 @@ def ask_gate(draft: Draft, asked: GateAsked) -> None:
     gate = asked.gate
     before = draft.get(gate_key(gate.id))
     state = _corrected(draft, replace(before, gate=gate) if before else GateState(gate))
+    if asked.after:
+        state = _return_permit(draft, state, asked.after)
     if draft.get(gate_run_key(gate.id, asked.run_id)) is None:
         if not state.waiting and _is_free(draft, state):
             state = _grant(draft, state, asked.run_id)
             draft.route_to_run(asked.run_id, GateGranted(gate.id, asked.run_id))
-        elif gate.excess.waits:
+        elif gate.excess is Excess.WAIT or (gate.excess is Excess.REPLACE and not asked.after):
             state = _enqueue(draft, state, asked.run_id)
         else:
             draft.route_to_run(asked.run_id, GateRefused(gate, asked.run_id, state.latest))
     _write(draft, before, _let_pass(draft, state))
+
+
+def _return_permit(draft: Draft, state: GateState, run_id: str) -> GateState:
+    """Take back the permit of a run that continues as another one, and let the one pass that replaces them."""
+    if draft.get(gate_run_key(state.gate.id, run_id)) is None:
+        return state
+    draft.delete(gate_run_key(state.gate.id, run_id))
+    return _let_pass(draft, replace(state, held=state.held - 1))
 
 
 def _enqueue(draft: Draft, state: GateState, run_id: str) -> GateState:

@@ -52,15 +52,16 @@ def _text(value: object) -> str:
     return text
 
 
-def ask_next(draft: Draft, run: Run) -> Run:
+def ask_next(draft: Draft, run: Run, after: str = "") -> Run:
     """Ask for the next gate of a run, unless it waits for one or has passed all; return the run to be written.
 
-    A run whose function is paused asks for those that refuse runs, and for the others when the function is resumed.
+    A run that continues another one comes `after` it. A run whose function is paused asks for those that refuse runs,
+    and for the others when the function is resumed.
     """
     if run.asked > run.granted or not run.queued or (run.held and run.gates[run.asked].excess is Excess.WAIT):
         return run
     gate = _current(draft, run, run.gates[run.asked])
-    draft.route(gate.id, GateAsked(gate, run.run_id))
+    draft.route(gate.id, GateAsked(gate, run.run_id, after))
     return replace(run, asked=run.asked + 1, queued_at=run.queued_at or draft.now)
 
 
@@ -85,3 +86,8 @@ def free_key(draft: Draft, run: Run) -> None:
     for gate in run.gates[: run.granted]:
         if gate.excess is Excess.IDEMPOTENT:
             draft.route(gate.id, GateLeft(gate.id, run.run_id))
+
+
+def lasting_gates(run: Run) -> tuple[Gate, ...]:
+    """Return the gates whose permits a run that continues as another one keeps for it: it is the same singleton."""
+    return tuple(gate for gate in run.gates if gate.excess in (Excess.SKIPPED, Excess.REPLACE))

@@ -199,10 +199,10 @@ def _begin(
 ) -> Run:
     run, events = await_start(draft, run), request.events
     caller = run.caller.run_id if run.caller else ""
-    if not run.due:
-        run = ask_next(draft, run)
-    known = (run.function, run.app, run.started_at, events, caller, rerun, run.attributes, run.deadline, run.gates)
     continues = request.continues
+    if not run.due:
+        run = ask_next(draft, run, continues.run_id if continues else "")
+    known = (run.function, run.app, run.started_at, events, caller, rerun, run.attributes, run.deadline, run.gates)
     run = draft.begin(run, RunBegan(run.run_id, 1, draft.now, *known, continues), copied)
     waits = open_cancel_waits(draft, run.run_id, events[0], request.cancel_on)
     draft.put(run_events_key(run.run_id), RunEvents(events, waits))

@@ -11,7 +11,7 @@ from stepstream.contract.ids import run_hash, run_id_at, run_routing
 from stepstream.contract.inbox import ChildContinued, RunContinued, RunRequested
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
-from stepstream.engine.gates.passing import gates_of
+from stepstream.engine.gates.passing import gates_of, lasting_gates
 from stepstream.engine.matching.cancel_waits import register_cancel_waits
 from stepstream.engine.runs.attributes import attributes_of
 from stepstream.engine.runs.endings import cancel_overdue, end_run
@@ -43,6 +43,9 @@ def continue_run(draft: Draft, report: RunContinued) -> None:
     if caller := run.caller:
         moved = ChildContinued(caller.run_id, caller.step, request.run_id, run.ends_with_parent)
         draft.route_to_run(caller.run_id, moved)
+    lasting = lasting_gates(run)
+    returned = tuple(gate for gate in run.gates if gate not in lasting)
+    run = replace(run, gates=returned, asked=len(returned), granted=len(returned))
     end_run(draft, run, RunStatus.COMPLETED, Value(NULL), continued_by=request.run_id)
 
 
@@ -63,7 +66,8 @@ def _successor(draft: Draft, run: Run, function: FunctionRegistered, data: Raw) 
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,
         # A limit that refuses runs would end the series.
-        gates=tuple(gate for gate in gates_of(draft, function, event) if gate.excess is Excess.WAIT),
+        gates=lasting_gates(run)
+        + tuple(gate for gate in gates_of(draft, function, event) if gate.excess is Excess.WAIT),
         continues=Continuation(run.run_id, run.continued + 1),
         ends_with_parent=run.ends_with_parent,
         signal=run.signal,
