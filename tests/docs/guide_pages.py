@@ -228,6 +228,13 @@ async def failure(engine: VirtualEngine) -> None:
     assert engine.run("book-room-on-failure").output == "0: there is no such room"
 
 
+@FLOW_CONTROL.shows("embed")
+async def two_bodies(engine: VirtualEngine) -> None:
+    """Each page has its vector, in order."""
+    await engine.send(*(Event("document.added", {"tenant": "a", "pages": [1, 2, 3]}) for _ in range(2)))
+    assert [run.output for run in engine.runs()] == [["vector of 1", "vector of 2", "vector of 3"]] * 2
+
+
 @FLOW_CONTROL.shows("import-file")
 async def one_at_a_time(engine: VirtualEngine) -> None:
     """The second file of a tenant waits for the first; that of another tenant does not."""

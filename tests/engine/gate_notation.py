@@ -23,7 +23,7 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
     """Return the limits of a function.
 
     `idempotency=key[:ms]`, `rate=runs:ms[:burst]`, `singleton=skip|cancel|wait[:key]`, `throttle=starts:ms[:burst]`,
-    `concurrency=runs[:key[:name]]`.
+    `concurrency=runs[:key[:name]]`, `steps=bodies[:key[:name]]`.
     """
     rules: list[GateRule] = []
     for word in filter(None, words.text("idempotency").split(";")):
@@ -41,6 +41,9 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
     for word in filter(None, words.text("concurrency").split(";")):
         runs, key, name = (*word.split(":"), "", "")[:3]
         rules.append(GateRule(name or f"concurrency {function}", int(runs), key=key))
+    for word in filter(None, words.text("steps").split(";")):
+        bodies, key, name = (*word.split(":"), "", "")[:3]
+        rules.append(GateRule(name or f"steps {function}", int(bodies), key=key, steps=True))
     return tuple(rules)
 
 

@@ -31,7 +31,7 @@ def read_plans(words: Words) -> list[StepPlan]:
 def _plan(kind: str, step: str, rest: list[str], group: str, words: Words) -> StepPlan:
     match kind:
         case "run":
-            return RunPlan(step, step, rest[0], group)
+            return RunPlan(step, step, rest[0] if rest else "", group)
         case "sleep":
             return SleepPlan(step, step, int(rest[0]), group)
         case "wait":

@@ -22,6 +22,7 @@ from stepstream.sdk.replay.calls import Call, Finished, RunHandle
 from stepstream.sdk.replay.replay import Replay, Snapshot
 from stepstream.sdk.replay.tasks import task_factory
 from stepstream.sdk.steps.step import Step
+from stepstream.sdk.steps.waits import StepOptions
 from stepstream.sdk.values import PLAIN_JSON, dump_value
 
 RUN_ID = "01HN4Q5V80ZZZZZZZZZZZZZZZZ"
@@ -89,7 +90,9 @@ class Run:
     async def start(self) -> "Run":
         """Start the code, and return when it is suspended or has ended."""
         event = from_record(event_record("go", {}))
-        context = make_context(self.replay, Step(self.replay, RetryPolicy(), self._limits), "function", [event], 0)
+        context = make_context(
+            self.replay, Step(self.replay, self._limits, StepOptions(RetryPolicy())), "function", [event], 0
+        )
         self.replay.start(lambda: self._code(context), self._code)
         return await self.until_idle()
 

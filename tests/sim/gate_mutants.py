@@ -21,6 +21,27 @@ _ONE_EDIT = tuple(
             "tenants",
         ),
         (
+            "an attempt that fails keeps its permit",
+            "engine/matching/waits.py",
+            ("    leave_step_gates(draft, run_id, step, opened)\n", ""),
+            "bodies",
+        ),
+        (
+            "a body with a result keeps its permit",
+            "engine/runs/steps.py",
+            ("        leave_step_gates(draft, run.run_id, memo.step, opened)\n", ""),
+            "bodies",
+        ),
+        (
+            "a body starts behind the first of its limits",
+            "engine/gates/passing.py",
+            (
+                "    if opened.asked > opened.granted or not opened.queued:\n",
+                "    if opened.asked or not opened.queued:\n",
+            ),
+            "bodies",
+        ),
+        (
             "one run too many holds a permit",
             _GATE,
             ("return state.held < state.gate.limit", "return state.held <= state.gate.limit"),
@@ -81,7 +102,7 @@ GATE_MUTANTS = (
         (
             (
                 "            draft.route_to_run(asked.run_id, GateRefused(",
-                "            state = _enqueue(draft, state, asked.run_id)\n"
+                "            state = _enqueue(draft, state, asked)\n"
                 "            draft.route_to_run(asked.run_id, GateRefused(",
             ),
         ),

@@ -1,5 +1,6 @@
 """The programs of the simulation in which runs wait for the limits of their functions."""
 
+import asyncio
 from collections.abc import Callable
 
 from stepstream import (
@@ -149,10 +150,35 @@ def single() -> Program:
     return program
 
 
+def bodies() -> Program:
+    """Scans in parallel steps, two bodies at a time for a tenant and three in all; some fail or are cancelled."""
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await world.send(*(Event("scan", {"tenant": tenant}) for tenant in "aabc"))
+        await world.send(Event("stop", {"tenant": "c"}))
+        await world.advance("1h")
+        await world.send(Event("stop", {"tenant": "b"}))
+        await world.advance("3h")
+
+    program = Program(app, script, {("scan", "completed"): 2, ("scan", "cancelled"): 2}, expiry="61d")
+    limits = [Concurrency(2, key="event.data.tenant"), Concurrency(3, scope="namespace")]
+
+    @app.function(on("scan"), concurrency=limits, cancel_on=[CancelOn("stop", match="data.tenant")], backoff="5s")
+    async def scan(ctx: Context) -> list[str]:
+        parts = [ctx.step.run(f"part {n}", program.body_that_fails_once, ctx, f"part {n}") for n in range(3)]
+        done = list(await asyncio.gather(*parts))
+        await ctx.step.sleep("nap", "2h")
+        return [*done, await ctx.step.run("last", program.body, ctx, "last")]
+
+    return program
+
+
 # They are not among those of random seeds, so that these seeds keep their schedules.
 GATE_PROGRAMS: dict[str, Callable[[], Program]] = {
     "tenants": tenants,
     "spread": spread,
     "refused": refused,
     "single": single,
+    "bodies": bodies,
 }

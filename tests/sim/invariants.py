@@ -20,7 +20,6 @@ from stepstream.contract.history import (
 from stepstream.contract.outcomes import TimedOut, Value
 from stepstream.engine.state.gate_rows import GateRun, GateState
 from stepstream.engine.state.keys import parse_texts
-from stepstream.engine.state.lifecycle import state_of_run
 from stepstream.engine.state.rows import OpenStep, Row, Run, Timer, TimerKind
 from stepstream.engine.state.tables import (
     BULKS,
@@ -158,32 +157,33 @@ def check_wakes(stores: Sequence[MemoryStore], commanded: Set[str]) -> Iterator[
                 decode_row(STEPS.prefix, row)
                 for _, row in store.scan(STEPS.prefix + run_part(run.run_id), len(store.rows))
             ]
-            if run.queued and not run.due:
+            opened = [step for step in steps if isinstance(step, OpenStep)]
+            if (run.queued or any(step.queued for step in opened)) and not run.due:
                 continue  # What its gates do is checked by check_gates.
-            timed = run.due or any(isinstance(step, OpenStep) and step.due for step in steps)
+            timed = run.due or any(step.due for step in opened)
             if not timed and not run.paused and run.run_id not in commanded:
                 yield f"{run.run_id} of {run.function}: neither a timer nor a command will wake it"
 
 
 def check_gates(stores: Sequence[MemoryStore]) -> Iterator[str]:
-    """The holders of a gate are open runs that it let pass, those that wait are queued, and none waits for a free one.
+    """The holders of a gate are open runs or steps that it let pass, and those that wait are queued.
 
-    None waits for a run that it replaces. This holds whenever the system is idle. The limits of the programs are never
-    lowered.
+    None waits for a free one, or for a run that it replaces. This holds whenever the system is idle. The limits of the
+    programs are never lowered.
     """
-    runs = {run.run_id: run for run in _rows(stores, RUNS) if isinstance(run, Run)}
+    passing = _passing(stores)
     held: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
     for store in stores:
         for key, value in store.scan(GATE_RUNS.prefix, len(store.rows)):
-            gate, run_id = _gate_and_run(key)
+            gate, holder = _gate_and_holder(key)
             row = decode_row(GATE_RUNS.prefix, value)
             assert isinstance(row, GateRun)
             (waiting if row.place else held)[gate] += 1
-            run = runs.get(run_id)
-            names = [each.id for each in run.gates] if run else []
-            if run is None or gate not in names or (names.index(gate) < run.granted) == bool(row.place):
-                yield f"{run_id} {'waits for' if row.place else 'holds'} {gate!r}, but is {run and state_of_run(run)}"
+            known = passing.get(holder)
+            names = [each.id for each in known.gates] if known else []
+            if known is None or gate not in names or (names.index(gate) < known.granted) == bool(row.place):
+                yield f"{holder} {'waits for' if row.place else 'holds'} {gate!r}, but is {known}"
     for state in _rows(stores, GATES):
         assert isinstance(state, GateState)
         counts = (held[state.gate.id], waiting[state.gate.id])
@@ -194,9 +194,22 @@ def check_gates(stores: Sequence[MemoryStore]) -> Iterator[str]:
         is_free = not state.due and (not state.gate.has_permits or state.held < state.gate.limit)
         if state.waiting and (is_free or state.gate.excess is Excess.REPLACE):
             yield f"{state.gate.id!r} is free or held by a run that was replaced, and {state.waiting} runs wait for it"
-    for run in runs.values():
-        if run.queued and not (run.due or run.paused or run.held) and not waiting[run.gates[run.granted].id]:
-            yield f"{run.run_id} waits for a gate that does not know of it"
+    for holder, known in passing.items():
+        stopped = known.due or (isinstance(known, Run) and (known.paused or known.held))
+        if known.queued and not stopped and not waiting[known.gates[known.granted].id]:
+            yield f"{holder} waits for a gate that does not know of it"
+
+
+def _passing(stores: Sequence[MemoryStore]) -> dict[str, Run | OpenStep]:
+    """Return the open runs and steps by the names under which gates know them."""
+    found: dict[str, Run | OpenStep] = {run.run_id: run for run in _rows(stores, RUNS) if isinstance(run, Run)}
+    for run_id in list(found):
+        for store in stores:
+            for key, value in store.scan(STEPS.prefix + run_part(run_id), len(store.rows)):
+                step = decode_row(STEPS.prefix, value)
+                assert isinstance(step, OpenStep)
+                found[f"{run_id}/{key.removeprefix(STEPS.prefix + run_part(run_id)).decode()}"] = step
+    return found
 
 
 def _rows(stores: Sequence[MemoryStore], table: Table[Any]) -> Iterator[Row]:
@@ -205,9 +218,9 @@ def _rows(stores: Sequence[MemoryStore], table: Table[Any]) -> Iterator[Row]:
             yield decode_row(table.prefix, value)
 
 
-def _gate_and_run(key: bytes) -> tuple[str, str]:
-    part, _, run_id = key[1:].rpartition(b"\x00\x00")
-    return parse_texts(part + b"\x00\x00")[0], run_id.decode()
+def _gate_and_holder(key: bytes) -> tuple[str, str]:
+    part, _, holder = key[1:].rpartition(b"\x00\x00")
+    return parse_texts(part + b"\x00\x00")[0], holder.decode()
 
 
 def check_same(stores: Sequence[MemoryStore], logged: Sequence[Mapping[bytes, bytes]]) -> Iterator[str]:

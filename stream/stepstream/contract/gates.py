@@ -38,8 +38,9 @@ class Excess(StrEnum):
 class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     """A limit that a function registers: at most `limit` open runs or, with a period, `limit` starts in `period_ms`.
 
-    `burst` more may start at once. Functions whose rules have the same `name` share the limit. Each value of `key`, a
-    CEL expression on `event`, has its own limit. `excess` is what happens to a run beyond the limit.
+    `burst` more may start at once. A limit on `steps` counts the bodies of steps that are running instead of runs.
+    Functions whose rules have the same `name` share the limit. Each value of `key`, a CEL expression on `event`, has
+    its own limit. `excess` is what happens to a run beyond the limit.
     """
 
     name: str
@@ -48,6 +49,7 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     burst: int = 0
     key: str = ""
     excess: Excess = Excess.WAIT
+    steps: bool = False
 
 
 def check_rules(rules: Sequence[GateRule]) -> None:
@@ -69,7 +71,10 @@ def gate_id(name: str, value: str) -> str:
 
 
 class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A gate that a run passes before its code starts: a rule, with the value of its key for the event of the run."""
+    """A gate that a run passes before its code starts, or an attempt of a step before its body does.
+
+    It is a rule with the value of its key for the event of the run.
+    """
 
     name: str
     limit: int
@@ -77,6 +82,7 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     period_ms: int = 0
     burst: int = 0
     excess: Excess = Excess.WAIT
+    steps: bool = False
 
     @property
     def id(self) -> str:
@@ -85,7 +91,7 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def has_permits(self) -> bool:
-        """Whether a run holds a permit of the gate until it ends; a gate with a period counts starts instead."""
+        """Whether what passes the gate holds a permit until it ends; a gate with a period counts starts instead."""
         return not self.period_ms
 
 
@@ -94,25 +100,28 @@ def rule_text(rule: GateRule | Gate) -> str:
     if rule.period_ms:
         burst = f" after a burst of {rule.burst:,}" if rule.burst else ""
         return f"{rule.name}: {counted(rule.limit, 'start')} in {duration_text(rule.period_ms)}{burst}"
-    return f"{rule.name}: {counted(rule.limit, 'run')} at a time"
+    return f"{rule.name}: {counted(rule.limit, 'step' if rule.steps else 'run')} at a time"
 
 
 class GateAsked(TypedRecord, frozen=True, tag="gate.asked"):
-    """A run waits for a gate, if it does not pass at once. The limits of the latest request are those that count.
+    """A run, or a `step` of it, waits for a gate if it does not pass at once.
 
-    The run that continues another one comes `after` it, and takes over its permit.
+    The limits of the latest request are those that count. The run that continues another one comes `after` it, and
+    takes over its permit.
     """
 
     gate: Gate
     run_id: str
     after: str = ""
+    step: str = ""
 
 
 class GateGranted(TypedRecord, frozen=True, tag="gate.granted"):
-    """A run may pass a gate."""
+    """A run may pass a gate, or a `step` of it."""
 
     gate: str
     run_id: str
+    step: str = ""
 
 
 class GateRefused(TypedRecord, frozen=True, tag="gate.refused"):
@@ -127,10 +136,11 @@ class GateRefused(TypedRecord, frozen=True, tag="gate.refused"):
 
 
 class GateLeft(TypedRecord, frozen=True, tag="gate.left"):
-    """A run has ended: it returns its permit, or no longer waits."""
+    """A run has ended, or an attempt of a `step` of it: it returns its permit, or no longer waits."""
 
     gate: str
     run_id: str
+    step: str = ""
 
 
 GateRecord = GateAsked | GateGranted | GateRefused | GateLeft

@@ -31,9 +31,10 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     `caller` is the step that waits for the result. With `suppress_end_events` the run emits no event when it ends: the
     engine's own events started it, or a run that they started invoked it. `chain` counts the runs that precede it in a
     chain of runs that started one another. `attributes` are those with which the run begins. The events of `cancel_on`
-    cancel it, and so do `timeouts`. It passes its `gates`, one after the other, before its code starts. The successor
-    of a run that continued as new `continues` that run. With `ends_with_parent` the end of its caller cancels it. A
-    `signal` may have started it: then the shard of the signal is informed of its end.
+    cancel it, and so do `timeouts`. It passes its `gates`, one after the other, before its code starts, and each
+    attempt of a step passes the `step_gates`. The successor of a run that continued as new `continues` that run. With
+    `ends_with_parent` the end of its caller cancels it. A `signal` may have started it: then the shard of the signal is
+    informed of its end.
     """
 
     run_id: str
@@ -54,6 +55,7 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     continues: Continuation | None = None
     ends_with_parent: bool = False
     signal: str = ""
+    step_gates: tuple[Gate, ...] = ()
 
 
 class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):

@@ -139,7 +139,7 @@ class App:
             timeouts: How long a run may take to start and to finish; one that takes longer is cancelled.
             input: The pydantic model or dataclass of the data of the events that start it. The page makes a form of it
                 and checks what a person enters. Events of other producers are not checked: `ctx.event.data` is JSON.
-            concurrency: How many runs may be open at a time, one limit or a list of two; more runs are queued.
+            concurrency: How many bodies of steps may run at a time, or runs be open, one limit or a list of two.
             throttle: How many runs may start in a period; more runs are queued.
             rate_limit: How many runs are accepted in a period; more runs are skipped.
             singleton: One open run: another one is skipped, replaces it or waits.

@@ -21,6 +21,7 @@ from stepstream.sdk.replay.replay import Replay
 from stepstream.sdk.replay.tasks import InThread, current_body
 from stepstream.sdk.steps.step import Step
 from stepstream.sdk.steps.step_call import StepCall
+from stepstream.sdk.steps.waits import StepOptions
 from stepstream.sdk.threads.threads import Threads
 from stepstream.sdk.values import dump_value
 
@@ -139,7 +140,9 @@ def start_code(
         # Only this run must fail, not the worker, which has many others.
         replay.start(_unreadable(error), handler)
         return
-    step = Step(replay, function.policy, limits, function.lookback_ms, function.queues)
+    limited = any(rule.steps for rule in function.gates)
+    options = StepOptions(function.policy, function.lookback_ms, function.queues, limited=limited)
+    step = Step(replay, limits, options)
     if function.is_async:
         context = make_context(replay, step, function.id, given, attempt)
         replay.start(lambda: function.call_async(context), handler)

@@ -1,4 +1,4 @@
-"""Limits on the runs of functions: how many are open at a time, and how many start in a period."""
+"""Limits of functions: how many runs or bodies of steps are open at a time, and how many runs start in a period."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,31 +14,39 @@ from stepstream.sdk.errors import DefinitionError
 
 Scope = Literal["function", "app", "namespace"]
 _SCOPES = ("function", "app", "namespace")
+Counts = Literal["steps", "runs"]
+# How the names of the limits begin.
+_KINDS: dict[Counts, str] = {"runs": "concurrency", "steps": "step concurrency"}
 CONCURRENCY_PER_FUNCTION_MAX = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """How many runs may be open at a time: `@app.function(concurrency=Concurrency(5, counts="runs"))`.
+    """How many bodies of steps may run at a time, or runs be open: `@app.function(concurrency=Concurrency(5))`.
 
-    A run takes a permit before its code starts, and returns it in the transaction that ends the run, however it ends.
-    Runs beyond the limit are queued, and start in the order in which they were admitted. A run that sleeps or waits
-    keeps its permit. Do not invoke a function that shares the limit: the run would wait for itself.
+    An attempt of a step takes a permit before its body starts, and returns it in the transaction that has its result or
+    its error. So parallel steps of one run need one each, and a run that sleeps, waits, invokes or is between two
+    attempts needs none. The code between steps is not counted. Steps beyond the limit wait in order.
+
+    With `counts="runs"` a run takes a permit before its code starts, and returns it in the transaction that ends the
+    run, however it ends. Runs beyond the limit are queued, and start in the order in which they were admitted. A run
+    that sleeps or waits keeps its permit. Do not invoke a function that shares the limit: the run would wait for
+    itself.
 
     Args:
-        limit: The number of runs, from 1 to 1,000,000.
-        counts: `"runs"`.
+        limit: The number of steps or runs, from 1 to 1,000,000.
+        counts: `"steps"` or `"runs"`.
         key: A CEL expression on `event`, such as `"event.data.tenant"`: each of its values has its own limit. Runs
             for which it fails, or is no string, number or bool of at most 256 characters, share one.
-        scope: Which runs share the limit: those of this function, of all functions of the app with a limit of this
-            scope and key, or of all such functions in the namespace. Then write the same limit in each of them: that
-            of the latest request counts.
+        scope: Which steps or runs share the limit: those of this function, of all functions of the app with a limit of
+            this scope and key, or of all such functions in the namespace. Then write the same limit in each of them:
+            that of the latest request counts.
 
     Raises `DefinitionError`, with the position and the reason.
     """
 
     limit: int
-    counts: Literal["runs"]
+    counts: Counts = "steps"
     key: str = ""
     scope: Scope = "function"
 
@@ -46,8 +54,8 @@ class Concurrency:
         """Raise DefinitionError for a limit that is not valid."""
         try:
             check_limit(self.limit, "limit", 1)
-            if self.counts != "runs":
-                raise InvalidInput(f'{self.counts!r} is not "runs"; to limit steps, give them a queue', "counts")
+            if self.counts not in _KINDS:
+                raise InvalidInput(f'{self.counts!r} is not "steps" or "runs"', "counts")
             if self.scope not in _SCOPES:
                 raise InvalidInput(f"{self.scope!r} is not one of {', '.join(_SCOPES)}", "scope")
             check_key(self.key)
@@ -110,14 +118,14 @@ def check_key(key: object) -> None:
 def gate_rules(
     app: str, function: str, concurrency: Concurrency | Sequence[Concurrency], throttle: Throttle | None
 ) -> tuple[GateRule, ...]:
-    """Return the limits of a function as they are registered, in the order in which its runs ask for them.
+    """Return the limits of a function as they are registered, in the order in which its runs and steps ask for them.
 
     That order is the same for all functions, so that no two runs wait for permits of each other.
     """
     place = f"function {function!r}"
     limits = (concurrency,) if isinstance(concurrency, Concurrency) else concurrency
     if not isinstance(limits, Sequence) or not all(isinstance(limit, Concurrency) for limit in limits):
-        raise DefinitionError(f'{place}: write concurrency=Concurrency(5, counts="runs"), or a list of two')
+        raise DefinitionError(f"{place}: write concurrency=Concurrency(5), or a list of two")
     if len(limits) > CONCURRENCY_PER_FUNCTION_MAX:
         raise DefinitionError(f"{place}: concurrency=: at most {CONCURRENCY_PER_FUNCTION_MAX} limits are allowed")
     if throttle is not None and not isinstance(throttle, Throttle):
@@ -125,7 +133,13 @@ def gate_rules(
     owners = {"function": f"function {function}", "app": f"app {app}", "namespace": "namespace"}
     ordered = sorted(limits, key=lambda limit: (_SCOPES.index(limit.scope), limit.key))
     rules = [
-        GateRule(limit_name("concurrency", owners[each.scope], each.key), each.limit, key=each.key) for each in ordered
+        GateRule(
+            limit_name(_KINDS[each.counts], owners[each.scope], each.key),
+            each.limit,
+            key=each.key,
+            steps=each.counts == "steps",
+        )
+        for each in ordered
     ]
     if len({rule.name for rule in rules}) < len(rules):
         raise DefinitionError(f"{place}: concurrency=: two limits have the same scope and key")

@@ -60,7 +60,7 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
     "backoff-empty": (lambda app: app.function(backoff=[])(nothing), ["at least one duration"]),
     "backoff-unknown": (lambda app: app.function(backoff="often")(nothing), ["'often'", "30s"]),
     "limit-0": (lambda _: Concurrency(0, counts="runs"), ["0 is not a number from 1 to 1,000,000"]),
-    "limit-on-steps": (lambda _: Concurrency(1, counts="steps"), ["'steps' is not \"runs\""]),  # type: ignore[arg-type]
+    "limit-on-work": (lambda _: Concurrency(1, counts="work"), ['\'work\' is not "steps" or "runs"']),  # type: ignore[arg-type]
     "limit-key": (lambda _: Concurrency(1, counts="runs", key="event.data."), ["Concurrency", "1:"]),
     "limit-key-number": (lambda _: Concurrency(1, counts="runs", key=5), ["5 is not a CEL expression"]),  # type: ignore[arg-type]
     "limit-key-long": (

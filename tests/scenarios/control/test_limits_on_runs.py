@@ -133,11 +133,8 @@ async def test_functions_of_an_app_share_a_limit(engine_of: EngineOf) -> None:
         await engine.send(Event("two"))
         assert (engine.run("one").status, engine.run("two").status) == ("running", "queued")
         (why,) = await engine.why("two")
-        assert why.text == (
-            "it waits for a limit on the runs of its function: concurrency of function two: 5 runs at a time and "
-            "concurrency of app limits: 1 run at a time"
-        )
-        assert why.remedy.endswith("function:two status:running")
+        limit = "concurrency of app limits: 1 run at a time"
+        assert why.text == f"it waits for the limit {limit}; 1 of 1 in use, place 1 of 1 in its queue"
         await engine.advance("10m")
         assert (engine.run("one").status, engine.run("two").status) == ("completed", "running")
         await engine.advance("10m")

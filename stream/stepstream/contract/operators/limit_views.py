@@ -20,18 +20,24 @@ class LimitsRequested(TypedRecord, frozen=True, tag="limits.requested"):
 
 
 class LimitRequested(TypedRecord, frozen=True, tag="limit.requested"):
-    """A caller asks for a limit, and for the place of a run in its queue if `run_id` is given.
+    """A caller asks for a limit, and for the place of a run in its queue if `run_id` is given, or of its `step`.
 
-    The process named `reply_to` expects a LimitView as JSON, "" if nothing holds the limit or waits for it.
+    `step_id` is the id of that step. The process named `reply_to` expects a LimitView as JSON, "" if nothing holds the
+    limit or waits for it.
     """
 
     gate: str
     reply_to: str
     run_id: str = ""
+    step: str = ""
+    step_id: str = ""
 
 
 class RunLimitRequested(TypedRecord, frozen=True, tag="limit.run_requested"):
-    """A caller asks for the limit for which a run waits; it is answered as LimitRequested, "" if there is none."""
+    """A caller asks for the limit for which a run waits, or the first of its steps that waits for one.
+
+    It is answered as LimitRequested, "" if there is none.
+    """
 
     run_id: str
     reply_to: str
@@ -43,7 +49,8 @@ class LimitView(msgspec.Struct, frozen=True):
     `key` is the value of its key. `limit` and `burst` are those that count now. `since` is when the run that waits
     longest asked, `next_start` when a limit with a period allows the next start. `holders` and `waiters` are the first
     run ids, in order; a limit with a period has no holders. `place` is that of the requested run in the queue, from 1;
-    0 if it does not wait, or has more than a thousand before it.
+    0 if it does not wait, or has more than a thousand before it. `step` is the id of the step that waits, if it is not
+    the run. The limit counts `steps` instead of runs.
     """
 
     name: str
@@ -58,6 +65,8 @@ class LimitView(msgspec.Struct, frozen=True):
     holders: tuple[str, ...]
     waiters: tuple[str, ...]
     place: int = 0
+    step: str = ""
+    steps: bool = False
 
     @property
     def gate(self) -> str:
@@ -67,7 +76,7 @@ class LimitView(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """The limit as text for people."""
-        return rule_text(GateRule(self.name, self.limit, self.period_ms, self.burst))
+        return rule_text(GateRule(self.name, self.limit, self.period_ms, self.burst, steps=self.steps))
 
 
 class LimitsPage(msgspec.Struct, frozen=True):

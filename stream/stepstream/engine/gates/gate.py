@@ -34,12 +34,12 @@ def ask_gate(draft: Draft, asked: GateAsked) -> None:
     state = _corrected(draft, replace(before, gate=gate) if before else GateState(gate))
     if asked.after:
         state = _return_permit(draft, state, asked.after)
-    if draft.get(gate_run_key(gate.id, asked.run_id)) is None:
+    if draft.get(gate_run_key(gate.id, asked.run_id, asked.step)) is None:
         if not state.waiting and _is_free(draft, state):
-            state = _grant(draft, state, asked.run_id)
-            draft.route_to_run(asked.run_id, GateGranted(gate.id, asked.run_id))
+            state = _grant(draft, state, asked)
+            draft.route_to_run(asked.run_id, GateGranted(gate.id, asked.run_id, asked.step))
         elif gate.excess is Excess.WAIT or (gate.excess is Excess.REPLACE and not asked.after):
-            state = _enqueue(draft, state, asked.run_id)
+            state = _enqueue(draft, state, asked)
         else:
             draft.route_to_run(asked.run_id, GateRefused(gate, asked.run_id, state.latest))
     _write(draft, before, _let_pass(draft, state))
@@ -53,12 +53,12 @@ def _return_permit(draft: Draft, state: GateState, run_id: str) -> GateState:
     return _let_pass(draft, replace(state, held=state.held - 1))
 
 
-def _enqueue(draft: Draft, state: GateState, run_id: str) -> GateState:
+def _enqueue(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
     if state.gate.excess is Excess.REPLACE:
-        state = _replace_others(draft, state, run_id)
+        state = _replace_others(draft, state, asked.run_id)
     gate, place = state.gate, state.place + 1
-    draft.put(gate_run_key(gate.id, run_id), GateRun(place))
-    draft.put(gate_place_key(gate.id, place), GateWaiter(run_id, draft.now))
+    draft.put(gate_run_key(gate.id, asked.run_id, asked.step), GateRun(place))
+    draft.put(gate_place_key(gate.id, place), GateWaiter(asked.run_id, draft.now, asked.step))
     draft.count("gate_waits", gate.name)
     return replace(state, waiting=state.waiting + 1, place=place)
 
@@ -68,25 +68,26 @@ def _replace_others(draft: Draft, state: GateState, by: str) -> GateState:
     gate, most = state.gate, draft.limits.waits_per_match_max
     draft.route_later(run_routing(state.latest), GateRefused(gate, state.latest, by))
     for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate.id), number_bytes(state.passed)), most):
-        state = _dequeue(draft, state, key, waiter.run_id)
+        state = _dequeue(draft, state, key, waiter)
         draft.route_later(run_routing(waiter.run_id), GateRefused(gate, waiter.run_id, by))
     return state
 
 
-def _dequeue(draft: Draft, state: GateState, key: Key[GateWaiter], run_id: str) -> GateState:
+def _dequeue(draft: Draft, state: GateState, key: Key[GateWaiter], waiter: GateWaiter) -> GateState:
     draft.delete(key)
-    draft.delete(gate_run_key(state.gate.id, run_id))
+    draft.delete(gate_run_key(state.gate.id, waiter.run_id, waiter.step))
     return replace(state, waiting=state.waiting - 1, passed=place_in_queue(key))
 
 
 def leave_gate(draft: Draft, left: GateLeft) -> None:
     """Take back the permit of a run that has ended, or its place in the queue, and let others pass."""
-    before, row = draft.get(gate_key(left.gate)), draft.get(gate_run_key(left.gate, left.run_id))
+    holder = gate_run_key(left.gate, left.run_id, left.step)
+    before, row = draft.get(gate_key(left.gate)), draft.get(holder)
     if before is None or row is None:
         if before and (before.gate.excess, before.latest) == (Excess.IDEMPOTENT, left.run_id):
             _write(draft, before, replace(before, next_us=0))
         return
-    draft.delete(gate_run_key(left.gate, left.run_id))
+    draft.delete(holder)
     if row.place:
         draft.delete(gate_place_key(left.gate, row.place))
         state = replace(before, waiting=before.waiting - 1)
@@ -112,8 +113,8 @@ def _let_pass(draft: Draft, state: GateState) -> GateState:
         return state
     gate, most = state.gate.id, draft.limits.waits_per_match_max
     for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate), number_bytes(state.passed)), most):
-        state = _grant(draft, _dequeue(draft, state, key, waiter.run_id), waiter.run_id)
-        draft.route_later(run_routing(waiter.run_id), GateGranted(gate, waiter.run_id))
+        state = _grant(draft, _dequeue(draft, state, key, waiter), waiter)
+        draft.route_later(run_routing(waiter.run_id), GateGranted(gate, waiter.run_id, waiter.step))
         if not _is_free(draft, state):
             break
     return state
@@ -149,12 +150,12 @@ def _corrected(draft: Draft, state: GateState) -> GateState:
     return replace(state, next_us=latest_us) if state.next_us > latest_us else state
 
 
-def _grant(draft: Draft, state: GateState, run_id: str) -> GateState:
-    """Give a run its permit, or count its start; return the gate after that."""
+def _grant(draft: Draft, state: GateState, asked: GateAsked | GateWaiter) -> GateState:
+    """Give a run or a step its permit, or count its start; return the gate after that."""
     gate = state.gate
-    state = replace(state, latest=run_id)
+    state = replace(state, latest=asked.run_id)
     if gate.has_permits:
-        draft.put(gate_run_key(gate.id, run_id), GateRun())
+        draft.put(gate_run_key(gate.id, asked.run_id, asked.step), GateRun())
         return replace(state, held=state.held + 1)
     return replace(state, next_us=max(state.next_us, draft.now * _US_PER_MS) + _interval_us(gate))
 

@@ -1,5 +1,6 @@
-"""The way of a run through its gates: it asks for one after the other, and leaves them when it ends."""
+"""The way of a run, or of an attempt of a step, through its gates: one after the other, and left at the end."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -7,10 +8,10 @@ from msgspec.structs import replace
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, event_fields
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.gates import Excess, Gate, GateAsked, GateLeft
+from stepstream.contract.gates import Excess, Gate, GateAsked, GateLeft, GateRule
 from stepstream.contract.limits import GATE_KEY_CHARACTERS_MAX
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.rows import Run
+from stepstream.engine.state.rows import OpenStep, Run
 from stepstream.expressions.predicates import EvaluationError, evaluate
 
 
@@ -19,12 +20,21 @@ def gates_of(draft: Draft, function: FunctionRegistered, event: EventRecord) -> 
 
     A run without an idempotency key passes no gate for it; other runs without a key share a gate.
     """
-    if not function.gates:
+    return _gates(draft, [rule for rule in function.gates if not rule.steps], event)
+
+
+def step_gates_of(draft: Draft, function: FunctionRegistered, event: EventRecord) -> tuple[Gate, ...]:
+    """Return the gates that each attempt of a step of a run passes."""
+    return _gates(draft, [rule for rule in function.gates if rule.steps], event)
+
+
+def _gates(draft: Draft, rules: Sequence[GateRule], event: EventRecord) -> tuple[Gate, ...]:
+    if not rules:
         return ()
     fields = {"event": event_fields(event)}
-    pairs = ((rule, _value(draft, rule.key, fields)) for rule in function.gates)
+    pairs = ((rule, _value(draft, rule.key, fields)) for rule in rules)
     return tuple(
-        Gate(rule.name, rule.limit, value or "", rule.period_ms, rule.burst, rule.excess)
+        Gate(rule.name, rule.limit, value or "", rule.period_ms, rule.burst, rule.excess, rule.steps)
         for rule, value in pairs
         if value is not None or rule.excess is not Excess.IDEMPOTENT
     )
@@ -65,6 +75,15 @@ def ask_next(draft: Draft, run: Run, after: str = "") -> Run:
     return replace(run, asked=run.asked + 1, queued_at=run.queued_at or draft.now)
 
 
+def ask_for_step(draft: Draft, run: Run, step: str, opened: OpenStep) -> OpenStep:
+    """Ask for the next gate of an attempt, unless it waits for one or has passed all; return the step to be written."""
+    if opened.asked > opened.granted or not opened.queued:
+        return opened
+    gate = _current(draft, run, opened.gates[opened.asked])
+    draft.route(gate.id, GateAsked(gate, run.run_id, step=step))
+    return replace(opened, asked=opened.asked + 1)
+
+
 def _current(draft: Draft, run: Run, gate: Gate) -> Gate:
     """Return a gate with the limits of its rule now: the run may have been admitted long before it asks."""
     function = draft.function(run.function)
@@ -76,9 +95,21 @@ def _current(draft: Draft, run: Run, gate: Gate) -> Gate:
 
 def leave_gates(draft: Draft, run: Run) -> None:
     """Leave the gates of a run that ends: those of which it holds a permit, and the one for which it waits."""
-    for number, gate in enumerate(run.gates[: run.asked]):
-        if gate.has_permits or number >= run.granted:
-            draft.route(gate.id, GateLeft(gate.id, run.run_id))
+    _leave(draft, run, run.run_id, "")
+
+
+def leave_step_gates(draft: Draft, run_id: str, step: str, opened: OpenStep) -> OpenStep:
+    """Leave the gates of an attempt that ends; return the step as one that has asked for none."""
+    if not opened.asked:
+        return opened
+    _leave(draft, opened, run_id, step)
+    return replace(opened, asked=0, granted=0)
+
+
+def _leave(draft: Draft, passing: Run | OpenStep, run_id: str, step: str) -> None:
+    for number, gate in enumerate(passing.gates[: passing.asked]):
+        if gate.has_permits or number >= passing.granted:
+            draft.route(gate.id, GateLeft(gate.id, run_id, step))
 
 
 def free_key(draft: Draft, run: Run) -> None:

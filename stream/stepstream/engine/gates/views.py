@@ -1,5 +1,7 @@
 """What operators see of gates: who holds them and who waits; an answer reads a bounded number of rows."""
 
+from msgspec.structs import replace
+
 from stepstream.contract.codec import encode
 from stepstream.contract.operators.limit_views import (
     LimitRequested,
@@ -16,11 +18,14 @@ from stepstream.engine.state.tables import (
     GATE_QUEUE,
     GATE_RUNS,
     GATES,
+    STEPS,
     gate_key,
     gate_name_place,
     gate_part,
     gate_run_key,
     place_in_queue,
+    run_part,
+    step_of,
 )
 
 # The runs of a limit in a list, and of one that is shown.
@@ -50,18 +55,25 @@ def list_limits(draft: Draft, asked: LimitsRequested) -> None:
 def show_limit(draft: Draft, asked: LimitRequested) -> None:
     """Answer with a gate, and with the place of a run in its queue."""
     state = draft.get(gate_key(asked.gate))
-    view = _view(draft, state, SHOWN_RUNS_MAX, _place(draft, state, asked.run_id)) if state else None
+    view = _view(draft, state, SHOWN_RUNS_MAX, _place(draft, state, asked)) if state else None
+    if view and asked.step:
+        view = replace(view, step=asked.step_id)
     draft.reply(asked.reply_to, encode(view).decode() if view else "")
 
 
 def show_run_limit(draft: Draft, asked: RunLimitRequested) -> None:
-    """Have the owner of the gate for which a run waits answer."""
+    """Have the owner of the gate for which a run, or the first of its steps, waits answer."""
     run = draft.run(asked.run_id)
-    if run is None or run.asked == run.granted:
-        draft.reply(asked.reply_to, "")
+    if run and run.asked > run.granted:
+        gate = run.gates[run.granted].id
+        draft.route(gate, LimitRequested(gate, asked.reply_to, asked.run_id))
         return
-    gate = run.gates[run.granted].id
-    draft.route(gate, LimitRequested(gate, asked.reply_to, asked.run_id))
+    for key, step in draft.scan(STEPS, run_part(asked.run_id)) if run else ():
+        if step.asked > step.granted:
+            gate = step.gates[step.granted].id
+            draft.route(gate, LimitRequested(gate, asked.reply_to, asked.run_id, step_of(key), step.id))
+            return
+    draft.reply(asked.reply_to, "")
 
 
 def _view(draft: Draft, state: GateState, most: int, place: int = 0) -> LimitView:
@@ -77,8 +89,9 @@ def _view(draft: Draft, state: GateState, most: int, place: int = 0) -> LimitVie
         queue[0][1].since if queue else 0,
         next_start(draft, state),
         _holders(draft, state, most),
-        tuple(waiter.run_id for _, waiter in queue),
+        tuple(dict.fromkeys(waiter.run_id for _, waiter in queue)),
         place,
+        steps=gate.steps,
     )
 
 
@@ -87,12 +100,13 @@ def _holders(draft: Draft, state: GateState, most: int) -> tuple[str, ...]:
     if not state.held:
         return ()
     rows = draft.scan(GATE_RUNS, gate_part(state.gate.id), min(most + state.waiting, _ROWS_MAX))
-    return tuple(key.sort.decode() for key, row in rows if not row.place)[:most]
+    holders = (key.sort.decode().partition("/")[0] for key, row in rows if not row.place)
+    return tuple(dict.fromkeys(holders))[:most]
 
 
-def _place(draft: Draft, state: GateState, run_id: str) -> int:
-    """Return the place of a run among those that wait, from 1; 0 if it is further back than is read."""
-    row = draft.get(gate_run_key(state.gate.id, run_id))
+def _place(draft: Draft, state: GateState, asked: LimitRequested) -> int:
+    """Return the place of a run or a step among those that wait, from 1; 0 if it is further back than is read."""
+    row = draft.get(gate_run_key(state.gate.id, asked.run_id, asked.step))
     if row is None or not row.place:
         return 0
     queue = draft.scan(GATE_QUEUE, gate_part(state.gate.id), _ROWS_MAX, number_bytes(state.passed))

@@ -21,6 +21,7 @@ from stepstream.contract.matching import (
     WaitRenewed,
 )
 from stepstream.contract.outcomes import TimedOut
+from stepstream.engine.gates.passing import leave_step_gates
 from stepstream.engine.matching.kept import keep_event
 from stepstream.engine.matching.lookback import begin_look_back, close_look_back, continue_look_back
 from stepstream.engine.matching.match_budget import LARGE_BYTES_MIN, READ_PER_PARSED, Candidate, MatchBudget
@@ -142,8 +143,9 @@ def _remove(draft: Draft, bucket: Bucket, closed: WaitClosed | WaitRemoved) -> b
 
 
 def close_step(draft: Draft, run_id: str, step: str, opened: OpenStep) -> None:
-    """Undo what an open step has elsewhere: its timer, and its registration as a wait for an event or a signal."""
+    """Undo what an open step has elsewhere: its timer, its gates, and its registration as a wait."""
     draft.disarm(opened.due, Timer(TimerKind.STEP, run_id, step))
+    leave_step_gates(draft, run_id, step, opened)
     withdraw(draft, run_id, step, opened)
 
 

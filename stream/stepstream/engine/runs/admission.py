@@ -21,7 +21,7 @@ from stepstream.contract.matching import EventRouted
 from stepstream.contract.operators.bulk import FAILED
 from stepstream.contract.operators.control import Rerun, RerunRequested
 from stepstream.contract.outcomes import outcome_bytes
-from stepstream.engine.gates.passing import ask_next, gates_of
+from stepstream.engine.gates.passing import ask_next, gates_of, step_gates_of
 from stepstream.engine.matching.cancel_waits import open_cancel_waits
 from stepstream.engine.runs.attributes import attributes_of
 from stepstream.engine.runs.deadlines import await_start
@@ -155,6 +155,7 @@ def request_run(
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,
         gates=gates_of(draft, function, event),
+        step_gates=step_gates_of(draft, function, event),
     )
     draft.route(hash_part, request)
 
@@ -185,6 +186,7 @@ def begin_run(draft: Draft, request: RunRequested) -> None:
         continued=request.continues.number if request.continues else 0,
         ends_with_parent=request.ends_with_parent,
         signal=request.signal,
+        step_gates=request.step_gates,
     )
     run = replace(run, held=not run.due and is_paused(draft, run))
     run = _begin(draft, run, request)
@@ -230,6 +232,7 @@ def rerun(draft: Draft, request: RerunRequested) -> None:
         gates=tuple(
             gate for gate in gates_of(draft, function, request.events[0]) if gate.excess is not Excess.IDEMPOTENT
         ),
+        step_gates=step_gates_of(draft, function, request.events[0]),
     )
     run = _repetition(start, request, draft.now)
     known = draft.get(start_key(request.routing_key))
@@ -260,6 +263,7 @@ def _repetition(start: RunRequested, request: RerunRequested, now: int) -> Run:
         attributes=start.attributes,
         timeouts=start.timeouts,
         gates=start.gates,
+        step_gates=start.step_gates,
     )
 
 

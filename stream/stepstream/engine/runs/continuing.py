@@ -11,7 +11,7 @@ from stepstream.contract.ids import run_hash, run_id_at, run_routing
 from stepstream.contract.inbox import ChildContinued, RunContinued, RunRequested
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
-from stepstream.engine.gates.passing import gates_of, lasting_gates
+from stepstream.engine.gates.passing import gates_of, lasting_gates, step_gates_of
 from stepstream.engine.matching.cancel_waits import register_cancel_waits
 from stepstream.engine.runs.attributes import attributes_of
 from stepstream.engine.runs.endings import cancel_overdue, end_run
@@ -68,6 +68,7 @@ def _successor(draft: Draft, run: Run, function: FunctionRegistered, data: Raw) 
         # A limit that refuses runs would end the series.
         gates=lasting_gates(run)
         + tuple(gate for gate in gates_of(draft, function, event) if gate.excess is Excess.WAIT),
+        step_gates=step_gates_of(draft, function, event),
         continues=Continuation(run.run_id, run.continued + 1),
         ends_with_parent=run.ends_with_parent,
         signal=run.signal,

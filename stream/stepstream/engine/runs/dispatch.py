@@ -1,12 +1,13 @@
-"""Steps whose bodies run in the workers of a queue: dispatched, claimed and recalled."""
+"""Attempts of steps that the engine starts: bodies that a limit delays, and those in the workers of a queue."""
 
 from msgspec.structs import replace
 
-from stepstream.contract.commands import Memo, RunStopped, StepDispatched
+from stepstream.contract.commands import Memo, Open, RunResumed, RunStopped, StepDispatched
 from stepstream.contract.inbox import StepClaimed, StepFailed, StepLeased, StepPostponed, StepReported
 from stepstream.contract.limits import DISPATCHED_BYTES_MAX
+from stepstream.engine.gates.passing import ask_for_step, leave_step_gates
 from stepstream.engine.runs.leases import defer_claim, grant, release
-from stepstream.engine.runs.pauses import is_paused
+from stepstream.engine.runs.pauses import is_paused, send_news
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import OpenStep, Run, Timer, TimerKind
 from stepstream.engine.state.tables import MEMOS, run_part
@@ -22,6 +23,25 @@ def has_queue(draft: Draft, function_id: str, queue: str) -> bool:
     """Return whether the app of a function has a queue; if so, its topic exists, or no worker would have started."""
     function = draft.function(function_id)
     return function is not None and queue in function.queues
+
+
+def begin_attempt(draft: Draft, run: Run, step: str, before: OpenStep, opened: OpenStep) -> None:
+    """Start the attempt of a step that is due, unless it waits for a limit: then the last grant starts it."""
+    opened = ask_for_step(draft, run, step, opened)
+    if not opened.queued and opened.queue and is_paused(draft, run, opened.queue):
+        opened = replace(opened, due=max(draft.now, 1))  # The end of the pause arms its timer.
+    draft.put_step(run.run_id, step, before, opened)
+    send_attempt(draft, run, step, opened)
+
+
+def send_attempt(draft: Draft, run: Run, step: str, opened: OpenStep) -> None:
+    """Send the command for the attempt of a step to its workers, if it has started."""
+    if not opened.started:
+        return
+    if opened.queue:
+        dispatch(draft, run, step, opened)
+    else:
+        send_news(draft, run, RunResumed(run.run_id, run.epoch, retries=(Open(step, opened.attempt, ready=True),)))
 
 
 def dispatch(draft: Draft, run: Run, step: str, opened: OpenStep) -> None:
@@ -67,7 +87,7 @@ def claim_step(draft: Draft, claim: StepClaimed) -> None:
     opened = draft.step(claim.run_id, claim.step)
     if defer_claim(draft, claim):
         return
-    if run is None or opened is None or opened.queue != claim.queue or opened.due:
+    if run is None or opened is None or opened.queue != claim.queue or not opened.started:
         draft.command(claim.app, RunStopped(claim.run_id, step=claim.step), claim.queue)
         return
     claimed = replace(opened, claim=claim.claim, due=max(draft.now, 1) if is_paused(draft, run, claim.queue) else 0)
@@ -98,13 +118,14 @@ def postpone_step(draft: Draft, report: StepPostponed) -> None:
         return
     due = max(draft.now + report.for_ms, 1)
     draft.warn(run, report.reason)
-    draft.put_step(report.run_id, report.step, opened, replace(opened, due=due))
+    left = leave_step_gates(draft, report.run_id, report.step, opened)
+    draft.put_step(report.run_id, report.step, opened, replace(left, due=due))
     release(draft, report.run_id, report.step)
     draft.arm(due, Timer(TimerKind.STEP, report.run_id, report.step))
 
 
 def recall(draft: Draft, run: Run, step: str, opened: OpenStep, reason: str) -> None:
     """Stop the body of a dispatched step that is no longer needed."""
-    if opened.queue and not opened.due:
+    if opened.queue and opened.started:
         draft.command(run.app, RunStopped(run.run_id, reason, step), opened.queue)
         release(draft, run.run_id, step)

@@ -40,7 +40,7 @@ def _dispatch_again(draft: Draft, run: Run, workers: str) -> int:
     steps = [
         (step_of(key), opened)
         for key, opened in draft.scan(STEPS, run_part(run.run_id))
-        if opened.queue and not opened.due and workers_name(run.app, opened.queue) == workers
+        if opened.queue and opened.started and workers_name(run.app, opened.queue) == workers
     ]
     for step, opened in steps:
         draft.command(run.app, _without_state(run, step, opened), opened.queue)

@@ -16,12 +16,12 @@ from stepstream.contract.limits import CHAIN_RUNS_MAX
 from stepstream.contract.matching import SignalWaitOpened
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.contract.plans import InvokePlan, RunPlan, SendPlan, SignalPlan, SleepPlan, StepPlan, WaitPlan
-from stepstream.engine.gates.passing import gates_of
+from stepstream.engine.gates.passing import ask_for_step, gates_of, step_gates_of
 from stepstream.engine.matching.wait_compiler import WaitCompiler
 from stepstream.engine.matching.waits import close_step
 from stepstream.engine.runs.attributes import attributes_of
 from stepstream.engine.runs.children import add_child
-from stepstream.engine.runs.dispatch import dispatch, has_queue, recall
+from stepstream.engine.runs.dispatch import has_queue, recall, send_attempt
 from stepstream.engine.runs.endings import cancel_overdue
 from stepstream.engine.runs.opening import open_run, open_step
 from stepstream.engine.runs.pauses import is_paused, send_news
@@ -97,7 +97,7 @@ def _plan(draft: Draft, run_id: str, plan: StepPlan, compiler: WaitCompiler) -> 
     """Open one planned step; return its result when it has one at once."""
     match plan:
         case RunPlan():
-            return _plan_dispatched(draft, run_id, plan)
+            return _plan_body(draft, run_id, plan)
         case SleepPlan():
             if plan.until <= draft.now:
                 return Value(NULL)
@@ -117,16 +117,17 @@ def _plan(draft: Draft, run_id: str, plan: StepPlan, compiler: WaitCompiler) -> 
     return None
 
 
-def _plan_dispatched(draft: Draft, run_id: str, plan: RunPlan) -> Outcome | None:
+def _plan_body(draft: Draft, run_id: str, plan: RunPlan) -> Outcome | None:
     run = open_run(draft, run_id)
-    if not has_queue(draft, run.function, plan.queue):
+    if plan.queue and not has_queue(draft, run.function, plan.queue):
         message = f"app {run.app!r} has no queue {plan.queue!r}; write App({run.app!r}, queues=[{plan.queue!r}])"
         return Failure(ErrorInfo("QueueNotFoundError", message, code="queue-not-found"))
-    due = max(draft.now, 1) if is_paused(draft, run, plan.queue) else 0
-    opened = OpenStep(plan.id, StepKind.RUN, due, group=plan.group, queue=plan.queue, fingerprint=plan.fingerprint)
-    run = open_step(draft, run_id, plan, opened, f"queue {plan.queue}")
+    due = max(draft.now, 1) if plan.queue and is_paused(draft, run, plan.queue) else 0
+    opened = OpenStep(plan.id, StepKind.RUN, due, group=plan.group, queue=plan.queue, gates=run.step_gates)
     if not due:
-        dispatch(draft, run, plan.step, opened)
+        opened = ask_for_step(draft, run, plan.step, opened)
+    run = open_step(draft, run_id, plan, opened, f"queue {plan.queue}" if plan.queue else "")
+    send_attempt(draft, run, plan.step, opened)
     return None
 
 
@@ -191,6 +192,7 @@ def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,
         gates=gates_of(draft, function, event),
+        step_gates=step_gates_of(draft, function, event),
         ends_with_parent=plan.cancel_with_parent,
     )
     draft.route(hash_part, request)

@@ -61,7 +61,7 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
         Open(
             step_of(key),
             step.attempt,
-            ready=step.kind == StepKind.RUN and not step.due and not step.queue,
+            ready=step.kind == StepKind.RUN and step.started and not step.queue,
             group=step.group,
             kind=step.kind,
             fingerprint=step.fingerprint,

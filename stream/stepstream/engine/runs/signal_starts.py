@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.inbox import RunRequested, SignalRunEnded, SignalWithStart
 from stepstream.contract.limits import SIGNALS_QUEUED_BYTES_MAX, SIGNALS_QUEUED_MAX
-from stepstream.engine.gates.passing import gates_of
+from stepstream.engine.gates.passing import gates_of, step_gates_of
 from stepstream.engine.matching.signal_runs import deliver
 from stepstream.engine.runs.attributes import attributes_of
 from stepstream.engine.state.draft import Draft
@@ -59,6 +59,7 @@ def _start(draft: Draft, sent: SignalWithStart, queued: tuple[SignalWithStart, .
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,
         gates=gates_of(draft, function, event),
+        step_gates=step_gates_of(draft, function, event),
         signal=sent.signal,
     )
     draft.route(hash_part, request)

@@ -7,6 +7,7 @@ from stepstream.contract.gates import GateGranted
 from stepstream.contract.history import RunAdmitted
 from stepstream.engine.gates.passing import ask_next
 from stepstream.engine.runs.deadlines import start_command
+from stepstream.engine.runs.dispatch import begin_attempt
 from stepstream.engine.runs.pauses import is_paused
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Run
@@ -24,8 +25,11 @@ def start_code(draft: Draft, run: Run) -> None:
 
 
 def receive_grant(draft: Draft, granted: GateGranted) -> None:
-    """Let a run pass a gate, and start its code behind the last one."""
+    """Let a run, or an attempt of a step, pass a gate; behind the last one its code starts."""
     run = draft.run(granted.run_id)
+    if run and granted.step:
+        _receive_step_grant(draft, run, granted)
+        return
     # The end of a run leaves its gates, even one that lets it pass meanwhile.
     if run is None or run.granted == run.asked or run.gates[run.granted].id != granted.gate:
         return
@@ -39,3 +43,11 @@ def receive_grant(draft: Draft, granted: GateGranted) -> None:
     run = draft.record(run, RunAdmitted, max(draft.now - run.queued_at, 0))
     if not paused:
         start_code(draft, run)
+
+
+def _receive_step_grant(draft: Draft, run: Run, granted: GateGranted) -> None:
+    opened = draft.step(run.run_id, granted.step)
+    # A step that ends leaves its gates, even one that lets it pass meanwhile.
+    if opened is None or opened.granted == opened.asked or opened.gates[opened.granted].id != granted.gate:
+        return
+    begin_attempt(draft, run, granted.step, opened, replace(opened, granted=opened.granted + 1))

@@ -5,7 +5,7 @@ from collections import Counter
 from msgspec.structs import replace
 
 from stepstream.contract.codec import NULL, Raw, encode
-from stepstream.contract.commands import Memo, Open, RunResumed
+from stepstream.contract.commands import Memo, RunResumed
 from stepstream.contract.events import EventRecord
 from stepstream.contract.history import StepAttemptFailed, StepEnded
 from stepstream.contract.ids import branch_of, is_cancel_waiter
@@ -13,10 +13,11 @@ from stepstream.contract.inbox import StepFailed, StepReported, StepResolved
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import EventMatched
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value, outcome_bytes
+from stepstream.engine.gates.passing import leave_step_gates
 from stepstream.engine.matching.waits import close_step, withdraw
 from stepstream.engine.runs.branches import is_registered, settle_branch
 from stepstream.engine.runs.children import forget_child
-from stepstream.engine.runs.dispatch import dispatch, dispatched_step
+from stepstream.engine.runs.dispatch import begin_attempt, dispatched_step
 from stepstream.engine.runs.endings import cancel_by_event, cancel_overdue
 from stepstream.engine.runs.leases import release
 from stepstream.engine.runs.pauses import is_paused, send_news
@@ -75,6 +76,7 @@ def keep_result(
     draft.record(run, StepEnded, memo.step, memo.id, memo.kind, memo.outcome, attempt, started_at, *order)
     if opened is not None:
         draft.disarm(opened.due, Timer(TimerKind.STEP, run.run_id, memo.step))
+        leave_step_gates(draft, run.run_id, memo.step, opened)
         leave_group(draft, run.run_id, opened.group)
     draft.keep_memo(run.run_id, memo, opened)
     draft.count("steps_ended", run.function, memo.kind, str(memo.outcome.__struct_config__.tag))
@@ -129,8 +131,16 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
     group = opened.group if opened else report.group
     # A worker of a queue reports no fingerprint: the step has that of its plan.
     fingerprint = report.fingerprint or (opened.fingerprint if opened else 0)
-    queue = report.queue
-    retried = OpenStep(report.id, StepKind.RUN, due, report.attempt + 1, group, queue=queue, fingerprint=fingerprint)
+    retried = OpenStep(
+        report.id,
+        StepKind.RUN,
+        due,
+        report.attempt + 1,
+        group,
+        queue=report.queue,
+        fingerprint=fingerprint,
+        gates=opened.gates if opened else (),
+    )
     draft.put_step(run.run_id, report.step, opened, retried)
     draft.arm(due, Timer(TimerKind.STEP, run.run_id, report.step))
     draft.count("step_retries", run.function)
@@ -208,12 +218,7 @@ def fire_step(draft: Draft, run_id: str, step: str) -> None:
         case StepKind.RUN if opened.queue and is_paused(draft, run, opened.queue):
             pass  # The end of the pause arms the timer again.
         case StepKind.RUN:
-            draft.put_step(run_id, step, opened, replace(opened, due=0))
-            if opened.queue:
-                dispatch(draft, run, step, opened)
-            else:
-                due = Open(step, opened.attempt, ready=True)
-                send_news(draft, run, RunResumed(run_id, run.epoch, retries=(due,)))
+            begin_attempt(draft, run, step, opened, replace(opened, due=0))
         case StepKind.SLEEP:
             resolve_step(draft, run_id, step, Value(NULL))
         case StepKind.INVOKE:

@@ -25,13 +25,17 @@ class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class GateRun(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A run that waits for a gate at a place of its queue, or holds a permit (0)."""
+    """A run, or a step of one, that waits for a gate at a place of its queue, or holds a permit (0)."""
 
     place: int = 0
 
 
 class GateWaiter(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The run at a place of the queue of a gate, and since when it waits (Unix ms, 0 in rows of older releases)."""
+    """The run, or the step of one, at a place of the queue of a gate.
+
+    It waits since `since` (Unix ms, 0 in rows of older releases).
+    """
 
     run_id: str
     since: int = 0
+    step: str = ""

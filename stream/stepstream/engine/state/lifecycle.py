@@ -9,7 +9,7 @@ from stepstream.contract.operators.bulk import BulkState
 from stepstream.engine.state.rows import Bulk, OpenStep, Run
 
 RunState = Literal["absent", "scheduled", "queued", "active", "backing-off", "paused"]
-StepState = Literal["absent", "planned", "backing-off", "ready", "kept"]
+StepState = Literal["absent", "planned", "queued", "backing-off", "ready", "kept"]
 
 # State, record, next states. A run that ended is absent: none of its rows is left.
 RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
@@ -33,6 +33,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "CancelRequested": ("absent",),
     },
     "active": {
+        "GateGranted": ("active",),
         "GateRefused": ("absent",),
         "ExecutionStarted": ("active",),
         "RunClaimed": ("active", "absent"),
@@ -56,6 +57,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "CommandsLost": ("active",),
     },
     "backing-off": {
+        "GateGranted": ("backing-off",),
         "GateRefused": ("absent",),
         "WarningReported": ("backing-off",),
         "AttributesSet": ("backing-off",),
@@ -105,7 +107,7 @@ STEP_LIFE: Mapping[StepState, Mapping[str, tuple[StepState, ...]]] = {
         "RerunRequested": ("kept",),
         "StepReported": ("kept",),
         "StepFailed": ("backing-off",),
-        "StepsPlanned": ("planned", "ready", "backing-off", "kept"),
+        "StepsPlanned": ("planned", "queued", "ready", "backing-off", "kept"),
     },
     "planned": {
         "EventMatched": ("planned", "kept"),
@@ -116,8 +118,15 @@ STEP_LIFE: Mapping[StepState, Mapping[str, tuple[StepState, ...]]] = {
         "StepReported": ("kept",),
         "StepFailed": ("backing-off",),
     },
+    # The body of a step waits for a limit. It may run, or have a result, without it if the code has changed.
+    "queued": {
+        "GateGranted": ("queued", "ready", "backing-off"),
+        "StepsPlanned": ("queued", "absent"),
+        "StepReported": ("kept",),
+        "StepFailed": ("backing-off",),
+    },
     "backing-off": {
-        "Tick": ("ready",),
+        "Tick": ("queued", "ready"),
         "StepsPlanned": ("backing-off", "absent"),
         "StepReported": ("kept",),
         "StepFailed": ("backing-off",),
@@ -184,7 +193,9 @@ def state_of_step(step: OpenStep | None) -> StepState:
         return "absent"
     if step.kind != StepKind.RUN:
         return "planned"
-    return "backing-off" if step.due else "ready"
+    if step.due:
+        return "backing-off"
+    return "queued" if step.queued else "ready"
 
 
 def state_of_bulk(bulk: Bulk | None) -> Literal["absent"] | BulkState:

@@ -41,9 +41,9 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     it has exceeded its time, and then only waits for bodies that are running. `children` counts the open runs that are
     cancelled when it ends. It has `opened_steps` once a step of it had no result: a run that never did has no rows of
     open steps, of groups and of leases of steps, for which its end would have to look. It passes its `gates` in order:
-    it has `asked` for so many of them, and so many were `granted`. It waits for them since `queued_at` (Unix ms). It is
-    the successor of a run that continued as new, and so many have gone before it (`continued`). With `ends_with_parent`
-    the end of its caller cancels it. A `signal` may have started it.
+    it has `asked` for so many of them, and so many were `granted`. It waits for them since `queued_at` (Unix ms). Its
+    steps pass the `step_gates`. It is the successor of a run that continued as new, and so many have gone before it
+    (`continued`). With `ends_with_parent` the end of its caller cancels it. A `signal` may have started it.
     """
 
     run_id: str
@@ -81,6 +81,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     continued: int = 0
     ends_with_parent: bool = False
     signal: str = ""
+    step_gates: tuple[Gate, ...] = ()
 
     @property
     def queued(self) -> bool:
@@ -132,7 +133,8 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     A wait has the `bucket` in which it is registered. If it is `looking_back`, the matcher decides whether it times
     out. A step with a `queue` is dispatched to the workers of that queue, and the report of `claim` is the one that
     counts. `fingerprint` is that of its plan or report. `child` is the run that it invoked. One that waits for several
-    events has `branches`, and needs the first of them or `every` one.
+    events has `branches`, and needs the first of them or `every` one. Each attempt of a body passes its `gates` in
+    order: it has `asked` for so many of them, and so many were `granted`.
     """
 
     id: str
@@ -149,6 +151,19 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     child: str = ""
     branches: tuple[Branch, ...] = ()
     every: bool = False
+    gates: tuple[Gate, ...] = ()
+    asked: int = 0
+    granted: int = 0
+
+    @property
+    def queued(self) -> bool:
+        """Whether its attempt has not passed all gates."""
+        return self.granted < len(self.gates)
+
+    @property
+    def started(self) -> bool:
+        """Whether workers have the command for its attempt: it is due, and has passed its gates."""
+        return not self.due and not self.queued
 
 
 class Lease(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -348,9 +348,9 @@ def gate_key(gate: str) -> Key[GateState]:
     return GATES.key(gate_part(gate))
 
 
-def gate_run_key(gate: str, run_id: str) -> Key[GateRun]:
-    """Return the key of a run that waits for a gate or holds a permit."""
-    return GATE_RUNS.key(gate_part(gate), run_id.encode())
+def gate_run_key(gate: str, run_id: str, step: str = "") -> Key[GateRun]:
+    """Return the key of a run, or of a step of it, that waits for a gate or holds a permit."""
+    return GATE_RUNS.key(gate_part(gate), f"{run_id}/{step}".encode() if step else run_id.encode())
 
 
 def gate_place_key(gate: str, place: int) -> Key[GateWaiter]:

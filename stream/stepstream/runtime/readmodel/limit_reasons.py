@@ -7,14 +7,17 @@ from stepstream.contract.operators.limit_views import LimitView
 _HOLDERS_MAX = 3
 
 
-def limit_text(limit: LimitView, next_start: str) -> str:
-    """Return which limit a run waits for, how much of it is in use, and its place; `next_start` is a time as text."""
+def limit_text(who: str, limit: LimitView, next_start: str) -> str:
+    """Return which limit a run or a step waits for, how much of it is in use, and its place.
+
+    `next_start` is a time as text.
+    """
     key = f" for the key {limit.key!r}" if limit.key else ""
     place = f"place {limit.place:,} of {limit.waiting:,} in its queue" if limit.place else f"{limit.waiting:,} waiting"
     if limit.period_ms:
         due = f", and the next start is at {next_start}" if next_start else ""
-        return f"it waits for the limit {limit.text}{key}; {place}{due}"
-    return f"it waits for the limit {limit.text}{key}; {limit.in_use:,} of {limit.limit:,} in use, {place}"
+        return f"{who} waits for the limit {limit.text}{key}; {place}{due}"
+    return f"{who} waits for the limit {limit.text}{key}; {limit.in_use:,} of {limit.limit:,} in use, {place}"
 
 
 def limit_remedy(limit: LimitView) -> str:

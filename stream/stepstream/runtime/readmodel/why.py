@@ -91,8 +91,9 @@ class Surroundings:
 
 
 async def limit_of(run: RunView, find: Callable[[str], Awaitable[LimitView | None]]) -> LimitView | None:
-    """Return the limit for which a run waits, by a call that finds it; None if it is unknown, or there is none."""
-    if run.status not in _BEFORE_START:
+    """Return the limit for which a run or a step of it waits, by a call that finds it; None without one."""
+    bodies = any(step.kind == StepKind.RUN and step.status in OPEN_STEP_STATUSES for step in run.steps)
+    if run.status not in _BEFORE_START and not bodies:
         return None
     try:
         return await find(run.run_id)
@@ -196,7 +197,7 @@ def _rules(function: FunctionRegistered | None) -> Sequence[GateRule]:
 def _limited(run: RunView, known: Surroundings) -> Why:
     since = max(run.accepted_at, run.started_at)
     if known.limit:
-        text = limit_text(known.limit, local_time(known.limit.next_start))
+        text = limit_text("it", known.limit, local_time(known.limit.next_start))
         return Why(WhyCode.LIMIT, text, since=since, remedy=limit_remedy(known.limit))
     limits = " and ".join(rule_text(rule) for rule in _rules(known.function) if rule.excess.waits)
     text = "it waits for a limit on the runs of its function" + (f": {limits}" if limits else "")
@@ -226,6 +227,9 @@ def _of_step(step: StepView, run: RunView, now_ms: int, known: Surroundings) -> 
         case StepKind.INVOKE:
             text = f"{name} waits for the run of {step.detail!r} that it invoked{ends}"
             return Why(WhyCode.CHILD, text, step.id, since, until)
+    if known.limit and known.limit.step == step.id:
+        text = limit_text(name, known.limit, local_time(known.limit.next_start))
+        return Why(WhyCode.LIMIT, text, step.id, since, remedy=limit_remedy(known.limit))
     queue = queue_of(step.kind, step.detail)
     if step.status == StepStatus.RETRYING and until > now_ms:
         text = f"attempt {step.attempts + 1} of {name} is due at {local_time(until)}{_after(step.error)}"

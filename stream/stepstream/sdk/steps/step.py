@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -63,18 +64,19 @@ class Step(SeveralWaits):
             receipt = await patient.run("charge", charge, order)
             ```
         """
-        if queue and queue not in self._queues:
-            known = ", ".join(map(repr, self._queues)) or "none"
+        if queue and queue not in self._options.queues:
+            known = ", ".join(map(repr, self._options.queues)) or "none"
             raise StepUsageError(
                 f"options(queue={queue!r}): the queues of the app are {known}; write App(…, queues=[{queue!r}])"
             )
+        now = self._options.policy
         policy = retry_policy(
-            self._policy.retries if retries is None else retries,
-            self._policy.backoff if backoff is None else backoff,
-            self._policy.timeout_ms / 1_000 or None if timeout is None else timeout,
+            now.retries if retries is None else retries,
+            now.backoff if backoff is None else backoff,
+            now.timeout_ms / 1_000 or None if timeout is None else timeout,
         )
-        chosen = self._queue if queue is None else queue
-        return Step(self._replay, policy, self._limits, self._lookback_ms_max, self._queues, chosen)
+        chosen = self._options.queue if queue is None else queue
+        return Step(self._replay, self._limits, replace(self._options, policy=policy, queue=chosen))
 
     @overload
     def run(
@@ -105,12 +107,13 @@ class Step(SeveralWaits):
             raise StepUsageError(
                 f"step {id!r}: the second argument is the callable itself, not its result: run(id, f, x)"
             )
-        returns, policy, queue = return_type(fn), self._policy, self._queue
+        returns, options = return_type(fn), self._options
         body = functools.partial(fn, *args, **kwargs)
 
         def call_of(step: StepHash) -> Call:
-            plan = (lambda call: RunPlan(step, id, queue, call.group)) if queue else None
-            return Call(step, id, RUN, body=body, returns=returns, policy=policy, plan=plan)
+            planned = options.queue or options.limited
+            plan = (lambda call: RunPlan(step, id, options.queue, call.group)) if planned else None
+            return Call(step, id, RUN, body=body, returns=returns, policy=options.policy, plan=plan)
 
         return StepCall(
             self._replay, id, call_of, plain_value, {"callable": name_of(fn), "args": args, "kwargs": kwargs}

@@ -1,6 +1,7 @@
 """The steps that wait: for time, for an event, for a signal, or for the decision of a person."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar, overload
 
@@ -28,24 +29,24 @@ M = TypeVar("M")
 _UNIX_MS_PLAUSIBLE_MIN = 100_000_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """What a function, and `step.options`, say of its steps; the engine starts the bodies of `limited` ones."""
+
+    policy: RetryPolicy
+    lookback_ms_max: int = 0
+    queues: Sequence[str] = ()
+    queue: str = ""
+    limited: bool = False
+
+
 class Waits:
     """The waiting steps of `ctx.step`, and what all of its steps share."""
 
-    def __init__(
-        self,
-        replay: Replay,
-        policy: RetryPolicy,
-        limits: Limits,
-        lookback_ms_max: int = 0,
-        queues: Sequence[str] = (),
-        queue: str = "",
-    ) -> None:
+    def __init__(self, replay: Replay, limits: Limits, options: StepOptions) -> None:
         self._replay = replay
-        self._policy = policy
         self._limits = limits
-        self._lookback_ms_max = lookback_ms_max
-        self._queues = queues
-        self._queue = queue
+        self._options = options
 
     def sleep(self, id: str, duration: Duration) -> StepCall[None]:
         """Sleep for a duration: `"24h"`, `"2h45m"`, a `timedelta` or a number of seconds, at most 366 days.
@@ -214,7 +215,7 @@ class Waits:
 
     def _lookback_ms(self, id: str, lookback: Duration) -> int:
         lookback_ms = duration_ms(lookback)
-        if lookback_ms > self._lookback_ms_max:
+        if lookback_ms > self._options.lookback_ms_max:
             remedy = f"write App(…, lookback={lookback!r})"
             raise StepUsageError(f"step {id!r}: the app retains events for less than lookback={lookback!r}; {remedy}")
         return lookback_ms

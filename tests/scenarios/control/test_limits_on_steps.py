@@ -1,0 +1,108 @@
+"""Functions limit how many bodies of their steps run at a time; the others wait in order, and hold nothing else up."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from stepstream import App, Concurrency, Context, Event, ThreadedContext, on
+from tests.scenarios.conftest import EngineOf
+
+
+class Bodies:
+    """Counts the bodies that run at the same time, by key."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, int] = {}
+        self.most: dict[str, int] = {}
+        self.ran: list[str] = []
+
+    async def run(self, key: str, name: str) -> str:
+        """Run for some turns of the event loop."""
+        self.running[key] = self.running.get(key, 0) + 1
+        self.most[key] = max(self.most.get(key, 0), self.running[key])
+        self.ran.append(name)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        self.running[key] -= 1
+        return name
+
+
+@pytest.mark.log
+async def test_no_more_bodies_of_a_key_run_than_its_limit(engine_of: EngineOf) -> None:
+    """Parallel steps of a run need a permit each; other keys do not wait, and each step has its result."""
+    app, bodies = App("limits"), Bodies()
+
+    @app.function(on("scan"), concurrency=Concurrency(2, key="event.data.tenant"))
+    async def scan(ctx: Context) -> list[str]:
+        tenant = ctx.event.data["tenant"]
+        steps = [ctx.step.run(f"part {n}", bodies.run, tenant, f"{ctx.event.data['n']}-{n}") for n in range(4)]
+        return list(await asyncio.gather(*steps))
+
+    async with engine_of(app) as engine:
+        await engine.send(*(Event("scan", {"tenant": tenant, "n": n}) for n in range(2) for tenant in "ab"))
+        await engine.advance("1m")
+        outputs: list[Any] = [run.output for run in engine.runs()]
+    assert sorted(outputs) == [[f"{n}-{part}" for part in range(4)] for n in (0, 0, 1, 1)]
+    assert bodies.most == {"a": 2, "b": 2}
+
+
+async def test_a_sleeping_run_holds_no_permit(engine_of: EngineOf) -> None:
+    """Nor does one between two attempts: the body of another run runs meanwhile."""
+    app, ran = App("limits"), list[str]()
+
+    def body(name: str) -> str:
+        ran.append(name)
+        if ran.count("first") == 1 and name == "first":
+            raise OSError("no")
+        return name
+
+    @app.function(on("go"), concurrency=Concurrency(1), backoff="10m")
+    async def work(ctx: Context) -> str:
+        done = await ctx.step.run("body", body, ctx.event.data["name"])
+        await ctx.step.sleep("nap", "1h")
+        return done
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go", {"name": "first"}), Event("go", {"name": "second"}))
+        await engine.advance("1m")
+        assert sorted(ran) == ["first", "second"]
+        await engine.advance("2h")
+        assert sorted(str(run.output) for run in engine.runs()) == ["first", "second"]
+    assert sorted(ran) == ["first", "first", "second"]
+
+
+async def test_a_plain_function_waits_for_its_permits(engine_of: EngineOf) -> None:
+    """Its steps block the thread until they have a permit and their result."""
+    app, ran = App("limits"), list[str]()
+
+    @app.function(on("go"), concurrency=[Concurrency(1), Concurrency(5, counts="runs")])
+    def work(ctx: ThreadedContext) -> str:
+        name = ctx.event.data["name"]
+        ctx.step.run("first", ran.append, f"{name} 1")
+        ctx.step.run("second", ran.append, f"{name} 2")
+        return str(name)
+
+    async with engine_of(app) as engine:
+        await engine.send(*(Event("go", {"name": name}) for name in "abc"))
+        await engine.advance("1m")
+        assert sorted(str(run.output) for run in engine.runs()) == ["a", "b", "c"]
+    assert sorted(ran) == ["a 1", "a 2", "b 1", "b 2", "c 1", "c 2"]
+
+
+async def test_a_step_in_a_queue_waits_for_its_permit(engine_of: EngineOf) -> None:
+    """The limit counts bodies wherever they run; the losers of a race return their permits."""
+    app, bodies = App("limits", queues=["gpu"]), Bodies()
+
+    @app.function(on("go"), concurrency=Concurrency(1))
+    async def work(ctx: Context) -> Any:
+        gpu = ctx.step.options(queue="gpu")
+        first = await ctx.group.race(gpu.run("a", bodies.run, "k", "a"), ctx.step.run("b", bodies.run, "k", "b"))
+        return [first, await ctx.step.run("c", bodies.run, "k", "c")]
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"), Event("go"))
+        await engine.advance("1m")
+        assert [run.status for run in engine.runs()] == ["completed", "completed"]
+        outputs: list[Any] = [run.output for run in engine.runs()]
+    assert {output[1] for output in outputs} == {"c"}
