@@ -33,9 +33,9 @@ EVENT_NAME_CHARACTERS_MAX = 255
 EVENT_ID_CHARACTERS_MAX = 255
 STEP_ID_CHARACTERS_MAX = 1_024
 SIGNAL_NAME_CHARACTERS_MAX = 1_024
-# The signals, and their bytes, that wait for a run which a signal has started.
+# The signals, and their bytes, that wait for a run which a signal has started. They are one row, of at most 8 MiB.
 SIGNALS_QUEUED_MAX = 100
-SIGNALS_QUEUED_BYTES_MAX = 4 * MIB
+SIGNALS_QUEUED_BYTES_MAX = 6 * MIB
 # What a person reads and writes in an approval; the form is a JSON schema.
 APPROVAL_TITLE_CHARACTERS_MAX = 200
 APPROVAL_DESCRIPTION_CHARACTERS_MAX = 10_000

@@ -1,7 +1,7 @@
 """Signals that start a run if none waits, as record tables: each is taken by one wait, or starts one run."""
 
 from stepstream.contract.limits import DEFAULT_LIMITS, SIGNALS_QUEUED_MAX
-from tests.engine.tables import fold, read_table, table
+from tests.engine.tables import Line, World, fold, read_table, table
 
 
 @table()
@@ -82,7 +82,18 @@ def test_signals_that_wait_for_a_run_are_bounded() -> None:
     """One more than the limit is refused, so that its sender can send it again later."""
     lines = read_table("10 | function f | -\n11 | signal-or-start pager f =1 id=e1 | began r1 f; start r1")
     world = fold(lines, 1, DEFAULT_LIMITS)
-    for number in range(SIGNALS_QUEUED_MAX):
+    for number in range(SIGNALS_QUEUED_MAX - 1):
         words = world.play(read_table(f"12 | signal-or-start pager f =1 id=q{number} reply=me | -")[0])
         assert words == ["reply me queued r1"]
     assert world.play(read_table("12 | signal-or-start pager f =1 id=q reply=me | -")[0]) == ["reply me full"]
+
+
+def test_large_signals_that_wait_for_a_run_are_bounded() -> None:
+    """They fit a record of the changelog together with the one that started the run, which may be large itself."""
+    large = f'="{"x" * (DEFAULT_LIMITS.step_output_bytes_max - 10)}"'
+    world = World(1)
+    world.play(Line(10, "function f", ""))
+    world.play(Line(11, f"signal-or-start pager f {large} id=e1", ""))
+    assert world.play(Line(12, f"signal-or-start pager f {large} id=e2 reply=me", "")) == ["reply me full"]
+    world.play(Line(13, "plan r1 signal:a:pager:500", ""))
+    assert world.play(Line(14, f"signal-or-start pager f {large} id=e3 reply=me", "")) == ["reply me queued r1"]

@@ -28,7 +28,7 @@ def signal_or_start(draft: Draft, sent: SignalWithStart) -> None:
         deliver(draft, waiter.waiter, sent)
     elif started is None:
         _start(draft, sent)
-    elif _is_full((*started.queued, sent)):
+    elif _is_full([each for each in (started.first, *started.queued, sent) if each]):
         draft.reply(sent.reply_to, "full")
     else:
         kept = replace(sent, reply_to="")
