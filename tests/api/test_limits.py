@@ -1,6 +1,7 @@
 """Limits over HTTP and on the page: who holds them, who waits, and in which place."""
 
 from collections.abc import AsyncIterator
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -68,11 +69,99 @@ async def test_limits_are_listed_in_pages(engine: VirtualEngine, client: httpx.A
 
 
 async def test_one_limit_is_shown(engine: VirtualEngine, client: httpx.AsyncClient) -> None:
-    """It is found by its name and the value of its key."""
+    """It is found by its name and the value of its key; one that nothing uses is empty, and an unknown one an error."""
     shown = (await client.get(f"/v1/limits/{LIMIT}", params={"key": "b"})).json()["limit"]
     assert (shown["in_use"], shown["holders"], shown["waiting"]) == (1, [ids(engine)[-1]], 0)
-    missing = await client.get(f"/v1/limits/{LIMIT}", params={"key": "c"})
-    assert (missing.status_code, "no run holds the limit" in missing.json()["error"]["message"]) == (404, True)
+    assert (await client.get(f"/v1/limits/{LIMIT}", params={"key": "c"})).json() == {"limit": None, "changed": []}
+    missing = await client.get("/v1/limits/other")
+    assert (missing.status_code, missing.json()["error"]["message"]) == (404, "no function has the limit 'other'")
+
+
+async def test_a_limit_is_changed_and_reset(
+    engine: VirtualEngine, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What waits starts at once; lists and the log have who and why."""
+    caplog.set_level("INFO", "stepstream")
+    until = engine.now_ms + 7_200_000
+    answer = await client.put(f"/v1/limits/{LIMIT}?key=a", json={"limit": 3, "until": "2h", "why": "new quota"})
+    assert answer.json() == {"changed": True}
+    await engine.until_idle()
+    page = (await client.get("/v1/limits")).json()
+    assert [(each["key"], each["limit"], each["in_use"]) for each in page["limits"]] == [("a", 3, 3), ("b", 2, 1)]
+    (changed,) = page["changed"]
+    assert changed["setting"]["override"] == {"limit": 3, "until": until}
+    (change,) = changed["setting"]["changes"]
+    assert (change["action"], change["by"], change["why"]) == ("set", "local", "new quota")
+    assert f"local asked for set of limit {LIMIT} for the key 'a': new quota" in caplog.messages
+    assert (await client.put(f"/v1/limits/{LIMIT}", json={"paused": True})).json() == {"changed": True}
+    await engine.until_idle()
+    assert all(each["paused"] for each in (await client.get("/v1/limits")).json()["limits"])
+    for status in (200, 409):
+        answer = await client.put(f"/v1/limits/{LIMIT}", json={"paused": False, "why": "API is up"})
+        assert answer.status_code == status
+    for status in (200, 409):
+        assert (await client.delete(f"/v1/limits/{LIMIT}?key=a&why=done")).status_code == status
+    shown = (await client.get(f"/v1/limits/{LIMIT}", params={"key": "a"})).json()
+    assert (shown["limit"]["limit"], shown["limit"]["in_use"]) == (2, 3)
+    assert [each["key"] for each in shown["changed"]] == ["a", ""]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "field"),
+    [
+        (LIMIT, {}, "limit"),
+        (LIMIT, {"limit": 1, "paused": True}, "limit"),
+        (LIMIT, {"limit": 1}, "why"),
+        (LIMIT, {"limit": 0, "why": "x"}, "limit"),
+        (LIMIT, {"limit": 1, "period": "1m", "why": "x"}, "period"),
+        (LIMIT, {"limit": 1, "burst": 0, "why": "x"}, "burst"),
+        (LIMIT, {"limit": 1, "until": "soon", "why": "x"}, "until"),
+        (LIMIT, {"paused": True, "until": "367d"}, "until"),
+        (LIMIT, {"paused": True, "why": "x" * 1_000_000}, "body"),
+        (LIMIT, {"limits": 1}, "body"),
+        ("throttle of function mail", {"limit": 1, "period": "soon", "why": "x"}, "period"),
+        ("throttle of function mail", {"limit": 1, "burst": -1, "why": "x"}, "burst"),
+    ],
+)
+async def test_a_bad_change_names_the_field(client: httpx.AsyncClient, name: str, body: object, field: str) -> None:
+    """It is answered with 400 or 413, and changes nothing."""
+    answer = await client.put(f"/v1/limits/{name}", json=body)
+    assert (answer.status_code in (400, 413), answer.json()["error"]["field"]) == (True, field), answer.text
+    assert (await client.get("/v1/limits")).json()["changed"] == []
+
+
+async def test_what_no_function_has_is_not_changed(client: httpx.AsyncClient) -> None:
+    """A misspelled name is answered with 404, and a key of a limit without one with 400."""
+    assert (await client.put("/v1/limits/other", json={"paused": True})).status_code == 404
+    keyed = await client.put("/v1/limits/throttle of function mail?key=a", json={"paused": True})
+    assert (keyed.status_code, keyed.json()["error"]["field"]) == (400, "key")
+
+
+async def test_forms_change_a_limit(engine: VirtualEngine, browser: Browser) -> None:
+    """The page of a limit says what was done, who asked and why, and shows what is wrong beside the field."""
+    path = f"/ui/limit?{urlencode({'name': LIMIT, 'key': 'a'})}"
+    page = await browser.open(path)
+    assert page.texts("h1") == [LIMIT]
+    refused = await browser.submit(page, "form[aria-label='Set the limit']", limit="many", why="new quota")
+    assert (refused.status, "'many' is not a number" in refused.text) == (400, True)
+    page = await browser.submit(page, "form[aria-label='Set the limit']", limit="3", until="2h", why="new quota")
+    assert "The limit is set; runs that may start now do so." in page.text
+    await engine.until_idle()
+    page = await browser.open(path)
+    assert "3 of 3" in page.text
+    page = await browser.submit(page, "form[aria-label='Pause the limit']", why="API is down")
+    await engine.until_idle()
+    listed = (await browser.open("/ui/limits")).texts("[aria-label='Table of changes'] tbody tr")
+    assert [words.split()[6:9] for words in listed] == [["a", "3", "until"]]
+    assert "paused pause" in listed[0]
+    assert listed[0].endswith("API is down")
+    page = await browser.submit(await browser.open(path), "form[aria-label=Resume]")
+    assert "The limit is resumed." in page.text
+    page = await browser.submit(await browser.open(path), "form[aria-label^=Reset]")
+    assert "The limit is as in code again." in page.text
+    rows = (await browser.open(path)).texts("[aria-label='Table of changes'] tbody tr td:nth-child(2)")
+    assert rows[:3] == ["reset", "resume", "pause"]
+    assert (await browser.open("/ui/limit?name=other")).status == 404
 
 
 async def test_a_queued_run_says_which_limit_it_waits_for(engine: VirtualEngine, client: httpx.AsyncClient) -> None:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from stepstream.contract.gates import Excess, GateRule, gate_id
+from stepstream.contract.operators.limit_settings import LimitAction, LimitChangeRequested, Override
 from stepstream.contract.operators.limit_views import (
+    ChangedLimit,
     LimitRequested,
     LimitsRequested,
     LimitView,
@@ -59,10 +61,25 @@ def read_limit_question(verb: str, words: Words, run_of: RunOf) -> Input:
             return LimitRequested(gate_id(words.take(), words.text("key")), "R")
 
 
+def read_limit_change(verb: str, words: Words) -> Input:
+    """Return the record of `set-limit NAME LIMIT [key=KEY] [period=MS] [burst=N] [until=MS]`, or of another change.
+
+    The others are `pause-limit NAME [until=MS]`, `resume-limit NAME` and `reset-limit NAME`.
+    """
+    action, name, until = LimitAction(verb.partition("-")[0]), words.take().replace("_", " "), words.number("until")
+    override = None
+    if action is LimitAction.SET:
+        burst = words.number("burst", -1)
+        numbers = int(words.take()), words.number("period"), None if burst < 0 else burst
+        override, until = Override(*numbers, until), 0
+    return LimitChangeRequested(name, action, words.text("key"), override, until, "ann", "fix", words.text("reply"))
+
+
 def show_limit(view: LimitView) -> str:
     """Return what an operator sees of a limit in words."""
     key = f" of {view.key}" if view.key else ""
     uses = f"{view.in_use}/{view.limit}" if not view.period_ms else f"{view.limit} in {view.period_ms}"
+    uses += " paused" if view.paused else ""
     words = [f"{view.name}{key}: {uses}", f"next {view.next_start}" if view.next_start else ""]
     words += [f"by {' '.join(view.holders)}" if view.holders else ""]
     words += [f"{view.waiting} waiting since {view.since}: {' '.join(view.waiters)}" if view.waiting else ""]
@@ -71,9 +88,19 @@ def show_limit(view: LimitView) -> str:
 
 def show_limits(answers: Sequence[str]) -> list[str]:
     """Return the answers of shards about limits in words, as one list."""
-    if not answers or not answers[0]:
-        return ["no limit"] if answers else []
+    if not answers:
+        return []
     if not answers[0].startswith('{"limits"'):
-        return [show_limit(decode_limit(answer)) for answer in answers]
+        found = [decode_limit(answer) for answer in answers]
+        words = [show_limit(each.limit) if each.limit else "no limit" for each in found]
+        return [*words, *(show_change(each) for answer in found for each in answer.changed)]
     page = merged(answers, LISTED)
-    return [*map(show_limit, page.limits), *(["more"] if page.next else [])]
+    return [*map(show_limit, page.limits), *map(show_change, page.changed), *(["more"] if page.next else [])]
+
+
+def show_change(changed: ChangedLimit) -> str:
+    """Return how operators changed a limit in words."""
+    setting, key = changed.setting, f" of {changed.key}" if changed.key else ""
+    override = f" {setting.override.limit}" if setting.override else ""
+    log = " ".join(f"{each.action}@{each.at}" for each in setting.changes)
+    return f"changed {changed.name}{key}:{override}{' paused' if setting.pause else ''} by {log}"

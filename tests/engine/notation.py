@@ -80,7 +80,7 @@ from stepstream.contract.operators.control import (
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.contract.text.waits import read_several
 from stepstream.engine.state.records import EventReceived, Input
-from tests.engine.gate_notation import read_gates, read_limit_question
+from tests.engine.gate_notation import read_gates, read_limit_change, read_limit_question
 from tests.engine.plan_notation import read_plans
 from tests.engine.runs.bulk_notation import read_bulk, show_bulk
 from tests.engine.words import RunOf, Words
@@ -132,6 +132,8 @@ def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:  # noq
             return ScopePauseRequested(words.take(), None, words.text("reply"))
         case "limits" | "limit" | "limit-of" as verb:
             return read_limit_question(verb, words, run_of)
+        case "set-limit" | "pause-limit" | "resume-limit" | "reset-limit" as verb:
+            return read_limit_change(verb, words)
         case "matched":
             return EventMatched(run_of(words.take()), words.take(), EventRecord(words.take(), id=words.take()))
         case "truncated":

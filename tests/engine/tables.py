@@ -20,6 +20,7 @@ from stepstream.contract.operators.bulk import (
     BulkStarted,
 )
 from stepstream.contract.operators.control import RerunRequested, ScopePauseRequested
+from stepstream.contract.operators.limit_settings import LimitChangeRequested
 from stepstream.contract.operators.limit_views import LimitQuestion, LimitRequested, LimitsRequested
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX
 from stepstream.engine.state.changes import Changes, Delete, Put, Reply, Send
@@ -129,7 +130,7 @@ class World:
                 return [shard_of(record.routing_key, self.shards)]
             case BulkStarted() | BulkPageAdded() | BulkItemEnded() | BulkCancelRequested():
                 return [shard_of(record.operation, self.shards)]
-            case LimitRequested():
+            case LimitRequested() | LimitChangeRequested():
                 return [shard_of(record.gate, self.shards)]
             case ScopePauseRequested():
                 return [shard_of(record.scope, self.shards)]

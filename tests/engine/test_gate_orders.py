@@ -28,8 +28,12 @@ ENDS: dict[str, type[RunReturned | RunContinued]] = {"return": RunReturned, "con
 RECORDS = (
     *('event go {"id":1}', 'event go {"id":2}', 'event go {"id":1} ts=90') * 3,
     *("tick", "pause-scope function:f", "resume-scope function:f", "return", "continue", "lost app") * 2,
+    *("set-limit shared 3", "set-limit shared 1 until=50", "reset-limit shared", "pause-limit shared"),
+    *("set-limit concurrency_f 3 key=1", "pause-limit throttle_f until=60", "resume-limit shared"),
     *("pause RUN", "pause RUN until=50", "unpause RUN", "cancel RUN", "claim RUN c1", "rerun r99 f QUERY go a:=1"),
 )
+
+RESETS = ("reset-limit shared", "reset-limit concurrency_f key=1", "reset-limit throttle_f")
 
 
 @st.composite
@@ -85,7 +89,8 @@ def test_no_order_between_shards_loses_a_permit(sequence: list[tuple[str, int, l
             world.deliver(choice, now)
         check_permits(world)
     world.deliver_all(now)
-    world.play(Line(now, "resume-scope function:f", ""))
+    for record in ("resume-scope function:f", *RESETS):
+        world.play(Line(now, record, ""))
     world.deliver_all(now)
     world.take([UnpauseRequested(run.run_id, "ann") for run in open_runs(world) if run.paused], now)
     for _ in range(40):

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 from stepstream.contract.events import EventRecord
 from stepstream.contract.operators.bulk import BulkRequest
 from stepstream.contract.operators.control import Pause, RerunRequested
-from stepstream.contract.operators.limit_views import LimitsPage, LimitView
+from stepstream.contract.operators.limit_settings import LimitChangeRequested
+from stepstream.contract.operators.limit_views import LimitAnswer, LimitsPage, LimitView
 from stepstream.contract.receipts import SignalReceipt
 from stepstream.runtime.metrics import Reading
 from stepstream.runtime.overview import Overview, RunningWorker, UnmatchedEvent
@@ -49,8 +50,11 @@ class Operator(Protocol):
     async def limits(self, name: str, after: str, count: int) -> LimitsPage:
         """Return at most `count` limits that follow the gate `after`, only those of `name` if it is given."""
 
-    async def limit(self, name: str, key: str) -> LimitView | None:
-        """Return a limit for a value of its key, None if nothing holds it or waits for it."""
+    async def limit(self, name: str, key: str) -> LimitAnswer:
+        """Return a limit for a value of its key."""
+
+    async def change_limit(self, request: LimitChangeRequested) -> bool:
+        """Change a limit; return whether there was something to change."""
 
     async def limit_of(self, run_id: str) -> LimitView | None:
         """Return the limit for which a run waits, with its place in the queue; None if it waits for none."""

@@ -19,6 +19,7 @@ from stepstream.contract.operators.control import (
     ScopeRecord,
     UnpauseRequested,
 )
+from stepstream.contract.operators.limit_settings import LimitSettingRecord
 from stepstream.contract.operators.limit_views import LimitQuestion
 from stepstream.contract.outcomes import ErrorInfo, Outcome
 from stepstream.contract.plans import StepPlan
@@ -355,6 +356,7 @@ InboxRecord = (
     | ScopeRecord
     | GateRecord
     | LimitQuestion
+    | LimitSettingRecord
 )
 decode_answer = msgspec.json.Decoder(Answered).decode
 decode_inbox = msgspec.json.Decoder(InboxRecord).decode

@@ -62,6 +62,9 @@ GATES_PER_FUNCTION_MAX = 6
 GATE_LIMIT_MAX = 1_000_000
 GATE_KEY_CHARACTERS_MAX = 256
 GATE_NAME_CHARACTERS_MAX = 2_048
+# How many of the latest changes of a limit are kept, and for how long after it is as in code again.
+LIMIT_CHANGES_KEPT_MAX = 10
+LIMIT_CHANGES_KEPT_MS = 30 * DAY_MS
 # The path of a wait that has no time limit is indexed for the longer time, and the run renews that after the shorter.
 PATH_RENEWED_MS = 30 * DAY_MS
 PATH_USED_MS = 60 * DAY_MS

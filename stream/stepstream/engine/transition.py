@@ -56,8 +56,10 @@ from stepstream.contract.operators.control import (
     ScopeResumed,
     UnpauseRequested,
 )
+from stepstream.contract.operators.limit_settings import LimitChanged, LimitChangeRequested, LimitContinued
 from stepstream.contract.operators.limit_views import LimitRequested, LimitsRequested, RunLimitRequested
 from stepstream.engine.gates.gate import ask_gate, fire_gate, leave_gate
+from stepstream.engine.gates.limit_changes import change_limit, continue_limit, fire_limit, request_limit_change
 from stepstream.engine.gates.views import list_limits, show_limit, show_run_limit
 from stepstream.engine.matching.cancel_waits import fire_cancel_waits
 from stepstream.engine.matching.kept import continue_index, forget_events
@@ -166,6 +168,8 @@ def _fire(draft: Draft, timer: Timer, tick: Tick) -> None:  # noqa: C901 - a tab
             fire_bulk(draft, timer.owner)
         case TimerKind.GATE:
             fire_gate(draft, timer.owner)
+        case TimerKind.LIMIT:
+            fire_limit(draft, timer.owner)
         case TimerKind.CRON:
             fire_cron(draft, timer.owner, int(timer.name))
         case TimerKind.KEPT_EVENTS_EXPIRY:
@@ -232,6 +236,9 @@ HANDLERS: dict[type, _Handler] = dict(
         _on(LimitsRequested, list_limits),
         _on(LimitRequested, show_limit),
         _on(RunLimitRequested, show_run_limit),
+        _on(LimitChangeRequested, request_limit_change),
+        _on(LimitChanged, change_limit),
+        _on(LimitContinued, continue_limit),
         # Operators.
         _on(CancelRequested, cancel_run),
         _on(RerunRequested, rerun),

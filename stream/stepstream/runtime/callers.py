@@ -23,7 +23,9 @@ from stepstream.contract.operators.control import (
     ScopePauseRequested,
     UnpauseRequested,
 )
+from stepstream.contract.operators.limit_settings import LimitChangeRequested
 from stepstream.contract.operators.limit_views import (
+    LimitAnswer,
     LimitRequested,
     LimitsPage,
     LimitsRequested,
@@ -52,10 +54,6 @@ class AnswerLostError(StepstreamError):
     """A request is durable and will be processed, but its answer was lost when a shard restarted."""
 
     code = "answer-lost"
-
-
-def _view(answer: str) -> LimitView | None:
-    return decode_limit(answer) if answer else None
 
 
 class Callers:
@@ -172,15 +170,19 @@ class Callers:
         asked = (self._ask_shard(shard, "", question, _QUESTION_S_MAX) for shard in range(self._shards))
         return merged(await asyncio.gather(*asked, return_exceptions=True), count)
 
-    async def limit(self, name: str, key: str) -> LimitView | None:
-        """Return a limit for a value of its key, None if nothing holds it or waits for it."""
+    async def limit(self, name: str, key: str) -> LimitAnswer:
+        """Return a limit for a value of its key."""
         gate = gate_id(name, key)
-        return _view(await self._ask(gate, lambda to: LimitRequested(gate, to), _QUESTION_S_MAX))
+        return decode_limit(await self._ask(gate, lambda to: LimitRequested(gate, to), _QUESTION_S_MAX))
 
     async def limit_of(self, run_id: str) -> LimitView | None:
         """Return the limit for which a run waits, with its place in the queue; None if it waits for none."""
         asked = self._ask(run_routing(run_id), lambda to: RunLimitRequested(run_id, to), _QUESTION_S_MAX)
-        return _view(await asked)
+        return decode_limit(await asked).limit
+
+    async def change_limit(self, request: LimitChangeRequested) -> bool:
+        """Change a limit; return whether there was something to change."""
+        return await self._ask(request.gate, lambda to: replace(request, reply_to=to)) == "changed"
 
     async def _ask(
         self, routing_key: str, record_of: Callable[[str], InboxRecord], within_s: float = REPLY_S_MAX

@@ -7,12 +7,21 @@ from stepstream.engine.state.tables import gate_part
 
 
 def merged(answers: Sequence[str | BaseException], count: int) -> LimitsPage:
-    """Return the first `count` limits of the answers of all shards; raise the first error if no shard answered."""
+    """Return the first `count` limits of the answers of all shards; raise the first error if no shard answered.
+
+    Each shard answered with one more limit of each kind than is shown, if it has so many.
+    """
     failed = {shard: answer for shard, answer in enumerate(answers) if isinstance(answer, BaseException)}
     if len(failed) == len(answers):
         raise failed[0]
     pages = [decode_limits(answer) for answer in answers if isinstance(answer, str)]
-    found = sorted((view for page in pages for view in page.limits), key=lambda view: gate_part(view.gate))
-    shown = found[:count]
-    more = len(found) > count or any(page.next for page in pages)
-    return LimitsPage(tuple(shown), shown[-1].gate if more else "", tuple(failed))
+    used = {view.gate: view for page in pages for view in page.limits}
+    changed = {each.gate: each for page in pages for each in page.changed}
+    gates = sorted(used.keys() | changed.keys(), key=gate_part)
+    shown = gates[:count]
+    return LimitsPage(
+        tuple(used[gate] for gate in shown if gate in used),
+        tuple(changed[gate] for gate in shown if gate in changed),
+        shown[-1] if len(gates) > count else "",
+        tuple(failed),
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stepstream import App, Context, Event, on
+from stepstream import App, Concurrency, Context, Event, on
 from stepstream.api.guards import Keys
 from stepstream.api.pages.site import LINK_PAGES, PAGES
 from stepstream.contract.topics import EVENTS
@@ -19,7 +19,7 @@ NOT_PAGES = {"/", "/find", "/runs/{run_id}/raw", "/live/runs", "/live/runs/{run_
 app = App("shop")
 
 
-@app.function(on("refund"))
+@app.function(on("refund"), concurrency=Concurrency(9, counts="runs"))
 async def refund(ctx: Context) -> Any:
     """Ask a person."""
     await ctx.step.wait_for_approval("ask", title="Refund?", timeout="3d")
@@ -60,6 +60,7 @@ async def addresses(engine: VirtualEngine, browser: Browser) -> Mapping[str, str
         "/function": "/ui/function?id=refund",
         "/performance": "/ui/performance",
         "/limits": "/ui/limits",
+        "/limit": "/ui/limit?name=concurrency+of+function+refund",
         "/bulk": "/ui/bulk",
         "/bulk-preview": preview.path,
         "/bulk/{operation}": operation,

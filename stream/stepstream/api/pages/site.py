@@ -17,7 +17,7 @@ from stepstream.api.pages.dead_letters_page import redrive_dead_letter, show_dea
 from stepstream.api.pages.events_page import send_event, show_event, show_events
 from stepstream.api.pages.functions_page import pause_function, show_function, show_functions, start_function
 from stepstream.api.pages.gate import COOKIE, Access, check_origin, is_link_from_elsewhere
-from stepstream.api.pages.limits_page import show_limits
+from stepstream.api.pages.limits_page import act_on_limit, show_limit, show_limits
 from stepstream.api.pages.login_page import log_in, login_page, next_page
 from stepstream.api.pages.parts.assets import asset
 from stepstream.api.pages.parts.components import note, text, url
@@ -90,6 +90,7 @@ PAGES: Mapping[str, Show] = {
     "/function": show_function,
     "/performance": show_performance,
     "/limits": show_limits,
+    "/limit": show_limit,
     "/bulk": list_bulks,
     "/bulk-preview": show_preview,
     "/bulk/{operation}": show_bulk,
@@ -104,6 +105,7 @@ ACTIONS: Mapping[str, Act] = {
     "/function": start_function,
     "/function/pause": pause_function,
     "/queue/pause": pause_queue,
+    "/limit": act_on_limit,
     "/events": send_event,
     "/dead-letter": redrive_dead_letter,
     "/bulk": start_bulk,

@@ -4,6 +4,7 @@ import msgspec
 
 from stepstream.contract.codec import TypedRecord
 from stepstream.contract.gates import GateRule, gate_id, rule_text
+from stepstream.contract.operators.limit_settings import LimitSetting
 
 
 class LimitsRequested(TypedRecord, frozen=True, tag="limits.requested"):
@@ -22,8 +23,7 @@ class LimitsRequested(TypedRecord, frozen=True, tag="limits.requested"):
 class LimitRequested(TypedRecord, frozen=True, tag="limit.requested"):
     """A caller asks for a limit, and for the place of a run in its queue if `run_id` is given, or of its `step`.
 
-    `step_id` is the id of that step. The process named `reply_to` expects a LimitView as JSON, "" if nothing holds the
-    limit or waits for it.
+    `step_id` is the id of that step. The process named `reply_to` expects a LimitAnswer as JSON.
     """
 
     gate: str
@@ -36,7 +36,7 @@ class LimitRequested(TypedRecord, frozen=True, tag="limit.requested"):
 class RunLimitRequested(TypedRecord, frozen=True, tag="limit.run_requested"):
     """A caller asks for the limit for which a run waits, or the first of its steps that waits for one.
 
-    It is answered as LimitRequested, "" if there is none.
+    It is answered as LimitRequested.
     """
 
     run_id: str
@@ -50,7 +50,7 @@ class LimitView(msgspec.Struct, frozen=True):
     longest asked, `next_start` when a limit with a period allows the next start. `holders` and `waiters` are the first
     run ids, in order; a limit with a period has no holders. `place` is that of the requested run in the queue, from 1;
     0 if it does not wait, or has more than a thousand before it. `step` is the id of the step that waits, if it is not
-    the run. The limit counts `steps` instead of runs.
+    the run. The limit counts `steps` instead of runs. One that is `paused` lets none pass.
     """
 
     name: str
@@ -67,6 +67,7 @@ class LimitView(msgspec.Struct, frozen=True):
     place: int = 0
     step: str = ""
     steps: bool = False
+    paused: bool = False
 
     @property
     def gate(self) -> str:
@@ -79,17 +80,39 @@ class LimitView(msgspec.Struct, frozen=True):
         return rule_text(GateRule(self.name, self.limit, self.period_ms, self.burst, steps=self.steps))
 
 
-class LimitsPage(msgspec.Struct, frozen=True):
-    """A part of a list of limits. The next part follows the gate `next`, "" if this is the last.
+class ChangedLimit(msgspec.Struct, frozen=True):
+    """How operators changed a limit for a value of its key, or for all of them if the key is empty."""
 
-    The limits of the shards `missing` did not arrive in time.
+    name: str
+    key: str
+    setting: LimitSetting
+
+    @property
+    def gate(self) -> str:
+        """The id of the gate."""
+        return gate_id(self.name, self.key)
+
+
+class LimitAnswer(msgspec.Struct, frozen=True):
+    """A limit, None if nothing holds it or waits for it, and how operators changed it, for its key first."""
+
+    limit: LimitView | None = None
+    changed: tuple[ChangedLimit, ...] = ()
+
+
+class LimitsPage(msgspec.Struct, frozen=True):
+    """A part of a list of limits: those in use, and those that operators changed, both in the order of their gates.
+
+    The next part follows the gate `next`, "" if this is the last. The limits of the shards `missing` did not arrive in
+    time.
     """
 
     limits: tuple[LimitView, ...]
+    changed: tuple[ChangedLimit, ...] = ()
     next: str = ""
     missing: tuple[int, ...] = ()
 
 
 decode_limits = msgspec.json.Decoder(LimitsPage).decode
-decode_limit = msgspec.json.Decoder(LimitView).decode
+decode_limit = msgspec.json.Decoder(LimitAnswer).decode
 LimitQuestion = LimitsRequested | LimitRequested | RunLimitRequested

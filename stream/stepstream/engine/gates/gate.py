@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from stepstream.contract.gates import Excess, Gate, GateAsked, GateGranted, GateLeft, GateRefused
 from stepstream.contract.ids import run_routing
+from stepstream.engine.gates.overrides import in_force
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter
 from stepstream.engine.state.keys import Key, number_bytes
@@ -31,7 +32,7 @@ def ask_gate(draft: Draft, asked: GateAsked) -> None:
     """Let a run pass a gate, refuse it, or put it at the end of the queue."""
     gate = asked.gate
     before = draft.get(gate_key(gate.id))
-    state = _corrected(draft, replace(before, gate=gate) if before else GateState(gate))
+    state = _opened(draft, replace(before, gate=gate) if before else GateState(gate))
     if asked.after:
         state = _return_permit(draft, state, asked.after)
     if draft.get(gate_run_key(gate.id, asked.run_id, asked.step)) is None:
@@ -42,7 +43,7 @@ def ask_gate(draft: Draft, asked: GateAsked) -> None:
             state = _enqueue(draft, state, asked)
         else:
             draft.route_to_run(asked.run_id, GateRefused(gate, asked.run_id, state.latest))
-    _write(draft, before, _let_pass(draft, state))
+    _write(draft, before, _let_pass(draft, state), gate)
 
 
 def _return_permit(draft: Draft, state: GateState, run_id: str) -> GateState:
@@ -85,7 +86,7 @@ def leave_gate(draft: Draft, left: GateLeft) -> None:
     before, row = draft.get(gate_key(left.gate)), draft.get(holder)
     if before is None or row is None:
         if before and (before.gate.excess, before.latest) == (Excess.IDEMPOTENT, left.run_id):
-            _write(draft, before, replace(before, next_us=0))
+            _write(draft, before, replace(before, next_us=0), before.gate)
         return
     draft.delete(holder)
     if row.place:
@@ -93,14 +94,20 @@ def leave_gate(draft: Draft, left: GateLeft) -> None:
         state = replace(before, waiting=before.waiting - 1)
     else:
         state = replace(before, held=before.held - 1)
-    _write(draft, before, _let_pass(draft, state))
+    _write(draft, before, _let_pass(draft, _opened(draft, state)), before.gate)
 
 
 def fire_gate(draft: Draft, gate: str) -> None:
     """Let runs pass a gate: the time of the next start has come, or more may pass than one record lets."""
+    if row := draft.get(gate_key(gate)):
+        before = replace(row, due=0)
+        _write(draft, before, _let_pass(draft, _opened(draft, before)), before.gate)
+
+
+def wake_gate(draft: Draft, gate: str) -> None:
+    """Set the timer of a gate whose numbers an operator changed: it lets runs pass, a bounded number in each batch."""
     if before := draft.get(gate_key(gate)):
-        before = _corrected(draft, replace(before, due=0))
-        _write(draft, before, _let_pass(draft, before))
+        _write(draft, before, _opened(draft, before), before.gate)
 
 
 def _let_pass(draft: Draft, state: GateState) -> GateState:
@@ -123,7 +130,7 @@ def _let_pass(draft: Draft, state: GateState) -> GateState:
 def _is_free(draft: Draft, state: GateState) -> bool:
     if state.gate.has_permits:
         return state.held < state.gate.limit
-    return _next_start_us(state) <= draft.now * _US_PER_MS
+    return state.gate.limit > 0 and _next_start_us(state) <= draft.now * _US_PER_MS
 
 
 def _next_start_us(state: GateState) -> int:
@@ -133,12 +140,17 @@ def _next_start_us(state: GateState) -> int:
 
 def next_start(draft: Draft, state: GateState) -> int:
     """Return from when on a gate with a period allows the next start (Unix ms), 0 if it allows one now."""
-    due = -(-_next_start_us(state) // _US_PER_MS)
+    due = -(-_next_start_us(_opened(draft, state)) // _US_PER_MS)
     return due if state.gate.period_ms and due > draft.now else 0
 
 
 def _interval_us(gate: Gate) -> int:
-    return max(gate.period_ms * _US_PER_MS // gate.limit, 1)
+    return max(gate.period_ms * _US_PER_MS // max(gate.limit, 1), 1)
+
+
+def _opened(draft: Draft, state: GateState) -> GateState:
+    """Return a gate as it is used: with the numbers that count now."""
+    return _corrected(draft, replace(state, gate=in_force(draft, state.gate)))
 
 
 def _corrected(draft: Draft, state: GateState) -> GateState:
@@ -160,10 +172,10 @@ def _grant(draft: Draft, state: GateState, asked: GateAsked | GateWaiter) -> Gat
     return replace(state, next_us=max(state.next_us, draft.now * _US_PER_MS) + _interval_us(gate))
 
 
-def _write(draft: Draft, before: GateState | None, after: GateState) -> None:
-    """Write a gate with its timer, or delete it once it restricts nothing."""
-    gate = after.gate.id
-    after = replace(after, due=_due(draft, after))
+def _write(draft: Draft, before: GateState | None, after: GateState, rule: Gate) -> None:
+    """Write a gate with its timer and the numbers in code, or delete it once it restricts nothing."""
+    gate = rule.id
+    after = replace(after, due=_due(draft, after), gate=rule)
     timer = Timer(TimerKind.GATE, gate)
     if before and before.due != after.due:
         draft.disarm(before.due, timer)

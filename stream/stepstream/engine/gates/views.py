@@ -3,7 +3,10 @@
 from msgspec.structs import replace
 
 from stepstream.contract.codec import encode
+from stepstream.contract.gates import gate_id
 from stepstream.contract.operators.limit_views import (
+    ChangedLimit,
+    LimitAnswer,
     LimitRequested,
     LimitsPage,
     LimitsRequested,
@@ -11,6 +14,7 @@ from stepstream.contract.operators.limit_views import (
     RunLimitRequested,
 )
 from stepstream.engine.gates.gate import next_start
+from stepstream.engine.gates.overrides import shown
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.gate_rows import GateState
 from stepstream.engine.state.keys import number_bytes
@@ -18,11 +22,14 @@ from stepstream.engine.state.tables import (
     GATE_QUEUE,
     GATE_RUNS,
     GATES,
+    LIMIT_SETTINGS,
     STEPS,
     gate_key,
     gate_name_place,
     gate_part,
     gate_run_key,
+    limit_setting_key,
+    limit_setting_of,
     place_in_queue,
     run_part,
     step_of,
@@ -38,18 +45,19 @@ _ROWS_MAX = 1_000
 def list_limits(draft: Draft, asked: LimitsRequested) -> None:
     """Answer with a part of the gates of this shard."""
     after = gate_part(asked.after) if asked.after else gate_name_place(asked.name)
-    found: list[LimitView] = []
-    next_ = ""
-    for _, row in draft.scan(GATES, b"", asked.count + 1, after):
-        if asked.name and row.gate.name != asked.name:
-            break
-        if len(found) == asked.count:
-            next_ = found[-1].gate
-            break
-        # The scan does not know what earlier records of the batch have changed.
-        if state := draft.get(gate_key(row.gate.id)):
-            found.append(_view(draft, state, LISTED_RUNS_MAX))
-    draft.reply(asked.reply_to, encode(LimitsPage(tuple(found), next_)).decode())
+    rows = [row for _, row in draft.scan(GATES, b"", asked.count + 1, after) if asked.name in ("", row.gate.name)]
+    # The scan does not know what earlier records of the batch have changed.
+    states = [draft.get(gate_key(row.gate.id)) or row for row in rows]
+    views = tuple(_view(draft, state, LISTED_RUNS_MAX) for state in states)
+    page = LimitsPage(views, _changed(draft, asked, after))
+    draft.reply(asked.reply_to, encode(page).decode())
+
+
+def _changed(draft: Draft, asked: LimitsRequested, after: bytes) -> tuple[ChangedLimit, ...]:
+    """Return those limits that operators changed which this shard owns; every shard reads the same ones."""
+    rows = draft.scan(LIMIT_SETTINGS, b"", asked.count + 1, after)
+    found = [ChangedLimit(*limit_setting_of(key), row) for key, row in rows]
+    return tuple(each for each in found if draft.owns(each.gate) and asked.name in ("", each.name))
 
 
 def show_limit(draft: Draft, asked: LimitRequested) -> None:
@@ -58,7 +66,10 @@ def show_limit(draft: Draft, asked: LimitRequested) -> None:
     view = _view(draft, state, SHOWN_RUNS_MAX, _place(draft, state, asked)) if state else None
     if view and asked.step:
         view = replace(view, step=asked.step_id)
-    draft.reply(asked.reply_to, encode(view).decode() if view else "")
+    name, key = asked.gate.split("\x00", 1)
+    settings = [(each, draft.get(limit_setting_key(gate_id(name, each)))) for each in dict.fromkeys((key, ""))]
+    changed = tuple(ChangedLimit(name, each, setting) for each, setting in settings if setting)
+    draft.reply(asked.reply_to, encode(LimitAnswer(view, changed)).decode())
 
 
 def show_run_limit(draft: Draft, asked: RunLimitRequested) -> None:
@@ -73,11 +84,12 @@ def show_run_limit(draft: Draft, asked: RunLimitRequested) -> None:
             gate = step.gates[step.granted].id
             draft.route(gate, LimitRequested(gate, asked.reply_to, asked.run_id, step_of(key), step.id))
             return
-    draft.reply(asked.reply_to, "")
+    draft.reply(asked.reply_to, encode(LimitAnswer()).decode())
 
 
 def _view(draft: Draft, state: GateState, most: int, place: int = 0) -> LimitView:
-    gate, queue = state.gate, draft.scan(GATE_QUEUE, gate_part(state.gate.id), most, number_bytes(state.passed))
+    gate, is_paused = shown(draft, state.gate)
+    queue = draft.scan(GATE_QUEUE, gate_part(gate.id), most, number_bytes(state.passed))
     return LimitView(
         gate.name,
         gate.value,
@@ -87,11 +99,12 @@ def _view(draft: Draft, state: GateState, most: int, place: int = 0) -> LimitVie
         state.held,
         state.waiting,
         queue[0][1].since if queue else 0,
-        next_start(draft, state),
+        0 if is_paused else next_start(draft, state),
         _holders(draft, state, most),
         tuple(dict.fromkeys(waiter.run_id for _, waiter in queue)),
         place,
         steps=gate.steps,
+        paused=is_paused,
     )
 
 

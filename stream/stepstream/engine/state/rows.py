@@ -15,6 +15,7 @@ from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import Predicate
 from stepstream.contract.operators.bulk import BulkChanged, BulkItem
 from stepstream.contract.operators.control import Pause
+from stepstream.contract.operators.limit_settings import LimitSetting
 from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter
 from stepstream.engine.state.kept_rows import (
     IndexedEvent,
@@ -198,6 +199,7 @@ class TimerKind(StrEnum):
     EVENT_NAME_EXPIRY = "event-name-expiry"
     BULK = "bulk"
     GATE = "gate"
+    LIMIT = "limit"
 
 
 class Timer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -328,6 +330,7 @@ Row = (
     | GateState
     | GateRun
     | GateWaiter
+    | LimitSetting
     | Child
     | Memo
     | OpenStep

@@ -11,6 +11,7 @@ from stepstream.contract.commands import Memo
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.ids import Bucket, StepRef, run_routing
 from stepstream.contract.operators.bulk import BulkItem
+from stepstream.contract.operators.limit_settings import LimitSetting
 from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter
 from stepstream.engine.state.kept_rows import (
     IndexedEvent,
@@ -119,6 +120,7 @@ SCOPE_PAUSES = Table(b"P", ScopePause)
 GATES = Table(b"G", GateState, _by_name)
 GATE_RUNS = Table(b"H", GateRun, _by_name)
 GATE_QUEUE = Table(b"Q", GateWaiter, _by_name)
+LIMIT_SETTINGS = Table(b"L", LimitSetting)
 OPEN_COUNTS = Table(b"h", OpenCount)
 POSITIONS = Table(b"i", Position)
 
@@ -126,7 +128,7 @@ _ALL: tuple[Table[Any], ...] = (
     *(RUNS, RUN_EVENTS, MEMOS, STEPS, GROUPS, LEASES, CHILDREN, TIMERS),
     *(EVENT_NAMES, WAITS, QUEUED_EVENTS, QUEUED_COUNT, SIGNALS, SIGNAL_RUNS, STARTS),
     *(REGISTRATIONS, TRIGGERS, CRONS, LOOKBACK_WINDOWS, KEPT_EVENTS, KEPT_HEAD, KEPT_PATHS, KEPT_INDEX, LOOK_BACKS),
-    *(BULKS, BULK_ITEMS, SCOPE_PAUSES, GATES, GATE_RUNS, GATE_QUEUE, OPEN_COUNTS, POSITIONS),
+    *(BULKS, BULK_ITEMS, SCOPE_PAUSES, GATES, GATE_RUNS, GATE_QUEUE, LIMIT_SETTINGS, OPEN_COUNTS, POSITIONS),
 )
 TABLES = {table.prefix: table for table in _ALL}
 _DECODERS: dict[bytes, Callable[[bytes], Row]] = {
@@ -361,6 +363,17 @@ def gate_place_key(gate: str, place: int) -> Key[GateWaiter]:
 def place_in_queue(key: Key[GateWaiter]) -> int:
     """Return the place of a run in the queue of a gate."""
     return int.from_bytes(key.sort, "big")
+
+
+def limit_setting_key(gate: str) -> Key[LimitSetting]:
+    """Return the key of how operators changed a gate, or all gates of a name if the value is empty."""
+    return LIMIT_SETTINGS.key(b"", gate_part(gate))
+
+
+def limit_setting_of(key: Key[LimitSetting]) -> tuple[str, str]:
+    """Return the name and the value of the gate that `limit_setting_key` was given."""
+    name, value = parse_texts(key.sort)[0].split("\x00", 1)
+    return name, value
 
 
 def open_count_key(name: str, label: str) -> Key[OpenCount]:
