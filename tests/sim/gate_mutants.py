@@ -3,6 +3,7 @@
 from tests.sim.mutation import Mutant
 
 _GATE = "engine/gates/gate.py"
+_CHANGES = "engine/gates/limit_changes.py"
 _PASSING = "engine/gates/passing.py"
 
 _ONE_EDIT = tuple(
@@ -108,14 +109,42 @@ GATE_MUTANTS = (
         ),
         program="refused",
     ),
+    Mutant(
+        "a limit that was raised wakes no run",
+        _CHANGES,
+        (("        wake_gate(draft, gate.id)\n", ""),),
+        program="steered",
+    ),
+    Mutant(
+        "a changed limit is lost when its shard moves",
+        "runtime/shard/loop.py",
+        (
+            (
+                "for key, value in batch.rows.items()]\n        for at",
+                'for key, value in batch.rows.items() if key.table != b"L"]\n        for at',
+            ),
+        ),
+        program="steered",
+    ),
+    Mutant(
+        "a change of a limit reaches only the shard that orders it",
+        _CHANGES,
+        (
+            (
+                "    draft.send_to_all(gate_id(name, key), LimitChanged(",
+                "    draft.route(gate_id(name, key), LimitChanged(",
+            ),
+        ),
+        program="steered",
+    ),
     # Either of the two alone lets it pass, at once or by the timer.
     Mutant(
         "a run that leaves lets no other pass",
         _GATE,
         (
             (
-                "held=before.held - 1)\n    _write(draft, before, _let_pass(draft, state))",
-                "held=before.held - 1)\n    _write(draft, before, state)",
+                "held=before.held - 1)\n    _write(draft, before, _let_pass(draft, _opened(draft, state)),",
+                "held=before.held - 1)\n    _write(draft, before, _opened(draft, state),",
             ),
             ("    if state.waiting and _is_free(draft, state):\n        return draft.now\n", ""),
         ),

@@ -17,8 +17,12 @@ from stepstream import (
     Timeouts,
     on,
 )
+from stepstream.contract.operators.limit_settings import LimitAction, LimitChangeRequested, Override
+from stepstream.runtime.callers import AnswerLostError, UnavailableError
 from tests.sim.program import Program
 from tests.sim.world import World
+
+_REPORTS = "concurrency of function report by event.data.tenant"
 
 
 def tenants() -> Program:
@@ -174,6 +178,40 @@ def bodies() -> Program:
     return program
 
 
+def steered() -> Program:
+    """Reports of two tenants, one at a time, until an operator pauses, resumes and raises the limit of all of them."""
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await _change(world, LimitChangeRequested(_REPORTS, LimitAction.PAUSE))
+        await world.send(*(Event("go", {"tenant": tenant, "n": n}) for n in range(3) for tenant in "ab"))
+        await world.advance("2m")
+        await _change(world, LimitChangeRequested(_REPORTS, LimitAction.RESUME))
+        three = Override(3, until=world.now_ms + 7_200_000)
+        await _change(world, LimitChangeRequested(_REPORTS, LimitAction.SET, override=three))
+        await world.advance("3h")
+
+    program = Program(app, script, {("report", "completed"): 6}, expiry="61d")
+    one = Concurrency(1, counts="runs", key="event.data.tenant")
+
+    @app.function(on("go"), concurrency=one, timeouts=Timeouts(start="20m"), backoff="5s")
+    async def report(ctx: Context) -> str:
+        await ctx.step.sleep("nap", "30m")
+        return await ctx.step.run("render", program.body, ctx, "render")
+
+    return program
+
+
+async def _change(world: World, request: LimitChangeRequested) -> None:
+    """Change a limit; ask again if the answer is lost: the same change twice is one."""
+    while True:
+        try:
+            await world.engine.operator.change_limit(request)
+            return await world.until_idle()
+        except (TimeoutError, UnavailableError, AnswerLostError):
+            await asyncio.sleep(0)
+
+
 # They are not among those of random seeds, so that these seeds keep their schedules.
 GATE_PROGRAMS: dict[str, Callable[[], Program]] = {
     "tenants": tenants,
@@ -181,4 +219,5 @@ GATE_PROGRAMS: dict[str, Callable[[], Program]] = {
     "refused": refused,
     "single": single,
     "bodies": bodies,
+    "steered": steered,
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from stepstream.contract.codec import encode
-from stepstream.contract.gates import Excess
+from stepstream.contract.gates import Excess, Gate, gate_id
 from stepstream.contract.history import (
     HistoryEntry,
     RunAttemptFailed,
@@ -17,9 +17,10 @@ from stepstream.contract.history import (
     StepEnded,
     StepPlanned,
 )
+from stepstream.contract.operators.limit_settings import LimitSetting
 from stepstream.contract.outcomes import TimedOut, Value
 from stepstream.engine.state.gate_rows import GateRun, GateState
-from stepstream.engine.state.keys import parse_texts
+from stepstream.engine.state.keys import Key, parse_texts
 from stepstream.engine.state.rows import OpenStep, Row, Run, Timer, TimerKind
 from stepstream.engine.state.tables import (
     BULKS,
@@ -31,6 +32,7 @@ from stepstream.engine.state.tables import (
     KEPT_HEAD,
     KEPT_INDEX,
     KEPT_PATHS,
+    LIMIT_SETTINGS,
     LOOKBACK_WINDOWS,
     POSITIONS,
     REGISTRATIONS,
@@ -41,6 +43,7 @@ from stepstream.engine.state.tables import (
     TRIGGERS,
     Table,
     decode_row,
+    limit_setting_of,
     run_part,
 )
 from stepstream.runtime.storage.journal import MemoryStore
@@ -48,8 +51,8 @@ from stepstream.runtime.storage.journal import MemoryStore
 _LASTING = {table.prefix for table in (CRONS, REGISTRATIONS, LOOKBACK_WINDOWS, KEPT_HEAD, POSITIONS, STARTS, TRIGGERS)}
 _LASTING_TIMERS = {TimerKind.CRON, TimerKind.START_EXPIRY}
 # Rows that are removed only when they expire.
-_EXPIRING = {table.prefix for table in (BULKS, EVENT_NAMES, KEPT_EVENTS, KEPT_INDEX, KEPT_PATHS)}
-_EXPIRY_TIMERS = {TimerKind.BULK, TimerKind.KEPT_EVENTS_EXPIRY, TimerKind.EVENT_NAME_EXPIRY}
+_EXPIRING = {table.prefix for table in (BULKS, EVENT_NAMES, KEPT_EVENTS, KEPT_INDEX, KEPT_PATHS, LIMIT_SETTINGS)}
+_EXPIRY_TIMERS = {TimerKind.BULK, TimerKind.KEPT_EVENTS_EXPIRY, TimerKind.EVENT_NAME_EXPIRY, TimerKind.LIMIT}
 _TOKEN = re.compile(r"(\w+)#(\d+)")
 _RUN_ID = re.compile(r"\b[0-9A-HJKMNP-TV-Z]{26}\b")
 
@@ -172,6 +175,12 @@ def check_gates(stores: Sequence[MemoryStore]) -> Iterator[str]:
     programs are never lowered.
     """
     passing = _passing(stores)
+    settings = {
+        gate_id(*limit_setting_of(Key(key[:1], b"", key[1:]))): row
+        for store in stores
+        for key, value in store.scan(LIMIT_SETTINGS.prefix, len(store.rows))
+        if isinstance(row := decode_row(LIMIT_SETTINGS.prefix, value), LimitSetting)
+    }
     held: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
     for store in stores:
@@ -189,9 +198,10 @@ def check_gates(stores: Sequence[MemoryStore]) -> Iterator[str]:
         counts = (held[state.gate.id], waiting[state.gate.id])
         if counts != (state.held, state.waiting):
             yield f"{state.gate.id!r} counts {state.held} and {state.waiting} runs, and has {counts}"
-        if state.gate.has_permits and state.held > state.gate.limit:
-            yield f"{state.gate.id!r} is held by {state.held} runs of {state.gate.limit}"
-        is_free = not state.due and (not state.gate.has_permits or state.held < state.gate.limit)
+        limit, is_paused = _in_force(settings, state.gate)
+        if state.gate.has_permits and state.held > limit:
+            yield f"{state.gate.id!r} is held by {state.held} runs of {limit}"
+        is_free = not is_paused and not state.due and (not state.gate.has_permits or state.held < limit)
         if state.waiting and (is_free or state.gate.excess is Excess.REPLACE):
             yield f"{state.gate.id!r} is free or held by a run that was replaced, and {state.waiting} runs wait for it"
     for holder, known in passing.items():
@@ -210,6 +220,13 @@ def _passing(stores: Sequence[MemoryStore]) -> dict[str, Run | OpenStep]:
                 assert isinstance(step, OpenStep)
                 found[f"{run_id}/{key.removeprefix(STEPS.prefix + run_part(run_id)).decode()}"] = step
     return found
+
+
+def _in_force(settings: Mapping[str, LimitSetting], gate: Gate) -> tuple[int, bool]:
+    """Return the number of a gate that counts now, and whether it is paused; that for its key counts first."""
+    found = [settings[each] for each in (gate.id, gate_id(gate.name, "")) if each in settings]
+    numbers = [each.override.limit for each in found if each.override]
+    return numbers[0] if numbers else gate.limit, any(each.pause for each in found)
 
 
 def _rows(stores: Sequence[MemoryStore], table: Table[Any]) -> Iterator[Row]:
