@@ -7,6 +7,7 @@ import pytest
 
 from stepstream.contract.codec import Json
 from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.gates import GateRule
 from stepstream.contract.text.wording import missing_code, unfit_code
 from stepstream.runtime.overview import RunningWorker, ScopePauseView, ShardView
 from stepstream.runtime.readmodel.views import RunView, StepView
@@ -44,6 +45,16 @@ def test_a_paused_run_waits_for_its_end() -> None:
     assert found.remedy.startswith(f"resume it with `stepstream runs resume {RUN_ID}`")
     found = why(status="scheduled", paused=pause | {"until": NOW, "by": "", "why": ""})
     assert (found.until, found.text) == (NOW, f"an operator paused it until {local_time(NOW)}")
+
+
+def test_a_queued_run_waits_for_its_limits() -> None:
+    """If the shard of the limit does not answer, the reason has all limits of the function."""
+    rules = (GateRule("concurrency of function pay", 5), GateRule("db", 1))
+    found = why(status="queued", known=Surroundings(function=replace_registration(gates=rules)))
+    assert found.code == "limit"
+    limits = "concurrency of function pay: 5 runs at a time and db: 1 run at a time"
+    assert found.text == f"it waits for a limit on the runs of its function: {limits}"
+    assert found.remedy.endswith("function:pay status:running")
 
 
 def test_a_timeout_is_the_last_reason() -> None:
