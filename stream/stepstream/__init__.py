@@ -19,6 +19,7 @@ _HOMES = {
     "EventTrigger": "contract.functions",
     "Function": "sdk.function",
     "Idempotency": "sdk.refusals",
+    "Limit": "sdk.named_limits",
     "NonRetriableError": "sdk.errors",
     "RateLimit": "sdk.refusals",
     "RetryAfterError": "sdk.errors",

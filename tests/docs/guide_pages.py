@@ -254,6 +254,15 @@ async def spread(engine: VirtualEngine) -> None:
     assert not engine.runs(status="queued")
 
 
+@FLOW_CONTROL.shows("answer", "summarize")
+async def shared(engine: VirtualEngine) -> None:
+    """A question and a document that arrive together are answered one second apart."""
+    await engine.send(Event("question.asked", {"text": "why"}), Event("document.added", {"text": "all"}))
+    assert sorted(run.status for run in engine.runs()) == ["completed", "queued"]
+    await engine.advance("1s")
+    assert sorted(str(run.output) for run in engine.runs()) == ["answer to why", "summary of all"]
+
+
 @FLOW_CONTROL.shows("mail-followers")
 async def refuse(engine: VirtualEngine) -> None:
     """The second price of a product within the hour is not mailed."""

@@ -58,7 +58,8 @@ TRIGGERS_PER_FUNCTION_MAX = 10
 # The events that may cancel a run.
 CANCEL_ON_PER_FUNCTION_MAX = 5
 # The limits on the runs of a function, the number that each may name, and the text of a key of one.
-GATES_PER_FUNCTION_MAX = 6
+GATES_PER_FUNCTION_MAX = 11
+LIMITS_PER_FUNCTION_MAX = 5
 GATE_LIMIT_MAX = 1_000_000
 GATE_KEY_CHARACTERS_MAX = 256
 GATE_NAME_CHARACTERS_MAX = 2_048

@@ -18,6 +18,7 @@ from stepstream.sdk.errors import ChainLimitError, DefinitionError
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.flow_control import Concurrency, Throttle
 from stepstream.sdk.function import Backoff, Function, FunctionOptions, retry_policy
+from stepstream.sdk.named_limits import Limit, check_same
 from stepstream.sdk.refusals import Idempotency, RateLimit, Singleton
 from stepstream.sdk.replay.tasks import current_scope
 from stepstream.sdk.source import Format, Mapped, Source
@@ -88,6 +89,7 @@ class App:
         self.chain_max = chain_max
         self.sources: list[Source] = []
         self._functions: dict[str, Function[Any]] = {}
+        self._limits: dict[str, Limit] = {}
         self._sender: Sender | None = None
 
     def __iter__(self) -> Iterator[Function[Any]]:
@@ -119,6 +121,7 @@ class App:
         rate_limit: RateLimit | None = None,
         singleton: Singleton | None = None,
         idempotency: str | Idempotency = "",
+        limits: Sequence[Limit] = (),
     ) -> _Decorator:
         """Make the decorated handler a durable function of this app.
 
@@ -132,9 +135,8 @@ class App:
             on_failure: A handler that runs as a separate function, with the id `ID-on-failure`, when a run fails; not
                 when it is cancelled. Its event is `stream/function.failed`, whose data has the original `event` and the
                 `error` with `name`, `message`, `code` and `stack`.
-            attributes: What people find runs by: CEL expressions on `event` by name, such as
-                `{"order_id": "event.data.order_id"}`, evaluated when a run begins. A run lacks the attribute of an
-                expression that fails or has no string, number or bool as its value. See also `ctx.set_attributes`.
+            attributes: What people find runs by: CEL expressions on `event` by name (`{"id": "event.data.id"}`) when a
+                run begins. One that fails or has no string, number or bool adds none. See also `ctx.set_attributes`.
             cancel_on: Up to five events that cancel an open run: `[CancelOn("withdrawn", match="data.order_id")]`.
             timeouts: How long a run may take to start and to finish; one that takes longer is cancelled.
             input: The pydantic model or dataclass of the data of the events that start it. The page makes a form of it
@@ -144,14 +146,14 @@ class App:
             rate_limit: How many runs are accepted in a period; more runs are skipped.
             singleton: One open run: another one is skipped, replaces it or waits.
             idempotency: A CEL expression on `event`: one run for each of its values in 24 hours; more are skipped.
+            limits: Up to five that functions share by name: `[Limit("openai", 60, "1m")]`; more runs are queued.
 
-        The handler takes one argument: a `Context` if it is an `async def`, a `ThreadedContext` if a plain `def`.
-        Raises `DefinitionError`.
+        Raises `DefinitionError`. The handler takes a `Context` if it is `async def`, a `ThreadedContext` if plain.
         """
         _check_parentheses(triggers)
-        shared = (self.lookback_ms, tuple(self.queues), self.chain_max)
-        own: tuple[Any, ...] = (cancel_on, timeouts, input, concurrency, throttle, rate_limit, singleton, idempotency)
-        options = FunctionOptions(triggers, retry_policy(retries, backoff), None, dict(attributes or {}), *shared, *own)
+        flow: tuple[Any, ...] = (concurrency, throttle, rate_limit, singleton, idempotency, limits)
+        own = (self.lookback_ms, tuple(self.queues), self.chain_max, cancel_on, timeouts, input, *flow)
+        options = FunctionOptions(triggers, retry_policy(retries, backoff), None, dict(attributes or {}), *own)
         return lambda handler: self._define(handler, id, options, on_failure)
 
     def _define(
@@ -175,6 +177,8 @@ class App:
             )
             failure = Function(self.name, function_id + _FAILURE_SUFFIX, on_failure, of_failure)
         function: Function[Any] = Function(self.name, function_id, handler, replace(options, on_failure=failure))
+        for limit in function.limits:
+            check_same(self._limits.setdefault(limit.name, limit), limit)
         for each in (function, failure):
             if each is not None:
                 _check_context(each)

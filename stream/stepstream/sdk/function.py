@@ -33,6 +33,7 @@ from stepstream.sdk.cancellation import CancelOn, Timeouts, cancel_triggers
 from stepstream.sdk.deferred import check, object_schema
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.flow_control import Concurrency, Throttle, gate_rules
+from stepstream.sdk.named_limits import Limit, check_limits, in_order
 from stepstream.sdk.refusals import Idempotency, RateLimit, Singleton, refusal_rules
 
 T_co = TypeVar("T_co", covariant=True)
@@ -152,6 +153,7 @@ class FunctionOptions:
     rate_limit: RateLimit | None = None
     singleton: Singleton | None = None
     idempotency: str | Idempotency = ""
+    limits: Sequence[Limit] = ()
 
 
 class Function(Generic[T_co]):
@@ -176,7 +178,8 @@ class Function(Generic[T_co]):
         waiting = gate_rules(app, id, options.concurrency, options.throttle)
         asked_first = (options.idempotency, options.rate_limit, options.singleton)
         refusing = refusal_rules(id, *asked_first, options.concurrency)
-        self.gates = (*refusing, *waiting)
+        self.limits = check_limits(id, options.limits)
+        self.gates = (*refusing, *in_order(waiting, self.limits))
         self.input = _input_schema(id, options.input)
         self.is_async = _is_async(handler)
         self.__doc__ = handler.__doc__

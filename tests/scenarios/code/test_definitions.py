@@ -14,6 +14,7 @@ from stepstream import (
     DefinitionError,
     Event,
     Idempotency,
+    Limit,
     RateLimit,
     Singleton,
     StepstreamError,
@@ -27,6 +28,12 @@ from tests.scenarios.conftest import EngineOf
 
 async def nothing(ctx: Context) -> None:
     """Do nothing."""
+
+
+def differing(app: App) -> None:
+    """Define a limit twice with different numbers."""
+    app.function(limits=[Limit("a", 2, "1s")], id="first")(nothing)
+    app.function(limits=[Limit("a", 3, key="event.id")], id="second")(nothing)
 
 
 def twice(app: App) -> None:
@@ -82,6 +89,23 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
     "rate-limit": (lambda _: RateLimit(0, "1s"), ["RateLimit", "0 is not a number from 1"]),
     "rate-limit-period": (lambda _: RateLimit(1, "367d"), ["'367d' is not between 1 ms and 366 days"]),
     "rate-limit-number": (lambda app: app.function(rate_limit=5)(nothing), ["RateLimit(10"]),  # type: ignore[arg-type]
+    "named": (lambda _: Limit("open ai", 1), ["Limit", "'open ai' is no name of"]),
+    "named-number": (lambda _: Limit("a", 0), ["0 is not a number from 1"]),
+    "named-period": (lambda _: Limit("a", 1, "367d"), ["'367d' is not between 1 ms and 366 days"]),
+    "named-burst": (lambda _: Limit("a", 1, burst=1), ["a limit without a period has no burst"]),
+    "named-key": (lambda _: Limit("a", 1, key="event.data."), ["Limit", "1:"]),
+    "named-text": (lambda app: app.function(limits=["a"])(nothing), ['limits=[Limit("openai"']),  # type: ignore[list-item]
+    "named-twice": (lambda app: app.function(limits=[Limit("a", 1), Limit("a", 1)])(nothing), ["the same name"]),
+    "named-6": (lambda app: app.function(limits=[Limit(name, 1) for name in "abcdef"])(nothing), ["at most 5 limits"]),
+    "named-apart": (
+        differing,
+        [
+            "limit 'a' is 2 starts in 1.0 s at /",
+            "test_definitions.py:",
+            "and 3 open runs by event.id at /",
+            "define it once",
+        ],
+    ),
     "singleton-mode": (lambda _: Singleton("first"), ["'first' is not one of skip, cancel, wait"]),  # type: ignore[arg-type]
     "singleton-key": (lambda _: Singleton("skip", key="event.data."), ["Singleton", "1:"]),
     "singleton-text": (lambda app: app.function(singleton="skip")(nothing), ['Singleton("skip")']),  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stepstream import App, Concurrency, Context, Event, StepError, Throttle, on
+from stepstream import App, Concurrency, Context, Event, Limit, StepError, Throttle, on
 from stepstream.runtime.readmodel.views import RunView
 from tests.scenarios.conftest import EngineOf
 
@@ -142,3 +142,31 @@ async def test_functions_of_an_app_share_a_limit(engine_of: EngineOf) -> None:
         assert (engine.run("one").status, engine.run("two").status) == ("completed", "running")
         await engine.advance("10m")
         assert engine.run("two").status == "completed"
+
+
+async def test_functions_share_limits_by_name(engine_of: EngineOf) -> None:
+    """One limits their starts together, another their open runs; limits on starts are passed first."""
+    app = App("limits")
+    openai, db = Limit("openai", 6, "1h"), Limit("db", 1)
+
+    @app.function(on("ask"), limits=[db, openai])
+    async def answer(ctx: Context) -> None:
+        await ctx.step.sleep("nap", "30m")
+
+    @app.function(on("sum"), limits=[openai], concurrency=Concurrency(5, counts="runs"))
+    async def total(ctx: Context) -> None:
+        await ctx.step.sleep("nap", "30m")
+
+    assert [gate.name for gate in answer.gates] == ["openai", "db"]
+    assert [gate.name for gate in total.gates] == ["openai", "concurrency of function total"]
+    async with engine_of(app) as engine:
+        await engine.send(Event("ask", id="1"))
+        await engine.send(Event("sum", id="2"))
+        await engine.send(Event("ask", id="3"))
+        assert {run.function: run.status for run in engine.runs(total)} == {"total": "queued"}
+        await engine.advance("10m")
+        assert [run.status for run in engine.runs(total)] == ["running"]
+        await engine.advance("10m")
+        assert [run.status for run in engine.runs(answer)] == ["running", "queued"]
+        await engine.advance("10m")
+        assert [run.status for run in engine.runs(answer)] == ["completed", "running"]

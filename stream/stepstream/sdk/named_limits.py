@@ -1,0 +1,108 @@
+"""Limits with a name, which several functions share."""
+
+import re
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from stepstream.contract.errors import InvalidDuration, InvalidInput
+from stepstream.contract.gates import GateRule
+from stepstream.contract.limits import LIMITS_PER_FUNCTION_MAX
+from stepstream.contract.text.durations import Duration, duration_ms
+from stepstream.contract.text.wording import counted, duration_text
+from stepstream.expressions.errors import ExpressionError
+from stepstream.sdk.errors import DefinitionError
+from stepstream.sdk.flow_control import check_key, check_limit, check_rate
+
+# No name of another limit is of this form: these have spaces.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# The caller of the class, above `__init__` and `__post_init__`.
+_FRAMES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit that functions share by its name: `openai = Limit("openai", 60, "1m")`, and `limits=[openai]` in each.
+
+    With a period it limits how many runs start, as `Throttle` does; without one, how many are open, as `Concurrency`.
+    Runs beyond it are queued, in the order in which they were admitted. Functions of all apps in the namespace share
+    it; then write the same numbers in each app: those of the latest request count.
+
+    Args:
+        name: At most 100 characters of A-Z, a-z, 0-9, `.`, `_` and `-`.
+        limit: The number of runs, from 1 to 1,000,000.
+        period: The period, at most 366 days; 0 limits how many runs are open.
+        burst: How many more may start at once after a pause.
+        key: As in `Concurrency`: each value of the expression has its own limit.
+
+    Raises `DefinitionError`, with the position and the reason.
+    """
+
+    name: str
+    limit: int
+    period: Duration = 0
+    burst: int = 0
+    key: str = ""
+    defined_at: str = field(default="", init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raise DefinitionError for a limit that is not valid; note where it is defined."""
+        frame = traceback.extract_stack(limit=_FRAMES)[0]
+        object.__setattr__(self, "defined_at", f"{frame.filename}:{frame.lineno}")
+        try:
+            if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+                characters = "A-Z, a-z, 0-9, '.', '_' and '-'"
+                raise InvalidInput(f"{self.name!r} is no name of 1 to 100 characters of {characters}", "name")
+            if self.period == 0:
+                check_limit(self.limit, "limit", 1)
+                if self.burst:
+                    raise InvalidInput("a limit without a period has no burst", "burst")
+            else:
+                check_rate(self.limit, self.period, self.burst)
+            check_key(self.key)
+        except (InvalidInput, InvalidDuration, ExpressionError) as error:
+            raise DefinitionError(f"Limit: {error}") from None
+
+    @property
+    def rule(self) -> GateRule:
+        """The limit as a function registers it."""
+        return GateRule(self.name, self.limit, duration_ms(self.period), self.burst, self.key)
+
+    def __str__(self) -> str:
+        """Return the numbers as text for people."""
+        rule = self.rule
+        numbers = f"{counted(rule.limit, 'start')} in {duration_text(rule.period_ms)}" if rule.period_ms else ""
+        burst, key = f", burst {rule.burst}" if rule.burst else "", f" by {rule.key}" if rule.key else ""
+        return f"{numbers or counted(rule.limit, 'open run')}{burst}{key}"
+
+
+def check_limits(function: str, limits: object) -> tuple[Limit, ...]:
+    """Return the named limits of a function; raise DefinitionError if they are not a list of different ones."""
+    place = f"function {function!r}: limits="
+    if not isinstance(limits, Sequence) or not all(isinstance(each, Limit) for each in limits):
+        raise DefinitionError(f'{place}: write a list, such as limits=[Limit("openai", 60, "1m")]')
+    if len({each.name for each in limits}) < len(limits):
+        raise DefinitionError(f"{place}: two limits have the same name")
+    if len(limits) > LIMITS_PER_FUNCTION_MAX:
+        raise DefinitionError(f"{place}: at most {LIMITS_PER_FUNCTION_MAX} limits are allowed")
+    return tuple(limits)
+
+
+def check_same(known: Limit, limit: Limit) -> None:
+    """Raise DefinitionError if two limits of an app have one name and different numbers."""
+    if known.rule != limit.rule:
+        raise DefinitionError(
+            f"limit {limit.name!r} is {known} at {known.defined_at}, and {limit} at {limit.defined_at}: "
+            "define it once, and use it in both functions"
+        )
+
+
+def in_order(waiting: Sequence[GateRule], limits: Sequence[Limit]) -> tuple[GateRule, ...]:
+    """Return the limits for which the runs of a function wait, in the order in which they ask for them.
+
+    Limits on starts precede those on open runs, so that a run that waits for its start holds no permit. Named ones are
+    asked for last, by name: the order is the same in all functions, so no two runs wait for permits of each other.
+    """
+    named = sorted((limit.rule for limit in limits), key=lambda rule: rule.name)
+    starts = [rule for rule in (*waiting, *named) if rule.period_ms]
+    return (*starts, *(rule for rule in (*waiting, *named) if not rule.period_ms))
