@@ -26,6 +26,8 @@ def test_runs_beyond_a_limit_start_in_order_when_others_end() -> None:
     11 | event go              | began r3 f queued
     12 | event go              | began r4 f queued
     12 | count gate_waits two | 2
+    12 | count open_gate_permits two | 2
+    12 | count open_gate_waiters two | 2
     20 | return r2 =1          | completed r2 =1; emit stream/function.finished#r2:finished; admitted r3 after 9;
        |                       | start r3
     30 | cancel r1             | cancelled r1 !run-cancelled; stop r1 cancelled;
@@ -37,6 +39,8 @@ def test_runs_beyond_a_limit_start_in_order_when_others_end() -> None:
     50 | return r4 =1          | completed r4 =1; emit stream/function.finished#r4:finished
     51 | rows GateRun          | 0
     51 | rows GateState        | 0
+    51 | count open_gate_permits two | 0
+    51 | count open_gate_waiters two | 0
     51 | rows GateWaiter       | 0
     """
 

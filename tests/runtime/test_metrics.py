@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stepstream import App, Context, Event, NonRetriableError, on
+from stepstream import App, Context, Event, Limit, NonRetriableError, on
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.topics import EVENTS, FUNCTIONS
 from stepstream.runtime.metrics import METRICS, Metrics
@@ -181,6 +181,25 @@ async def test_open_runs_and_steps_are_counted_after_a_restart(tmp_path: Any) ->
         assert engine.sum("runs_open") == engine.sum("steps_open") == 0
         engine.metrics.left(0)
         assert "stepstream_runs_open{" not in engine.metrics.text().decode()
+
+
+async def test_limits_are_measured_by_name() -> None:
+    """How many runs hold one and wait for it, for all values of its key, and since when the first one waits."""
+    app = App("shop")
+
+    @app.function(on("order"), limits=[Limit("bank", 1, key="event.data.tenant")])
+    async def pay(ctx: Context) -> None:
+        await ctx.step.sleep("nap", "1h")
+
+    async with Measured(app) as engine:
+        await engine.send(*(Event("order", {"tenant": tenant}) for tenant in "aab"))
+        await engine.advance("10m")
+        assert engine.sum("gate_permits_in_use", gate="bank") == 2
+        assert engine.sum("gate_runs_waiting", gate="bank") == 1
+        assert engine.engine.oldest_waits() == {"bank": 600.0}
+        await engine.advance("2h")
+        assert engine.sum("gate_permits_in_use") == engine.sum("gate_runs_waiting") == 0
+        assert engine.engine.oldest_waits() == {}
 
 
 async def test_dead_letters_and_errors_of_expressions_are_counted() -> None:

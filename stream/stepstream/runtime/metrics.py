@@ -54,6 +54,9 @@ METRICS = (
         "engine", "histogram", "run_duration_seconds", ("function",), "Time from the start of a run to its end", _LONG_S
     ),
     Metric("engine", "counter", "gate_waits", ("gate",), "Runs that had to wait for a limit of their function"),
+    Metric("engine", "gauge", "gate_permits_in_use", ("gate",), "Runs that hold a permit of a limit"),
+    Metric("engine", "gauge", "gate_runs_waiting", ("gate",), "Runs that wait for a limit"),
+    Metric("engine", "gauge", "gate_oldest_wait_seconds", ("gate",), "Age of the oldest wait for a limit"),
     Metric(
         "engine", "histogram", "queue_duration_seconds", ("function",), "Time that a run waited for its limits", _LONG_S
     ),
@@ -163,7 +166,12 @@ _COUNTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 # Their first label comes from the code.
 _BY_FUNCTION = {metric.name for metric in METRICS if metric.labels[:1] in (("function",), ("gate",))}
 OTHER_FUNCTIONS = "(other)"
-_OPEN = {"open_runs": "runs_open", "open_steps": "steps_open"}
+_OPEN = {
+    "open_runs": "runs_open",
+    "open_steps": "steps_open",
+    "open_gate_permits": "gate_permits_in_use",
+    "open_gate_waiters": "gate_runs_waiting",
+}
 _SAMPLES = {
     "run": "run_duration_seconds",
     "queue": "queue_duration_seconds",

@@ -51,6 +51,7 @@ def _return_permit(draft: Draft, state: GateState, run_id: str) -> GateState:
     if draft.get(gate_run_key(state.gate.id, run_id)) is None:
         return state
     draft.delete(gate_run_key(state.gate.id, run_id))
+    draft.count("open_gate_permits", state.gate.name, amount=-1)
     return _let_pass(draft, replace(state, held=state.held - 1))
 
 
@@ -61,6 +62,7 @@ def _enqueue(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
     draft.put(gate_run_key(gate.id, asked.run_id, asked.step), GateRun(place))
     draft.put(gate_place_key(gate.id, place), GateWaiter(asked.run_id, draft.now, asked.step))
     draft.count("gate_waits", gate.name)
+    draft.count("open_gate_waiters", gate.name)
     return replace(state, waiting=state.waiting + 1, place=place)
 
 
@@ -77,6 +79,7 @@ def _replace_others(draft: Draft, state: GateState, by: str) -> GateState:
 def _dequeue(draft: Draft, state: GateState, key: Key[GateWaiter], waiter: GateWaiter) -> GateState:
     draft.delete(key)
     draft.delete(gate_run_key(state.gate.id, waiter.run_id, waiter.step))
+    draft.count("open_gate_waiters", state.gate.name, amount=-1)
     return replace(state, waiting=state.waiting - 1, passed=place_in_queue(key))
 
 
@@ -89,6 +92,7 @@ def leave_gate(draft: Draft, left: GateLeft) -> None:
             _write(draft, before, replace(before, next_us=0), before.gate)
         return
     draft.delete(holder)
+    draft.count("open_gate_waiters" if row.place else "open_gate_permits", before.gate.name, amount=-1)
     if row.place:
         draft.delete(gate_place_key(left.gate, row.place))
         state = replace(before, waiting=before.waiting - 1)
@@ -168,6 +172,7 @@ def _grant(draft: Draft, state: GateState, asked: GateAsked | GateWaiter) -> Gat
     state = replace(state, latest=asked.run_id)
     if gate.has_permits:
         draft.put(gate_run_key(gate.id, asked.run_id, asked.step), GateRun())
+        draft.count("open_gate_permits", gate.name)
         return replace(state, held=state.held + 1)
     return replace(state, next_us=max(state.next_us, draft.now * _US_PER_MS) + _interval_us(gate))
 

@@ -136,6 +136,7 @@ class EngineGauges(_Lags):
             serving |= set(label) if state.serving else set()
         for shard in sorted({int(label) for label in serving} | self._group.takeovers.keys()):
             yield Reading("shard_takeovers", (str(shard),), self._group.takeovers[shard])
+        yield from _oldest_waits(self._group.oldest_waits())
         yield from (each for each in self.readings if each.labels[0] in serving or each.labels[-1] == HISTORY)
         yield from self.copies if self.readings else ()
 
@@ -250,6 +251,11 @@ class WorkerGauges(_Lags):
         yield from self.readings
 
 
+def _oldest_waits(ages: Mapping[str, float]) -> Iterator[Reading]:
+    for gate, age in ages.items():
+        yield Reading("gate_oldest_wait_seconds", (gate,), age)
+
+
 def _load(app: str, load: Load) -> Iterator[Reading]:
     yield Reading("worker_slots", (app,), load.slots)
     yield Reading("worker_slots_in_use", (app,), load.in_use)
@@ -295,6 +301,7 @@ class EmbeddedGauges:
             if topic != HISTORY
         }
         yield from _inputs(inputs, self._arrivals)
+        yield from _oldest_waits(self._engine.oldest_waits())
         for (topic, shard), lag in lags.items():
             if topic == HISTORY:
                 yield Reading("input_lag_records", (str(shard), topic), lag)

@@ -13,7 +13,7 @@ from stepstream import __version__
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry
-from stepstream.contract.limits import DEFAULT_LIMITS, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
+from stepstream.contract.limits import DEFAULT_LIMITS, FUNCTIONS_LABELLED_MAX, RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
 from stepstream.contract.logs import StepLogged
 from stepstream.contract.receipts import SignalReceipt
 from stepstream.contract.text.names import workers_name
@@ -23,6 +23,7 @@ from stepstream.runtime.callers import Callers
 from stepstream.runtime.overview import RunningWorker, ScopePauseView, ShardView
 from stepstream.runtime.ports import Backbone, Clock, LogRecord, WorkerLog
 from stepstream.runtime.registrations import check_apps, registrations, release_of
+from stepstream.runtime.shard.gate_waits import oldest_of
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
 from stepstream.runtime.storage.failures import UnusableState
 from stepstream.runtime.supervision import RESTART_S, keep_serving
@@ -251,6 +252,11 @@ class EmbeddedEngine:
     def pauses(self) -> list[ScopePauseView]:
         """Return the pauses of functions and queues; none while no shard serves."""
         return next((shard.pauses() for shard in self._shards.values() if shard.serving), [])
+
+    def oldest_waits(self) -> dict[str, float]:
+        """Return the age of the oldest wait for each limit (seconds), of a bounded number of limits."""
+        waits = [shard.oldest_waits() for shard in self._shards.values() if shard.serving]
+        return oldest_of(waits, self.clock.now_ms(), FUNCTIONS_LABELLED_MAX)
 
     def shards(self) -> list[ShardView]:
         """Return all shards, in order."""

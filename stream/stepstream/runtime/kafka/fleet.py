@@ -18,7 +18,7 @@ from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.heartbeats import EngineHeartbeat, ShardCopied, ShardServed
 from stepstream.contract.ids import shard_of
 from stepstream.contract.inbox import Answered, decode_answer
-from stepstream.contract.limits import DEFAULT_LIMITS, Limits
+from stepstream.contract.limits import DEFAULT_LIMITS, FUNCTIONS_LABELLED_MAX, Limits
 from stepstream.contract.text.names import workers_name
 from stepstream.contract.text.wording import counted
 from stepstream.contract.topics import INBOX, REPLIES
@@ -33,6 +33,7 @@ from stepstream.runtime.kafka.shards.shard_log import KafkaLog
 from stepstream.runtime.kafka.shards.standby import Standby
 from stepstream.runtime.overview import ScopePauseView, ShardView
 from stepstream.runtime.ports import Clock, Fenced, LogError, NewRecord, TopicPartition
+from stepstream.runtime.shard.gate_waits import oldest_of
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
 from stepstream.runtime.storage.rocks import RocksStore
 from stepstream.runtime.supervision import RESTART_S, keep_serving
@@ -146,6 +147,11 @@ class ShardGroup:
     def pauses(self) -> list[ScopePauseView]:
         """Return the pauses of functions and queues; none while this process serves no shard."""
         return next((self._served[state.shard].pauses() for state in self.states() if state.serving), [])
+
+    def oldest_waits(self) -> dict[str, float]:
+        """Return the age of the oldest wait for each limit of its shards (seconds), of a bounded number of limits."""
+        waits = [self._served[state.shard].oldest_waits() for state in self.states() if state.serving]
+        return oldest_of(waits, self._clock.now_ms(), FUNCTIONS_LABELLED_MAX)
 
     def shards(self) -> list[ShardView]:
         """Return all shards, in order. Without heartbeats nothing is known of those of other engines."""

@@ -40,6 +40,7 @@ from stepstream.runtime.dead_letters import kind_of, unreadable_kind
 from stepstream.runtime.overview import ScopePauseView
 from stepstream.runtime.ports import Clock, Log, LogRecord, Offsets, Store, StoreError, TopicPartition
 from stepstream.runtime.shard.batch import Batch, Effects
+from stepstream.runtime.shard.gate_waits import OldestWaits
 from stepstream.runtime.shard.tables import StoreView, open_tables
 
 logger = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ class Shard:
         self._answer = options.answer
         self._observer = options.observer
         self._view = StoreView(store)
+        self._waits = OldestWaits(self._view)
         # Inputs that were read and did not fit into the last batch.
         self._rest: list[LogRecord] = []
         # Inputs since the last commit that changed nothing: how many, their offsets, and when these are committed.
@@ -193,6 +195,10 @@ class Shard:
             ScopePauseView(scope_of(key), row.since, row.pause.until, row.pause.by, row.pause.why)
             for key, row in scan_table(self._view, SCOPE_PAUSES)
         ]
+
+    def oldest_waits(self) -> Mapping[str, int]:
+        """Return since when runs wait for limits, as OldestWaits; call it only while the shard serves."""
+        return self._waits.read()
 
     async def _review(self) -> None:
         """Let the engine review what depends on the clock of the last owner; nearly always that changes nothing."""
