@@ -18,7 +18,7 @@ _ONE_EDIT = tuple(
         (
             "a run that is cancelled while it waits keeps its place",
             _PASSING,
-            ("enumerate(run.gates[: run.asked])", "enumerate(run.gates[: run.granted])"),
+            ("enumerate(passing.gates[: passing.asked])", "enumerate(passing.gates[: passing.granted])"),
             "tenants",
         ),
         (
