@@ -298,3 +298,15 @@ def test_a_run_passes_its_limits_in_a_fixed_order() -> None:
     31  | event go {"id":3}    | began r7 f queued; skipped r7 !skipped
     110 | tick                 | admitted r6 after 80; start r6
     """
+
+
+@table()
+def test_a_schedule_starts_no_second_run_while_one_is_open() -> None:
+    """The run of the next minute is skipped, and the one after that starts.
+
+    0      | function f cron=*_*_*_*_* singleton=skip | -
+    60000  | tick             | began r1 f queued; admitted r1 after 0; start r1
+    120000 | tick             | began r2 f queued; skipped r2 !skipped
+    130000 | return r1 =1     | completed r1 =1; emit stream/function.finished#r1:finished
+    180000 | tick             | began r3 f queued; admitted r3 after 0; start r3
+    """
