@@ -140,10 +140,11 @@ def _singleton_rule(function: str, singleton: Singleton, concurrency: Concurrenc
     if not isinstance(singleton, Singleton):
         raise DefinitionError(f'function {function!r}: write singleton=Singleton("skip")')
     limits = (concurrency,) if isinstance(concurrency, Concurrency) else concurrency
-    if any(each.scope == "function" and singleton.key in ("", each.key) for each in limits):
+    own = [each for each in limits if each.counts == "runs" and each.scope == "function"]
+    if any(singleton.key in ("", each.key) for each in own):
         raise DefinitionError(
-            f"function {function!r}: singleton= allows one open run, so concurrency= with the same key has no effect: "
-            "remove one of them"
+            f"function {function!r}: singleton= allows one open run, so concurrency= on runs with the same key has "
+            "no effect: remove one of them"
         )
     name = limit_name("singleton", f"function {function}", singleton.key)
     return GateRule(name, 1, key=singleton.key, excess=_MODES[singleton.mode])

@@ -1,6 +1,6 @@
 """Functions refuse runs beyond their limits: these are skipped, with a reason that their callers get."""
 
-from stepstream import App, Context, Event, RateLimit, Singleton, StepError, on
+from stepstream import App, Concurrency, Context, Event, RateLimit, Singleton, StepError, on
 from tests.scenarios.conftest import EngineOf
 
 
@@ -111,3 +111,15 @@ async def test_a_key_starts_one_run(engine_of: EngineOf) -> None:
         await engine.advance("24h")
         await engine.send(Event("go", {"order": 7}))
         assert engine.runs("caller")[-1].output == "paid 7"
+
+
+def test_a_singleton_and_other_limits_go_together() -> None:
+    """A limit on steps with the same key, and one on all open runs of the function."""
+    app = App("refused")
+    limits = [Concurrency(2, key="event.data.site"), Concurrency(5, counts="runs")]
+
+    @app.function(singleton=Singleton("skip", key="event.data.site"), concurrency=limits)
+    async def build(ctx: Context) -> None: ...
+
+    assert build.gates[0].name == "singleton of function build by event.data.site"
+    assert len(build.gates) == 3
