@@ -164,11 +164,13 @@ class Answers:
         self.answer = answer
         self.urls: list[str] = []
         self.keys: list[str] = []
+        self.bodies: list[bytes] = []
 
-    def __call__(self, _method: str, url: str, headers: Mapping[str, str], _data: bytes | None) -> tuple[int, bytes]:
+    def __call__(self, _method: str, url: str, headers: Mapping[str, str], data: bytes | None) -> tuple[int, bytes]:
         """Record the request, and answer."""
         self.urls.append(url)
         self.keys.append(headers.get("Authorization", ""))
+        self.bodies.append(data or b"")
         return self.status, self.answer if isinstance(self.answer, bytes) else json.dumps(self.answer).encode()
 
 
@@ -284,6 +286,17 @@ def test_children_are_cancelled_with_a_run_and_not_with_a_filter(invoke: Invoke,
     assert "children" not in answers.urls[-1]
     refused = invoke("runs", "cancel", "--filter", "app:shop", "--children")
     assert (refused.exit_code, "give a run id with --children" in refused.stderr) == (2, True)
+
+
+def test_a_signal_may_start_a_run(invoke: Invoke, answering: Answering) -> None:
+    """The function and the data of its event are passed on, and the command prints which run has the signal."""
+    answers = answering(200, {"delivered": False, "started": True, "run_id": "0" * 26})
+    done = invoke("signal", "cart/7", "--start", "fill-cart", "--start-data", '{"cart": 7}')
+    assert done.output == f"started {'0' * 26}\n"
+    start = {"function": "fill-cart", "data": {"cart": 7}}
+    assert json.loads(answers.bodies[-1]) == {"signal": "cart/7", "data": None, "start": start}
+    wrong = invoke("signal", "cart/7", "--start", "fill-cart", "--start-data", "{")
+    assert (wrong.exit_code, "--start-data" in wrong.stderr) == (2, True)
 
 
 def test_an_ambiguous_end_of_an_id_is_refused(invoke: Invoke, answering: Answering) -> None:
