@@ -256,8 +256,8 @@ async def spread(engine: VirtualEngine) -> None:
 
 @FLOW_CONTROL.shows("answer", "summarize")
 async def shared(engine: VirtualEngine) -> None:
-    """A question and a document that arrive together are answered one second apart."""
-    await engine.send(Event("question.asked", {"text": "why"}), Event("document.added", {"text": "all"}))
+    """A question and an article that arrive together are answered one second apart."""
+    await engine.send(Event("question.asked", {"text": "why"}), Event("article.published", {"text": "all"}))
     assert sorted(run.status for run in engine.runs()) == ["completed", "queued"]
     await engine.advance("1s")
     assert sorted(str(run.output) for run in engine.runs()) == ["answer to why", "summary of all"]
