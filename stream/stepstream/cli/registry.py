@@ -23,7 +23,10 @@ COMMANDS = {
         "dev", "Run engine, worker and HTTP API in one process; Ctrl-C stops it once running steps have finished."
     ),
     "send": Command("control.messages", "Send one event, and print its id."),
-    "signal": Command("control.messages", "Send a signal to the run that waits for it; exit with 1 if no run does."),
+    "signal": Command(
+        "control.messages",
+        "Send a signal to the run that waits for it; exit with 1 if no run does, unless it starts one.",
+    ),
     "approvals": Command("control.approvals", "List what waits for the decision of a person, and decide."),
     "runs": Command(
         "control.control", "List, show, cancel, pause, resume, rerun and prune runs, and group their errors."
