@@ -34,7 +34,9 @@ COMMANDS = {
     "bulk": Command("control.bulk", "List, show and cancel bulk operations on runs."),
     "functions": Command("control.scopes", "Pause functions and resume them."),
     "queues": Command("control.scopes", "Pause queues and resume them."),
-    "limits": Command("control.limits", "List limits, and what holds and awaits them; change and pause them."),
+    "limits": Command(
+        "control.limits", "List limits with what holds them and waits for them, and change them while they are in use."
+    ),
     "timings": Command("control.timings", "List how long steps took and how many failed, the slowest first."),
     "replay": Command(
         "replay", "Replay recorded events through your functions, on a virtual clock that follows the events."
