@@ -25,7 +25,7 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
     """Return the limits of a function.
 
     `idempotency=key[:ms]`, `rate=runs:ms[:burst]`, `singleton=skip|cancel|wait[:key]`, `throttle=starts:ms[:burst]`,
-    `concurrency=runs[:key[:name]]`, `steps=bodies[:key[:name]]`.
+    `named=name:starts:ms`, `concurrency=runs[:key[:name]]`, `steps=bodies[:key[:name]]`.
     """
     rules: list[GateRule] = []
     for word in filter(None, words.text("idempotency").split(";")):
@@ -40,6 +40,9 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
     for word in filter(None, words.text("throttle").split(";")):
         limit, period_ms, burst = (*map(int, word.split(":")), 0)[:3]
         rules.append(GateRule(f"throttle {function}", limit, period_ms, burst))
+    for word in filter(None, words.text("named").split(";")):
+        name, starts, period = word.split(":")
+        rules.append(GateRule(name, int(starts), int(period)))
     for word in filter(None, words.text("concurrency").split(";")):
         runs, key, name = (*word.split(":"), "", "")[:3]
         rules.append(GateRule(name or f"concurrency {function}", int(runs), key=key))

@@ -342,3 +342,20 @@ def test_many_grants_at_once_are_separate_inputs() -> None:
     assert [send.record for send in _apply(tables, Tick(key))] == [
         GateGranted("limit\x00", run_id) for run_id in ids[most + 1 :]
     ]
+
+
+@table()
+def test_a_shared_limit_that_loses_its_period_gets_its_permits_back() -> None:
+    """A run that asked when the limit counted starts has a permit once it passes later, and returns it.
+
+    10 | function f on=go named=x:1:1000    | -
+    10 | event go                           | began r1 f queued; admitted r1 after 0; start r1
+    10 | event go                           | began r2 f queued
+    11 | function f on=go concurrency=1::x  | -
+    12 | event go                           | began r3 f queued; admitted r2 after 2; start r2
+    13 | return r1 =1                       | completed r1 =1; emit stream/function.finished#r1:finished
+    14 | return r2 =1                       | completed r2 =1; emit stream/function.finished#r2:finished;
+       |                                    | admitted r3 after 2; start r3
+    15 | return r3 =1                       | completed r3 =1; emit stream/function.finished#r3:finished
+    16 | rows GateRun                       | 0
+    """

@@ -1,5 +1,6 @@
 """Limits on the bodies of steps, as record tables: how many of them run at a time."""
 
+from stepstream.contract.limits import Limits
 from tests.engine.tables import table
 
 
@@ -213,4 +214,51 @@ def test_newer_code_may_fail_a_body_that_waits() -> None:
     13 | report r1 a =1           | kept a=1
     14 | rows GateState           | 0
     22 | tick                     | resume r2 a#1
+    """
+
+
+@table(Limits(steps_per_run_max=1))
+def test_a_run_that_outgrows_its_limits_by_a_limited_step_has_no_permit() -> None:
+    """The step was never open, so nothing would return its permit.
+
+    10 | function f on=go steps=1 | -
+    10 | event go                 | began r1 f; start r1
+    11 | plan r1 run:a            | planned a until 0; resume r1 a#0
+    12 | report r1 a =1           | kept a=1
+    13 | plan r1 run:b            | failed r1 !step-limit; stop r1 failed;
+       |                          | emit stream/function.finished#r1:finished;
+       |                          | emit stream/function.failed#r1:failed
+    14 | rows GateRun             | 0
+    """
+
+
+@table()
+def test_a_run_beyond_its_time_starts_no_body() -> None:
+    """The body that runs may end the run; the others stay open until the run ends.
+
+    10 | function f on=go steps=1 finish=50 queues=gpu | -
+    10 | event go                                      | began r1 f; start r1 announced
+    10 | execute r1                                    | executes until 60
+    11 | plan r1 run:a:gpu run:b:gpu                   | planned a until 0; planned b until 0; dispatch r1 a#0
+    60 | tick                                          | expired until 600060; reload r1 expired
+    61 | report r1 a =1 queue=gpu                      | kept a=1; resume r1 a=1
+    62 | claim-step r1 b c1 queue=gpu                  | stop r1 b ended
+    63 | return r1 =1                                  | completed r1 =1; emit stream/function.finished#r1:finished
+    64 | rows GateRun                                  | 0
+    """
+
+
+@table()
+def test_a_second_report_of_missing_code_finds_a_step_that_waits() -> None:
+    """It changes nothing: the step is no longer with a worker.
+
+    10 | function f on=go steps=1 queues=gpu  | -
+    10 | event go                             | began r1 f; start r1
+    10 | event go                             | began r2 f; start r2
+    11 | plan r1 run:a:gpu                    | planned a until 0; dispatch r1 a#0
+    12 | postpone-step r1 a queue=gpu for=10  | warned no code
+    13 | plan r2 run:a:gpu                    | planned a until 0; dispatch r2 a#0
+    22 | tick                                 | -
+    23 | postpone-step r1 a queue=gpu for=10  | -
+    24 | report r2 a =1 queue=gpu             | kept a=1; resume r2 a=1; dispatch r1 a#0
     """

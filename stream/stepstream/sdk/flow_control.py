@@ -54,7 +54,7 @@ class Concurrency:
         """Raise DefinitionError for a limit that is not valid."""
         try:
             check_limit(self.limit, "limit", 1)
-            if self.counts not in _KINDS:
+            if self.counts not in tuple(_KINDS):
                 raise InvalidInput(f'{self.counts!r} is not "steps" or "runs"', "counts")
             if self.scope not in _SCOPES:
                 raise InvalidInput(f"{self.scope!r} is not one of {', '.join(_SCOPES)}", "scope")

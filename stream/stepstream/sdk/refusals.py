@@ -66,7 +66,7 @@ class Singleton:
     def __post_init__(self) -> None:
         """Raise DefinitionError for a mode or a key that is not valid."""
         try:
-            if self.mode not in _MODES:
+            if self.mode not in tuple(_MODES):
                 raise InvalidInput(f"{self.mode!r} is not one of {', '.join(_MODES)}", "mode")
             check_key(self.key)
         except (InvalidInput, ExpressionError) as error:

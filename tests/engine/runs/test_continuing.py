@@ -171,3 +171,17 @@ def test_a_run_beyond_its_time_does_not_continue() -> None:
         |                            | emit stream/function.finished#r1:finished;
         |                            | emit stream/function.cancelled#r1:cancelled
     """
+
+
+@table()
+def test_a_singleton_that_waits_since_a_deployment_hands_its_permit_over() -> None:
+    """The successor passes the limit once, with the permit that it takes over.
+
+    10 | function f on=go singleton=skip | -
+    10 | event go                        | began r1 f queued; admitted r1 after 0; start r1
+    11 | function f on=go singleton=wait | -
+    12 | continue r1                     | completed r1 =null; emit stream/function.finished#r1:finished;
+       |                                 | began r2 f queued continues r1#1; admitted r2 after 0; start r2
+    13 | return r2 =1                    | completed r2 =1; emit stream/function.finished#r2:finished
+    14 | rows GateRun                    | 0
+    """

@@ -97,3 +97,18 @@ def test_large_signals_that_wait_for_a_run_are_bounded() -> None:
     assert world.play(Line(12, f"signal-or-start pager f {large} id=e2 reply=me", "")) == ["reply me full"]
     world.play(Line(13, "plan r1 signal:a:pager:500", ""))
     assert world.play(Line(14, f"signal-or-start pager f {large} id=e3 reply=me", "")) == ["reply me queued r1"]
+
+
+@table()
+def test_signals_behind_one_of_a_retired_function_start_their_runs() -> None:
+    """The signal of the retired function is lost, and not those that follow it.
+
+    10 | function f                             | -
+    10 | function g                             | -
+    11 | signal-or-start pager f =1 id=e1       | began r1 f; start r1
+    12 | signal-or-start pager f =2 id=e2       | -
+    12 | signal-or-start pager g =3 id=e3       | -
+    13 | function f retired                     | -
+    14 | return r1 =1                           | completed r1 =1; emit stream/function.finished#r1:finished;
+       |                                        | began r2 g; start r2
+    """

@@ -1,6 +1,7 @@
 """One step waits for the first of several events, or for all of them."""
 
 from collections.abc import Mapping
+from enum import Enum
 
 import pytest
 
@@ -59,6 +60,31 @@ async def test_all_events_are_needed(engine_of: EngineOf) -> None:
         outputs = [run.output for run in engine.runs()]
         assert {"paid": "order.paid", "refused": "order.refused", "early": "early"} in outputs
         assert None in outputs
+
+
+class Decision(str, Enum):  # noqa: UP042 - a StrEnum has its value as text
+    """Names whose text and hash differ from their values."""
+
+    PAID = "paid"
+    REFUSED = "refused"
+
+
+async def test_names_may_be_those_of_an_enum(engine_of: EngineOf) -> None:
+    """The code gets the names that it gave."""
+    app = App("waits")
+    waits = {Decision.PAID: Wait("order.paid"), Decision.REFUSED: Wait("order.refused")}
+
+    @app.function(on("start"))
+    async def function(ctx: Context) -> list[bool]:
+        first = await ctx.step.wait_for_any("first", waits, timeout="1d")
+        both = await ctx.step.wait_for_all("both", waits, timeout="1d")
+        return [first is not None and first[0] is Decision.PAID, both is not None and both.keys() == waits.keys()]
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("start"))
+        await engine.send(Event("order.paid"))
+        await engine.send(Event("order.paid"), Event("order.refused"))
+        assert engine.run().output == [True, True]
 
 
 async def test_plain_functions_wait_for_several_events(engine_of: EngineOf) -> None:

@@ -108,7 +108,8 @@ def leave_step_gates(draft: Draft, run_id: str, step: str, opened: OpenStep) -> 
 
 def _leave(draft: Draft, passing: Run | OpenStep, run_id: str, step: str) -> None:
     for number, gate in enumerate(passing.gates[: passing.asked]):
-        if gate.has_permits or number >= passing.granted:
+        # A limit that makes runs wait may have had no period when the run passed, and a permit then.
+        if gate.has_permits or gate.excess is Excess.WAIT or number >= passing.granted:
             draft.route(gate.id, GateLeft(gate.id, run_id, step))
 
 

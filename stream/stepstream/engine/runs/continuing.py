@@ -5,8 +5,9 @@ from msgspec.structs import replace
 from stepstream.contract.attributes import changed
 from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.continuations import Continuation
+from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.gates import Excess
+from stepstream.contract.gates import Excess, Gate
 from stepstream.contract.ids import run_hash, run_id_at, run_routing
 from stepstream.contract.inbox import ChildContinued, RunContinued, RunRequested
 from stepstream.contract.kinds import RunStatus
@@ -49,6 +50,14 @@ def continue_run(draft: Draft, report: RunContinued) -> None:
     end_run(draft, run, RunStatus.COMPLETED, Value(NULL), continued_by=request.run_id)
 
 
+def _gates(draft: Draft, run: Run, function: FunctionRegistered, event: EventRecord) -> tuple[Gate, ...]:
+    """Return the gates of a successor; those that refuse runs would end the series."""
+    lasting = lasting_gates(run)
+    known = {gate.id for gate in lasting}
+    waiting = (gate for gate in gates_of(draft, function, event) if gate.excess is Excess.WAIT)
+    return (*lasting, *(gate for gate in waiting if gate.id not in known))
+
+
 def _successor(draft: Draft, run: Run, function: FunctionRegistered, data: Raw) -> RunRequested:
     cause = f"{run.run_id}:continued"
     hash_part = run_hash(function.id, cause)
@@ -65,9 +74,7 @@ def _successor(draft: Draft, run: Run, function: FunctionRegistered, data: Raw) 
         attributes=changed(run.attributes, attributes_of(draft, function, event)),
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,
-        # A limit that refuses runs would end the series.
-        gates=lasting_gates(run)
-        + tuple(gate for gate in gates_of(draft, function, event) if gate.excess is Excess.WAIT),
+        gates=_gates(draft, run, function, event),
         step_gates=step_gates_of(draft, function, event),
         continues=Continuation(run.run_id, run.continued + 1),
         ends_with_parent=run.ends_with_parent,

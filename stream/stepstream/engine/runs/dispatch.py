@@ -26,7 +26,12 @@ def has_queue(draft: Draft, function_id: str, queue: str) -> bool:
 
 
 def begin_attempt(draft: Draft, run: Run, step: str, before: OpenStep, opened: OpenStep) -> None:
-    """Start the attempt of a step that is due, unless it waits for a limit: then the last grant starts it."""
+    """Start the attempt of a step that is due, unless it waits for a limit: then the last grant starts it.
+
+    In a run that has exceeded its time no attempt starts.
+    """
+    if run.expired:
+        return
     opened = ask_for_step(draft, run, step, opened)
     if not opened.queued and opened.queue and is_paused(draft, run, opened.queue):
         opened = replace(opened, due=max(draft.now, 1))  # The end of the pause arms its timer.
@@ -114,7 +119,7 @@ def postpone_step(draft: Draft, report: StepPostponed) -> None:
     The claim stays: an earlier worker may still run the step, and its report must not count.
     """
     run, opened = draft.run(report.run_id), dispatched_step(draft, report)
-    if run is None or opened is None or opened.due:
+    if run is None or opened is None or not opened.started:
         return
     due = max(draft.now + report.for_ms, 1)
     draft.warn(run, report.reason)

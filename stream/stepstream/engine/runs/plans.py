@@ -16,12 +16,12 @@ from stepstream.contract.limits import CHAIN_RUNS_MAX
 from stepstream.contract.matching import SignalWaitOpened
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.contract.plans import InvokePlan, RunPlan, SendPlan, SignalPlan, SleepPlan, StepPlan, WaitPlan
-from stepstream.engine.gates.passing import ask_for_step, gates_of, step_gates_of
+from stepstream.engine.gates.passing import gates_of, step_gates_of
 from stepstream.engine.matching.wait_compiler import WaitCompiler
 from stepstream.engine.matching.waits import close_step
 from stepstream.engine.runs.attributes import attributes_of
 from stepstream.engine.runs.children import add_child
-from stepstream.engine.runs.dispatch import has_queue, recall, send_attempt
+from stepstream.engine.runs.dispatch import begin_attempt, has_queue, recall, send_attempt
 from stepstream.engine.runs.endings import cancel_overdue
 from stepstream.engine.runs.opening import open_run, open_step
 from stepstream.engine.runs.pauses import is_paused, send_news
@@ -124,10 +124,13 @@ def _plan_body(draft: Draft, run_id: str, plan: RunPlan) -> Outcome | None:
         return Failure(ErrorInfo("QueueNotFoundError", message, code="queue-not-found"))
     due = max(draft.now, 1) if plan.queue and is_paused(draft, run, plan.queue) else 0
     opened = OpenStep(plan.id, StepKind.RUN, due, group=plan.group, queue=plan.queue, gates=run.step_gates)
-    if not due:
-        opened = ask_for_step(draft, run, plan.step, opened)
     run = open_step(draft, run_id, plan, opened, f"queue {plan.queue}" if plan.queue else "")
-    send_attempt(draft, run, plan.step, opened)
+    if opened.gates and not due:
+        # Not before the step is open: a run that outgrows its limits by it would leave no gate.
+        opened = replace(opened, fingerprint=plan.fingerprint)
+        begin_attempt(draft, run, plan.step, opened, opened)
+    else:
+        send_attempt(draft, run, plan.step, opened)
     return None
 
 

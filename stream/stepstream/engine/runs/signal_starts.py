@@ -41,11 +41,12 @@ def _is_full(signals: Sequence[SignalWithStart]) -> bool:
     return len(signals) > SIGNALS_QUEUED_MAX or size > SIGNALS_QUEUED_BYTES_MAX
 
 
-def _start(draft: Draft, sent: SignalWithStart, queued: tuple[SignalWithStart, ...] = ()) -> None:
+def _start(draft: Draft, sent: SignalWithStart, queued: tuple[SignalWithStart, ...] = ()) -> bool:
+    """Start a run by a signal; return whether its function exists."""
     function = draft.function(sent.function)
     if function is None or function.retired:
         draft.reply(sent.reply_to, "function_not_found")
-        return
+        return False
     hash_part = run_hash(function.id, sent.event.id)
     run_id, event = run_id_at(draft.now, hash_part), replace(sent.event, ts=draft.now)
     draft.put(signal_run_key(sent.signal), SignalRun(run_id, replace(sent, reply_to=""), queued))
@@ -64,6 +65,7 @@ def _start(draft: Draft, sent: SignalWithStart, queued: tuple[SignalWithStart, .
     )
     draft.route(hash_part, request)
     draft.reply(sent.reply_to, f"started {run_id}")
+    return True
 
 
 def end_signal_run(draft: Draft, ended: SignalRunEnded) -> None:
@@ -76,5 +78,6 @@ def end_signal_run(draft: Draft, ended: SignalRunEnded) -> None:
         draft.put(key, replace(row, run_id=ended.successor))
         return
     draft.delete(key)
-    if row.queued:
-        _start(draft, row.queued[0], row.queued[1:])
+    queued = row.queued
+    while queued and not _start(draft, queued[0], queued[1:]):
+        queued = queued[1:]

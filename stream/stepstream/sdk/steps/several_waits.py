@@ -68,10 +68,10 @@ class SeveralWaits(Waits):
             came = _events_of(call, outcome)
             if came is None:
                 return None
-            names = [name for name in waits if name in came]
+            names = [name for name in waits if _text(name) in came]
             if len(came) != 1 or not names:
                 raise _unfit(call, "it has other events")
-            return names[0], from_record(came[names[0]])
+            return names[0], from_record(came[_text(names[0])])
 
         return self._several(id, waits, timeout, value_of, every=False)
 
@@ -93,9 +93,9 @@ class SeveralWaits(Waits):
             came = _events_of(call, outcome)
             if came is None:
                 return None
-            if came.keys() != {str(name) for name in waits}:
+            if came.keys() != {_text(name) for name in waits}:
                 raise _unfit(call, "it has other events")
-            return {name: from_record(came[name]) for name in waits}
+            return {name: from_record(came[_text(name)]) for name in waits}
 
         return self._several(id, waits, timeout, value_of, every=True)
 
@@ -129,9 +129,14 @@ class SeveralWaits(Waits):
                 raise InvalidInput(f"{name}: use Wait('event.name', match=…)", f"step {id!r}")
             check_awaited(id, wait.event, wait.match, wait.if_)
         return tuple(
-            WaitBranch(str(name), wait.event, wait.match, wait.if_, self._lookback_ms(id, wait.lookback))
+            WaitBranch(_text(name), wait.event, wait.match, wait.if_, self._lookback_ms(id, wait.lookback))
             for name, wait in waits.items()
         )
+
+
+def _text(name: str) -> str:
+    """Return a name as plain text; that of an enum has another hash and another text than its value."""
+    return str.__str__(name)
 
 
 def _events_of(call: Call, outcome: Outcome) -> dict[str, EventRecord] | None:
