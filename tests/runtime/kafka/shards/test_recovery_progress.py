@@ -81,6 +81,10 @@ def test_metrics_report_a_recovery() -> None:
             """Return both."""
             return [ShardState(0, True, 7, 0), ShardState(3, False, 60, 40)]
 
+        def oldest_waits(self) -> dict[str, float]:
+            """Return no limit."""
+            return {}
+
     backbone: Any = SimpleNamespace(ping=None)
     gauges = EngineGauges(Group(), backbone, 4)  # type: ignore[arg-type]  # As far as it is used.
     metrics = Metrics("engine")
