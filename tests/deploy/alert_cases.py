@@ -291,6 +291,13 @@ PROCESSES = {
         ),
         Case(None, {_COMMANDS: "1x30", 'stepstream_workers{app="shop.gpu"}': "0x30"}),
     ],
+    # The wait of a minute grows by 60 s.
+    "StepstreamLimitWaitsLong": [
+        Case(15, {'stepstream_gate_oldest_wait_seconds{gate="db"}': "3601+60x30"}),
+        Case(15, {f'stepstream_gate_oldest_wait_seconds{{gate="db",instance="e{at}"}}': "4000x30" for at in "01"}),
+        Case(None, {'stepstream_gate_oldest_wait_seconds{gate="db"}': "3600x30"}),
+        Case(None, {'stepstream_gate_oldest_wait_seconds{gate="db"}': "4000x10 60x20"}),
+    ],
     "StepstreamTwoVersionsOfCode": [
         Case(60, {f'{_BUILD}{{app="shop",app_version="{version}"}}': "1x80" for version in "ab"}),
         Case(None, {f'{_BUILD}{{app="shop",app_version="a",instance="{each}"}}': "1x80" for each in "ab"}),
