@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses 2 --dist worksteal
+# Tests that wait for processes or for a broker leave two cores room for a third.
+WAITING := --numprocesses 3 --dist worksteal
 # `make check` runs the rules, and `make test-long`, which installs the packages that they need, the tests in a browser
 # and those that evaluate alerts or render the chart.
 RULES := tests/test_tidy.py tests/docs/test_links.py
@@ -17,6 +19,8 @@ FAST ?= not slow
 # The tests of the API and the page take a third of the time of the fast tests.
 OF_THE_API := tests/api tests/host/test_http_server.py
 LEFT_OUT := $(addprefix --ignore ,$(RULES) tests/browser tests/deploy tests/kafka/oncall)
+# The only folder with tests that run alone.
+ALONE := tests/kafka
 RUNTIME := $(VENV)/.runtime
 TEST := $(RUNTIME) $(VENV)/.test
 
@@ -68,13 +72,13 @@ demo-kafka: $(RUNTIME) $(VENV)/.broker ## The same day through real Kafka, an en
 # then miss the session timeout of its group without being frozen.
 test: check $(VENV)/.broker $(VENV)/.flights ## The checks and all tests but the long ones, under six minutes on two cores
 	$(BIN)/python -m tests.kafka.cluster.distribution
-	$(PYTEST) $(PARALLEL) -m 'not long and not alone' $(LEFT_OUT)
-	$(PYTEST) -m 'not long and alone' $(LEFT_OUT)
+	$(PYTEST) $(WAITING) -m 'not long and not alone' $(LEFT_OUT)
+	$(PYTEST) -m 'not long and alone' $(ALONE) $(LEFT_OUT)
 	@echo 'left out: tests/browser, tests/deploy, tests/kafka/oncall and the tests marked long, which make test-long runs'
 
 test-long: $(TEST) $(VENV)/.broker $(VENV)/.browser $(VENV)/.flights $(VENV)/.deploy ## The tests that `make test` leaves out
 	$(PYTEST) $(PARALLEL) -m 'long and not alone'
-	$(PYTEST) -m 'long and alone'
+	$(PYTEST) -m 'long and alone' $(ALONE)
 
 fast: check ## The checks, and the short tests that need neither a broker nor the API, under a minute
 	@$(MAKE) --no-print-directory fast-tests LEFT_OUT='$(LEFT_OUT) $(addprefix --ignore ,$(OF_THE_API))'

@@ -45,6 +45,7 @@ def test_a_changed_file_is_loaded(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.long
 def test_commands_answer_scripts(tmp_path: Path) -> None:
     """send, runs list, show and cancel print JSON; exit codes are 0, 1, 2 for usage and 3 for no answer."""
     serving = Serving(tmp_path)

@@ -125,6 +125,7 @@ def version() -> str:
     ).stdout.split()[1]
 
 
+@pytest.mark.long
 def test_a_broken_file_leaves_the_previous_code_running(developing: Developing) -> None:
     """The error is printed with its line, and the previous code serves until the file can be loaded."""
     url = developing.url()
@@ -137,6 +138,7 @@ def test_a_broken_file_leaves_the_previous_code_running(developing: Developing) 
     assert "serves third" in developing.until("serves")
 
 
+@pytest.mark.long
 def test_ctrl_c_waits_for_running_steps_and_a_second_one_does_not(developing: Developing) -> None:
     """The first Ctrl-C prints how many steps it waits for; the second one ends the command at once."""
     url = developing.url()
@@ -166,6 +168,7 @@ def test_ctrl_c_keeps_the_result_of_a_running_step(developing: Developing) -> No
     assert developing.process.returncode == 0
 
 
+@pytest.mark.long
 def test_lines_that_functions_log_are_shown(developing: Developing) -> None:
     """The default output is for people: it has what a function logs, and not what the engine logs."""
     (developing.folder / "finish").touch()

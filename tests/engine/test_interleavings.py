@@ -56,7 +56,7 @@ def lines(draw: st.DrawFn) -> str:
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(lines(), st.integers(0, 9), st.lists(st.integers(0, 99), max_size=6)), max_size=14),
     st.sampled_from([1, 500]),

@@ -66,7 +66,7 @@ SCRIPTS = st.lists(st.one_of(WINDOWS, PASSED, ARRIVALS, ARRIVALS), max_size=40)
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(SCRIPTS, st.integers(1, 3), st.sampled_from(SHARDS), st.booleans())
 def test_each_event_is_kept_for_the_window_it_arrived_in(
     script: list[tuple[str, int]], at_once: int, shards: int, indexed: bool

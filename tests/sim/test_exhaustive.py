@@ -15,7 +15,7 @@ from tests.sim.world import Setting
 
 FAST = "conversation"
 # The programs with the most calls.
-LARGE = ("conversation", "gates", "lookbacks", "many", "pools")
+LARGE = ("conversation", "gates", "held", "lookbacks", "many", "pools")
 SLOW, LONG = (pytest.mark.slow,), (pytest.mark.slow, pytest.mark.long)
 ONE = [Setting(name) for name in PROGRAMS]
 ALL = [pytest.param(at, id=at.program, marks=LONG if at.program in LARGE else SLOW) for at in ONE]

@@ -156,7 +156,7 @@ def satisfies(event: EventRecord, predicate: Predicate) -> bool:
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(SCRIPTS, st.integers(1, 4), st.sampled_from(SHARDS), st.booleans())
 def test_each_wait_ends_with_the_first_event(script: Script, at_once: int, shards: int, doubled: bool) -> None:
     """Kept or later, whatever index was complete when, and however few events one transition may evaluate.

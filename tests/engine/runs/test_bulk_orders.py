@@ -102,7 +102,7 @@ def operate(actions: Actions) -> tuple[Operated, int]:
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(ACTIONS)
 def test_each_run_counts_once_in_any_order(actions: Actions) -> None:
     """Whatever is delayed or repeated, all runs are repeated once, or after a cancellation those that were sent."""

@@ -30,13 +30,15 @@ async def test_a_scheduled_run_is_cancelled_before_it_starts(engine_of: EngineOf
 async def test_cancelling_stops_a_running_body(engine_of: EngineOf) -> None:
     """A body in flight is stopped with its run, and its result is discarded."""
     app = App("cancel")
-    began, done = asyncio.Event(), asyncio.Event()
+    began, stopped = asyncio.Event(), asyncio.Event()
     after: list[str] = []
 
     async def body() -> None:
         began.set()
-        await done.wait()
-        after.append("body")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
 
     @app.function(on("go"))
     async def function(ctx: Context) -> None:
@@ -51,7 +53,8 @@ async def test_cancelling_stops_a_running_body(engine_of: EngineOf) -> None:
             await asyncio.sleep(0)
             run_id = engine.index.list()[0].run_id if engine.index.list() else ""
         assert await engine.cancel(run_id)
-        done.set()
+        async with asyncio.timeout(30):
+            await stopped.wait()
         await engine.until_idle()
         assert engine.run().status == "cancelled"
     assert after == []

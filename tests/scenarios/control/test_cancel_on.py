@@ -102,13 +102,15 @@ async def test_an_event_cancels_only_within_the_time_of_its_rule(engine_of: Engi
 async def test_an_event_stops_a_running_body(engine_of: EngineOf) -> None:
     """A body in flight is stopped, its result is discarded, and no code follows it."""
     app = App("shop")
-    began, done = asyncio.Event(), asyncio.Event()
+    began, stopped = asyncio.Event(), asyncio.Event()
     after: list[str] = []
 
     async def body() -> None:
         began.set()
-        await done.wait()
-        after.append("body")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
 
     @app.function(on("order.created"), cancel_on=[ORDER_CANCELLED])
     async def fulfil(ctx: Context) -> None:
@@ -120,7 +122,8 @@ async def test_an_event_stops_a_running_body(engine_of: EngineOf) -> None:
         await began.wait()
         await engine.engine.send([event_record("order.cancelled", {"id": 1})])
         await until(lambda: [run.status for run in engine.index.list()] == ["cancelled"])
-        done.set()
+        async with asyncio.timeout(30):
+            await stopped.wait()
         await engine.until_idle()
         assert engine.run().status == "cancelled"
     assert after == []
