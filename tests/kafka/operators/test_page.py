@@ -80,6 +80,11 @@ async def opened(browser: Browser, path: str, holds: Callable[[Page], bool]) -> 
     return page
 
 
+def lists_a_waiting_run(page: Page) -> bool:
+    """Return whether a run of the list waits."""
+    return any("waiting" in state for state in page.texts("td .state"))
+
+
 def is_idle(page: Page) -> bool:
     """Return whether an engine has measured that nothing is left to do."""
     own = [row for row in page.texts(SHARD_TABLE) if "(this engine)" in row]
@@ -175,7 +180,7 @@ async def test_the_list_of_runs_follows_an_end(desk: Desk, browsers: Sequence[Br
     """A person answers on one engine; the streams of both send the row as completed, and the new numbers."""
     await desk.send(NewRecord(EVENTS, 0, b"", json.dumps({"name": "desk/go", "id": "e1", "data": {}}).encode()))
     first, second = browsers
-    listed = [await opened(each, "/ui/runs", lambda page: "running" in page.texts("td .state")) for each in browsers]
+    listed = [await opened(each, "/ui/runs", lists_a_waiting_run) for each in browsers]
     (row,) = listed[0].all("tbody tr")
     changed = row.attributes["id"] or ""
     path = f"/ui/runs/{changed.removeprefix('run-')}"
