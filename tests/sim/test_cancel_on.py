@@ -7,7 +7,7 @@ from tests.sim.sweeps import broken_by, broken_by_crashes
 
 PROGRAMS = sorted(CANCEL_PROGRAMS)
 SEEDS = 15
-SEEDS_IN_FULL = 400
+SEEDS_IN_FULL = 150
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from tests.sim.schedule import judge_seed, random_operators
 
 SEEDS = 25
-SEEDS_IN_FULL = 500
+SEEDS_IN_FULL = 200
 
 
 def broken_by(seeds: Iterable[int]) -> str:

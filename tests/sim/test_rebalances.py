@@ -9,7 +9,7 @@ from stepstream.runtime.worker.runs.states import Effect, Event, Ownership
 from tests.sim.schedule import judge_seed, random_rebalances
 
 SEEDS = 25
-SEEDS_IN_FULL = 500
+SEEDS_IN_FULL = 200
 
 
 def broken_by(seeds: Iterable[int]) -> str:
