@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses 2 --dist worksteal
-# Tests that wait for processes or for a broker leave two cores room for a third.
+# Tests that wait for processes or for a broker leave the two cores time for a third process.
 WAITING := --numprocesses 3 --dist worksteal
 # `make check` runs the rules, and `make test-long`, which installs the packages that they need, the tests in a browser
 # and those that evaluate alerts or render the chart.

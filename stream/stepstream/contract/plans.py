@@ -8,7 +8,7 @@ from stepstream.contract.operators.approvals import ApprovalRequest
 
 
 class RunPlan(TypedRecord, frozen=True, tag="run"):
-    """Dispatch the body of a step to the workers of a queue.
+    """Run the body of a step in the workers of a `queue`, or where its run is if that is empty; limits may delay it.
 
     The `fingerprint` of a plan is a checksum of the step's arguments, by which a replay notices that it calls steps of
     one id in another order; 0 where the id has one use. The engine only stores it.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stepstream.contract.errors import InvalidDuration, InvalidInput
-from stepstream.contract.gates import GateRule, check_rules
+from stepstream.contract.gates import Excess, GateRule, check_rules
 from stepstream.contract.limits import DEFAULT_LIMITS, GATE_LIMIT_MAX
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.expressions.errors import ExpressionError
@@ -64,7 +64,29 @@ class Concurrency:
 
 
 @dataclass(frozen=True, slots=True)
-class Throttle:
+class Rate:
+    """A number of runs in a period: what Throttle and RateLimit have in common."""
+
+    limit: int
+    period: Duration
+    burst: int = 0
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise DefinitionError for a limit that is not valid."""
+        try:
+            check_rate(self.limit, self.period, self.burst)
+            check_key(self.key)
+        except (InvalidInput, InvalidDuration, ExpressionError) as error:
+            raise DefinitionError(f"{type(self).__name__}: {error}") from None
+
+    def rule(self, name: str, excess: Excess) -> GateRule:
+        """Return the limit as a function registers it."""
+        return GateRule(name, self.limit, duration_ms(self.period), self.burst, self.key, excess)
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle(Rate):
     """How many runs of a function may start in a period: `@app.function(throttle=Throttle(10, "1m"))`.
 
     Starts are spread evenly: ten in a minute are one every six seconds. Runs beyond that are queued, and start in the
@@ -78,19 +100,6 @@ class Throttle:
 
     Raises `DefinitionError`, with the position and the reason.
     """
-
-    limit: int
-    period: Duration
-    burst: int = 0
-    key: str = ""
-
-    def __post_init__(self) -> None:
-        """Raise DefinitionError for a limit that is not valid."""
-        try:
-            check_rate(self.limit, self.period, self.burst)
-            check_key(self.key)
-        except (InvalidInput, InvalidDuration, ExpressionError) as error:
-            raise DefinitionError(f"Throttle: {error}") from None
 
 
 def check_rate(limit: object, period: Duration, burst: object) -> None:
@@ -145,8 +154,7 @@ def gate_rules(
         raise DefinitionError(f"{place}: concurrency=: two limits have the same scope and key")
     if throttle is not None:
         name = limit_name("throttle", owners["function"], throttle.key)
-        period_ms = duration_ms(throttle.period)
-        rules.insert(0, GateRule(name, throttle.limit, period_ms, throttle.burst, throttle.key))
+        rules.insert(0, throttle.rule(name, Excess.WAIT))
     try:
         check_rules(rules)
     except InvalidInput as error:

@@ -9,14 +9,14 @@ from stepstream.contract.gates import Excess, GateRule
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.errors import DefinitionError
-from stepstream.sdk.flow_control import Concurrency, check_key, check_rate, limit_name
+from stepstream.sdk.flow_control import Concurrency, Rate, check_key, check_rate, limit_name
 
 Mode = Literal["skip", "cancel", "wait"]
 _MODES: Mapping[str, Excess] = {"skip": Excess.SKIPPED, "cancel": Excess.REPLACE, "wait": Excess.WAIT}
 
 
 @dataclass(frozen=True, slots=True)
-class RateLimit:
+class RateLimit(Rate):
     """How many runs of a function are accepted in a period: `@app.function(rate_limit=RateLimit(10, "1m"))`.
 
     It spreads runs as `Throttle` does, and refuses those beyond it: they end at once as `skipped`, and a run that
@@ -30,19 +30,6 @@ class RateLimit:
 
     Raises `DefinitionError`, with the position and the reason.
     """
-
-    limit: int
-    period: Duration
-    burst: int = 0
-    key: str = ""
-
-    def __post_init__(self) -> None:
-        """Raise DefinitionError for a limit that is not valid."""
-        try:
-            check_rate(self.limit, self.period, self.burst)
-            check_key(self.key)
-        except (InvalidInput, InvalidDuration, ExpressionError) as error:
-            raise DefinitionError(f"RateLimit: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +118,7 @@ def _idempotency_rule(function: str, idempotency: str | Idempotency) -> GateRule
 def _rate_rule(function: str, rate_limit: RateLimit) -> GateRule:
     if not isinstance(rate_limit, RateLimit):
         raise DefinitionError(f'function {function!r}: write rate_limit=RateLimit(10, "1m")')
-    name = limit_name("rate limit", f"function {function}", rate_limit.key)
-    period_ms, burst, key = duration_ms(rate_limit.period), rate_limit.burst, rate_limit.key
-    return GateRule(name, rate_limit.limit, period_ms, burst, key, Excess.RATE_LIMITED)
+    return rate_limit.rule(limit_name("rate limit", f"function {function}", rate_limit.key), Excess.RATE_LIMITED)
 
 
 def _singleton_rule(function: str, singleton: Singleton, concurrency: Concurrency | Sequence[Concurrency]) -> GateRule:

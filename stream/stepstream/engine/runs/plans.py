@@ -123,11 +123,18 @@ def _plan_body(draft: Draft, run_id: str, plan: RunPlan) -> Outcome | None:
         message = f"app {run.app!r} has no queue {plan.queue!r}; write App({run.app!r}, queues=[{plan.queue!r}])"
         return Failure(ErrorInfo("QueueNotFoundError", message, code="queue-not-found"))
     due = max(draft.now, 1) if plan.queue and is_paused(draft, run, plan.queue) else 0
-    opened = OpenStep(plan.id, StepKind.RUN, due, group=plan.group, queue=plan.queue, gates=run.step_gates)
+    opened = OpenStep(
+        plan.id,
+        StepKind.RUN,
+        due,
+        group=plan.group,
+        queue=plan.queue,
+        fingerprint=plan.fingerprint,
+        gates=run.step_gates,
+    )
     run = open_step(draft, run_id, plan, opened, f"queue {plan.queue}" if plan.queue else "")
     if opened.gates and not due:
         # Not before the step is open: a run that outgrows its limits by it would leave no gate.
-        opened = replace(opened, fingerprint=plan.fingerprint)
         begin_attempt(draft, run, plan.step, opened, opened)
     else:
         send_attempt(draft, run, plan.step, opened)
