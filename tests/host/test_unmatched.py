@@ -57,7 +57,7 @@ async def reporting(folder: Path) -> AsyncIterator[Reports]:
     reports = Reports()
     async with running_engine(app, Settings(data_dir=folder), reports.watch) as (engine, backbone, index, _):
         report = reports.lines.put_nowait
-        reports.reporter = UnmatchedEventReporter(engine.send, index, app, backbone.is_idle, report)
+        reports.reporter = UnmatchedEventReporter(engine.send, index, engine.functions, backbone.is_idle, report, app)
         reports.until_idle = engine.until_idle
         yield reports
 

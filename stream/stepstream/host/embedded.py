@@ -47,7 +47,7 @@ class RunningEngine(NamedTuple):
 
 @asynccontextmanager
 async def running_engine(
-    app: App, settings: Settings, watch: Callable[[HistoryEntry], None]
+    app: App | None, settings: Settings, watch: Callable[[HistoryEntry], None]
 ) -> AsyncIterator[RunningEngine]:
     """Start journal, engine, worker and read model; on exit, running code reaches its next step before they stop."""
     with locked_folder(settings.data_dir):
@@ -66,7 +66,7 @@ async def running_engine(
             unready=lambda: journal.failure,
             keep_logs=index.add_logs,
         )
-        engine = EmbeddedEngine([app], backbone, clock, index, options)
+        engine = EmbeddedEngine([app] if app else [], backbone, clock, index, options)
         disk = DiskGauges(settings.data_dir)
         metrics.ask(EmbeddedGauges(engine, backbone).read, disk.read, functools.partial(index_readings, index))
         metrics.ask(functools.partial(memory_readings, options.memory))
@@ -108,7 +108,7 @@ class DevReporter(Protocol):
         """Report that the process stops once the bodies of this many steps end."""
 
 
-async def serve(app: App, settings: Settings, reporter: DevReporter) -> None:
+async def serve(app: App | None, settings: Settings, reporter: DevReporter) -> None:
     """Serve until SIGINT or SIGTERM, then drain."""
     listener = listen(settings.host, settings.port)
     stop = stop_on_signals()
@@ -121,7 +121,7 @@ async def serve(app: App, settings: Settings, reporter: DevReporter) -> None:
             watcher(entry)
 
     async with running_engine(app, settings, watch) as (engine, backbone, index, metrics):
-        events = UnmatchedEventReporter(engine.send, index, app, backbone.is_idle, reporter.unmatched)
+        events = UnmatchedEventReporter(engine.send, index, engine.functions, backbone.is_idle, reporter.unmatched, app)
         watchers.append(events.watch)
         stop.bodies = lambda: _bodies(engine)
         reporting = asyncio.ensure_future(_report_draining(stop, engine, reporter))

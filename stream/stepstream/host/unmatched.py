@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from stepstream.contract.events import EventRecord, decode_stored_events, event_fields
-from stepstream.contract.functions import EventTrigger, trigger_names
+from stepstream.contract.functions import EventTrigger, FunctionRegistered, trigger_names
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Value
@@ -35,19 +35,22 @@ Send = Callable[[Sequence[EventRecord]], Awaitable[list[str]]]
 class UnmatchedEventReporter:
     """Sends events, and reports in one line each event that matched nothing.
 
-    `watch` must have been given every history entry by the time `is_idle` returns True.
+    `functions` returns all registered functions; the code of those of `app` is read too. `watch` must have been given
+    every history entry by the time `is_idle` returns True.
     """
 
     def __init__(
         self,
         send: Send,
         index: RunIndex,
-        app: App,
+        functions: Callable[[], Iterable[FunctionRegistered]],
         is_idle: Callable[[], Awaitable[bool]],
         report: Callable[[str], None],
+        app: App | None = None,
     ) -> None:
         self._send = send
         self._index = index
+        self._functions = functions
         self._app = app
         self._is_idle = is_idle
         self._report = report
@@ -102,9 +105,10 @@ class UnmatchedEventReporter:
             self._report(line if times == 1 else f"{line} ({times:,} times)")
 
     def _reason(self, id: str, event: EventRecord, awaited: set[str]) -> str:
+        functions = [function for function in self._functions() if not function.retired]
         triggers = [
             (function.id, trigger)
-            for function in self._app
+            for function in functions
             for trigger in function.triggers
             if isinstance(trigger, EventTrigger)
         ]
@@ -114,14 +118,14 @@ class UnmatchedEventReporter:
             reason = f"an event with the id {id!r} arrived before; each id starts a function once in 24 h"
         elif conditions:
             reason = "; ".join(f"{name}: {_unmet(condition, event)}" for name, condition in conditions)
-        elif cancelled := [each.id for each in self._app for rule in each.cancel_on if rule.event == event.name]:
+        elif cancelled := [each.id for each in functions for rule in each.cancel_on if rule.event == event.name]:
             reason = f"it would cancel runs of {' and '.join(dict.fromkeys(cancelled))}, but no open run matches"
         elif event.name in awaited:
             reason = "runs wait for that name, but their match= or if_= is false, or the event came before the wait"
-        elif any(mentions(function.handler, event.name) for function in self._app):
+        elif any(mentions(function.handler, event.name) for function in self._app or ()):
             reason = _TOO_EARLY
         else:
-            cancelling = {rule.event for function in self._app for rule in function.cancel_on}
+            cancelling = {rule.event for function in functions for rule in function.cancel_on}
             reason = near_names(event.name, {trigger.event for _, trigger in triggers} | awaited | cancelling)
         return reason
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -33,8 +33,12 @@ def check_apps(apps: Sequence[App]) -> None:
 
 def release_of(app: App) -> str:
     """Return a digest of the registrations of an app's functions."""
-    records = sorted((function.registration() for function in app), key=lambda record: record.id)
-    return hashlib.sha256(b"\n".join(map(encode, records))).hexdigest()[:12]
+    return _digest(function.registration() for function in app)
+
+
+def _digest(records: Iterable[FunctionRegistered]) -> str:
+    in_order = sorted(records, key=lambda record: record.id)
+    return hashlib.sha256(b"\n".join(map(encode, in_order))).hexdigest()[:12]
 
 
 def replaced_by(app: App, stored: Iterable[bytes]) -> str:
@@ -43,10 +47,10 @@ def replaced_by(app: App, stored: Iterable[bytes]) -> str:
     return latest.release if latest and release_of(app) in latest.replaced else ""
 
 
-def owners(app: App, stored: Iterable[bytes]) -> dict[str, str]:
-    """Return the functions of an app that another app has registered: id to app."""
-    known = {record.id: record for record in readable_functions(stored) if record.app != app.name}
-    found = {function.id: known[function.id] for function in app if function.id in known}
+def owners(app: str, functions: Iterable[str], stored: Iterable[bytes]) -> dict[str, str]:
+    """Return those functions of an app that another app has registered: id to app."""
+    known = {record.id: record for record in readable_functions(stored) if record.app != app}
+    found = {id: known[id] for id in functions if id in known}
     return {id: record.app for id, record in found.items() if not record.retired}
 
 
@@ -60,10 +64,14 @@ def registrations(apps: Sequence[App], stored: Iterable[bytes]) -> list[NewRecor
 
     Raise DefinitionError if a queue collides with another app.
     """
+    return changes({app.name: [function.registration() for function in app] for app in apps}, stored)
+
+
+def changes(apps: Mapping[str, Sequence[FunctionRegistered]], stored: Iterable[bytes]) -> list[NewRecord]:
+    """Return the records to append so that these apps have exactly these functions; see `registrations`."""
     known = {record.id: record for record in _in_order(stored)}
-    own = [record for app in apps for record in _release(app, known.values())]
-    names = {app.name for app in apps}
-    _check_queues([*own, *(old for old in known.values() if old.app not in names)])
+    own = [record for app, functions in apps.items() for record in _release(app, functions, known.values())]
+    _check_queues([*own, *(old for old in known.values() if old.app not in apps)])
     changed = [record for record in own if known.get(record.id) != record]
     return [NewRecord(FUNCTIONS, 0, record.id.encode(), encode(record)) for record in changed]
 
@@ -97,13 +105,15 @@ def _in_order(stored: Iterable[bytes]) -> list[FunctionRegistered]:
     return list(last.values())
 
 
-def _release(app: App, known: Iterable[FunctionRegistered]) -> list[FunctionRegistered]:
+def _release(
+    app: str, functions: Sequence[FunctionRegistered], known: Iterable[FunctionRegistered]
+) -> list[FunctionRegistered]:
     """Return the functions of an app in this release, and those that it retires."""
-    before = [record for record in known if record.app == app.name]
-    release, replaced = release_of(app), before[-1].replaced if before else ()
+    before = [record for record in known if record.app == app]
+    release, replaced = _digest(functions), before[-1].replaced if before else ()
     if before and before[-1].release != release:
         replaced = tuple(each for each in (*replaced, before[-1].release) if each not in ("", release))
-    own = {function.id: function.registration() for function in app}
+    own = {function.id: function for function in functions}
     gone = [replace(old, retired=True) for old in before if old.id not in own and not old.retired]
     common = {"release": release, "replaced": replaced[-RELEASES_REPLACED_MAX:]}
     return [replace(record, **common) for record in (*own.values(), *gone)]

@@ -115,12 +115,20 @@ class EmbeddedEngine:
         for shard in range(self._options.shards):
             self._supervise(f"shard {shard}", functools.partial(self._serve_shard, shard))
         for app in self.apps:
-            app.connect(self)
-            self._supervise(f"worker of {app.name}", functools.partial(self._serve_worker, app))
-            for queue in app.queues:
-                name = f"worker of queue {workers_name(app.name, queue)}"
-                self._supervise(name, functools.partial(self._serve_pool, app, queue))
+            self._start_workers(app)
         self._supervise("read model", self._serve_index)
+
+    def add(self, app: App) -> None:
+        """Serve one more app, whose functions are registered already."""
+        self.apps = [*self.apps, app]
+        self._start_workers(app)
+
+    def _start_workers(self, app: App) -> None:
+        app.connect(self)
+        self._supervise(f"worker of {app.name}", functools.partial(self._serve_worker, app))
+        for queue in app.queues:
+            name = f"worker of queue {workers_name(app.name, queue)}"
+            self._supervise(name, functools.partial(self._serve_pool, app, queue))
 
     async def _register(self) -> None:
         check_apps(self.apps)

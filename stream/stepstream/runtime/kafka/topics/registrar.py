@@ -78,7 +78,7 @@ class FunctionRegistrar:
     async def check(self, stored: Collection[bytes]) -> None:
         """Raise DefinitionError if a function in `stored`, the records of `functions`, collides with this app's."""
         registrations([self._app], stored)
-        for function, owner in owners(self._app, stored).items():
+        for function, owner in owners(self._app.name, [each.id for each in self._app], stored).items():
             if await self._members(owner):
                 raise DefinitionError(
                     f"function {function!r} of app {self._app.name!r} is already a function of app {owner!r}, "
