@@ -1,0 +1,80 @@
+"""Events as SDKs see them: their shape in calls and memos, and the names and data of the internal ones both ways."""
+
+from collections.abc import Mapping
+
+from stepstream.contract.codec import Json, Raw, encode, load_json
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.events import CANCELLED, CRON, FAILED, FINISHED, INVOKED, EventRecord
+from stepstream.gateway.wire.canonical import canonical_json
+
+SDK_PREFIX = "inngest/"
+_SDK_NAMES = {
+    FINISHED: "inngest/function.finished",
+    FAILED: "inngest/function.failed",
+    CANCELLED: "inngest/function.cancelled",
+    INVOKED: "inngest/function.invoked",
+    CRON: "inngest/scheduled.timer",
+}
+_OWN_NAMES = {theirs: ours for ours, theirs in _SDK_NAMES.items()}
+_END_NAMES = (FINISHED, FAILED, CANCELLED)
+
+
+def sdk_name(event: str) -> str:
+    """Return the name by which an SDK knows an event of the engine; other names are the same."""
+    return _SDK_NAMES.get(event, event)
+
+
+def own_name(event: str) -> str:
+    """Return the engine's name of an event that an SDK names; other names are the same."""
+    return _OWN_NAMES.get(event, event)
+
+
+def check_sent_name(event: str) -> None:
+    """Raise InvalidInput if an app may not send events of this name."""
+    if event.lower().startswith(SDK_PREFIX):
+        raise InvalidInput(f"names under {SDK_PREFIX!r} are internal; choose another", "name")
+
+
+def event_json(event: EventRecord, function: str = "") -> Raw:
+    """Return an event as the SDK of `function`, a composite id, expects it, in canonical JSON.
+
+    It always has a name, data, an id and a time, so that no SDK takes it for a wrapped value.
+    """
+    shape: dict[str, Json] = {
+        "name": sdk_name(event.name),
+        "data": _data(event, function),
+        "id": event.id,
+        "ts": event.ts,
+        "user": load_json(event.user) or {},
+    }
+    if event.v:
+        shape["v"] = event.v
+    return canonical_json(encode(shape))
+
+
+def _data(event: EventRecord, function: str) -> Json:
+    data = load_json(event.data, own=True)
+    if not isinstance(data, dict):
+        return {}
+    if event.name == INVOKED:
+        return {**data, "_inngest": _inner(data, {"fn_id": function, "correlation_id": event.id.replace(":", ".", 1)})}
+    if event.name in _END_NAMES:
+        status = str(data.get("status", "")).capitalize()
+        shown: dict[str, Json] = {name: value for name, value in data.items() if name != "status"}
+        if isinstance(cause := data.get("event"), dict):
+            shown["event"] = _shaped(cause)
+            shown["events"] = [shown["event"]]
+        error = {"error": data["error"]} if "error" in data else {}
+        return {**shown, "_inngest": _inner(data, {"status": status, **error})}
+    return data
+
+
+def _inner(data: Mapping[str, Json], own: dict[str, Json]) -> Json:
+    # An app may encrypt a whole event, and leaves the key of the server beside it.
+    given = data.get("_inngest")
+    return {**given, **own} if isinstance(given, dict) else own
+
+
+def _shaped(event: Mapping[str, Json]) -> Json:
+    """Return the event in the data of another one, whose record leaves out what is empty."""
+    return {"data": {}, "id": "", "ts": 0, **event, "name": sdk_name(str(event.get("name", "")))}
