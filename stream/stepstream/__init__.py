@@ -14,6 +14,7 @@ _HOMES = {
     "Concurrency": "sdk.flow_control",
     "Context": "sdk.context",
     "CronTrigger": "contract.functions",
+    "Debounce": "sdk.refusals",
     "DefinitionError": "sdk.errors",
     "Event": "sdk.event",
     "EventTrigger": "contract.functions",

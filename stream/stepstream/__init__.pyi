@@ -18,7 +18,7 @@ from stepstream.sdk.event import Event
 from stepstream.sdk.flow_control import Concurrency, Throttle
 from stepstream.sdk.function import Function, cron, on
 from stepstream.sdk.named_limits import Limit
-from stepstream.sdk.refusals import Idempotency, RateLimit, Singleton
+from stepstream.sdk.refusals import Debounce, Idempotency, RateLimit, Singleton
 from stepstream.sdk.steps.approvals import Approval
 from stepstream.sdk.steps.several_waits import Wait
 
@@ -31,6 +31,7 @@ __all__ = [
     "Concurrency",
     "Context",
     "CronTrigger",
+    "Debounce",
     "DefinitionError",
     "Event",
     "EventTrigger",

@@ -24,8 +24,9 @@ _MODES = {"skip": Excess.SKIPPED, "cancel": Excess.REPLACE, "wait": Excess.WAIT}
 def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
     """Return the limits of a function.
 
-    `idempotency=key[:ms]`, `rate=runs:ms[:burst]`, `singleton=skip|cancel|wait[:key]`, `throttle=starts:ms[:burst]`,
-    `named=name:starts:ms`, `concurrency=runs[:key[:name]]`, `steps=bodies[:key[:name]]`.
+    `idempotency=key[:ms]`, `rate=runs:ms[:burst]`, `debounce=ms[:most[:key]]`, `singleton=skip|cancel|wait[:key]`,
+    `throttle=starts:ms[:burst]`, `named=name:starts:ms`, `concurrency=runs[:key[:name]]`,
+    `steps=bodies[:key[:name]]`.
     """
     rules: list[GateRule] = []
     for word in filter(None, words.text("idempotency").split(";")):
@@ -34,6 +35,10 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
     for word in filter(None, words.text("rate").split(";")):
         limit, period_ms, burst = (*map(int, word.split(":")), 0)[:3]
         rules.append(GateRule(f"rate limit {function}", limit, period_ms, burst, excess=Excess.RATE_LIMITED))
+    for word in filter(None, words.text("debounce").split(";")):
+        period, most, key = [*word.split(":"), "", ""][:3]
+        excess, most_ms = Excess.DEBOUNCED, int(most or 0)
+        rules.append(GateRule(f"debounce {function}", 1, int(period), key=key, excess=excess, most_ms=most_ms))
     for word in filter(None, words.text("singleton").split(";")):
         mode, _, key = word.partition(":")
         rules.append(GateRule(f"singleton {function}", 1, key=key, excess=_MODES[mode]))

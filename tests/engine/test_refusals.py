@@ -125,6 +125,83 @@ def test_what_else_waits_for_a_skipped_run_ends_with_it() -> None:
     """
 
 
+@table()
+def test_the_run_of_the_last_event_starts_after_a_pause() -> None:
+    """The runs of earlier events are skipped as the next event comes. Another period begins with the next event.
+
+    10  | function f on=go debounce=50 | -
+    10  | event go             | began r1 f queued
+    40  | event go             | began r2 f queued; skipped r1 !debounced
+    60  | tick                 | -
+    89  | tick                 | -
+    90  | tick                 | admitted r2 after 50; start r2
+    91  | count runs_refused f debounced | 1
+    91  | rows GateState       | 0
+    91  | rows GateWaiter      | 0
+    95  | event go             | began r3 f queued
+    145 | tick                 | admitted r3 after 50; start r3
+    """
+
+
+@table()
+def test_a_debounce_waits_no_longer_than_its_timeout() -> None:
+    """The timeout counts from the first of the events, for each value of the key.
+
+    10  | function f on=go debounce=50:80:event.data.k | -
+    10  | event go {"k":1}     | began r1 f queued
+    50  | event go {"k":1}     | began r2 f queued; skipped r1 !debounced
+    50  | event go {"k":2}     | began r3 f queued
+    85  | event go {"k":1}     | began r4 f queued; skipped r2 !debounced
+    90  | tick                 | admitted r4 after 5; start r4
+    92  | event go {"k":1}     | began r5 f queued
+    100 | tick                 | admitted r3 after 50; start r3
+    142 | tick                 | admitted r5 after 50; start r5
+    """
+
+
+@table()
+def test_an_earlier_event_that_arrives_late_is_debounced() -> None:
+    """It is skipped, and the run of the later event waits for another period.
+
+    100 | function f on=go debounce=50 | -
+    100 | event go ts=90       | began r1 f queued
+    120 | event go ts=80       | began r2 f queued; skipped r2 !debounced
+    150 | tick                 | -
+    170 | tick                 | admitted r1 after 70; start r1
+    """
+
+
+@table()
+def test_a_cancelled_run_is_debounced_no_longer() -> None:
+    """The time of the next event counts from that event alone.
+
+    10  | function f on=go debounce=50:60 | -
+    10  | event go             | began r1 f queued
+    20  | cancel r1 reply=a    | cancelled r1 !run-cancelled; stop r1 cancelled;
+        |                      | emit stream/function.finished#r1:finished;
+        |                      | emit stream/function.cancelled#r1:cancelled; reply a cancelled
+    30  | event go             | began r2 f queued
+    60  | tick                 | -
+    70  | tick                 | -
+    80  | tick                 | admitted r2 after 50; start r2
+    """
+
+
+@table()
+def test_a_run_that_invokes_a_debounced_one_gets_its_error() -> None:
+    """At once, when the later event comes. The run of that event then passes the other limits.
+
+    10 | function f on=go debounce=50 singleton=skip | -
+    10 | function g on=call        | -
+    10 | event call                | began r1 g; start r1
+    11 | plan r1 invoke:a:f:900    | planned a until 911; began r2 f queued
+    20 | event go                  | began r3 f queued; skipped r2 !debounced; kept a!debounced; resume r1 a!debounced
+    70 | tick                      | admitted r3 after 50; start r3
+    71 | event go                  | began r4 f queued
+    121 | tick                     | skipped r4 !skipped
+    """
+
+
 @pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(

@@ -102,9 +102,26 @@ GATE_MUTANTS = (
         _GATE,
         (
             (
-                "            draft.route_to_run(asked.run_id, GateRefused(",
+                "            draft.route_to_run(asked.run_id, GateRefused(gate, asked.run_id, state.latest))",
                 "            state = _enqueue(draft, state, asked)\n"
-                "            draft.route_to_run(asked.run_id, GateRefused(",
+                "            draft.route_to_run(asked.run_id, GateRefused(gate, asked.run_id, state.latest))",
+            ),
+        ),
+        program="refused",
+    ),
+    Mutant(
+        "a run that is debounced does not end",
+        _GATE,
+        (("        draft.route_to_run(waiter.run_id, GateRefused(gate, waiter.run_id, asked.run_id))\n", ""),),
+        program="refused",
+    ),
+    Mutant(
+        "the run of the last event is dropped",
+        _GATE,
+        (
+            (
+                "asked.run_id))\n    return _enqueue(draft, state, asked)",
+                "asked.run_id))\n        return state\n    return _enqueue(draft, state, asked)",
             ),
         ),
         program="refused",

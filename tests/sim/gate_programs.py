@@ -8,6 +8,7 @@ from stepstream import (
     CancelOn,
     Concurrency,
     Context,
+    Debounce,
     Event,
     Idempotency,
     RateLimit,
@@ -86,7 +87,10 @@ def spread() -> Program:
 
 
 def refused() -> Program:
-    """Mails of two tenants, one an hour for each, and their callers; one order of each id. Other runs are refused."""
+    """Mails of two tenants, one an hour for each, and their callers; one order of each id, and one digest of all.
+
+    Other runs are refused.
+    """
     app = App("sim")
 
     async def script(world: World) -> None:
@@ -95,14 +99,20 @@ def refused() -> Program:
         await world.send(Event("go", {"tenant": "a"}), *(Event("order", {"id": id}) for id in (1, 2, 1, 1)))
         await world.advance("90m")
         await world.send(Event("order", {"id": 1}))
-        await world.advance("90m")
+        await world.advance("2h")
 
     mails = {("mail", "completed"): 3, ("mail", "skipped"): 4, ("caller", "completed"): 7}
-    program = Program(app, script, mails | {("order", "completed"): 3, ("order", "skipped"): 2})
+    orders = {("order", "completed"): 3, ("order", "skipped"): 2}
+    digests = {("digest", "completed"): 2, ("digest", "skipped"): 3}
+    program = Program(app, script, mails | orders | digests)
 
     @app.function(on("order"), idempotency=Idempotency("event.data.id", period="1h"), backoff="5s")
     async def order(ctx: Context) -> str:
         return await ctx.step.run("order", program.body, ctx, "order")
+
+    @app.function(on("order"), debounce=Debounce("1h"), backoff="5s")
+    async def digest(ctx: Context) -> str:
+        return await ctx.step.run("digest", program.body, ctx, "digest")
 
     @app.function(rate_limit=RateLimit(1, "1h", key="event.data.tenant"), backoff="5s")
     async def mail(ctx: Context) -> str:

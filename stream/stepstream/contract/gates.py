@@ -20,7 +20,8 @@ class Excess(StrEnum):
     """What happens to a run beyond a limit.
 
     It waits, or is refused with an error that has this code, or waits in place of the run that holds the permit, and of
-    those that wait: these are cancelled.
+    those that wait: these are cancelled. A run that is debounced waits until no other one comes for a period; of two
+    runs, the one of the earlier event is refused.
     """
 
     WAIT = "wait"
@@ -28,11 +29,12 @@ class Excess(StrEnum):
     SKIPPED = "skipped"
     IDEMPOTENT = "idempotent"
     REPLACE = "replace"
+    DEBOUNCED = "debounced"
 
     @property
     def waits(self) -> bool:
         """Whether a run beyond the limit waits."""
-        return self in (Excess.WAIT, Excess.REPLACE)
+        return self in (Excess.WAIT, Excess.REPLACE, Excess.DEBOUNCED)
 
 
 class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,7 +42,8 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `burst` more may start at once. A limit on `steps` counts the bodies of steps that are running instead of runs.
     Functions whose rules have the same `name` share the limit. Each value of `key`, a CEL expression on `event`, has
-    its own limit. `excess` is what happens to a run beyond the limit.
+    its own limit. `excess` is what happens to a run beyond the limit. A debounced run waits for `most_ms` at most from
+    the first event on (0: without end).
     """
 
     name: str
@@ -50,6 +53,7 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     key: str = ""
     excess: Excess = Excess.WAIT
     steps: bool = False
+    most_ms: int = 0
 
 
 def check_rules(rules: Sequence[GateRule]) -> None:
@@ -59,7 +63,7 @@ def check_rules(rules: Sequence[GateRule]) -> None:
     for rule in rules:
         if not (0 < rule.limit <= GATE_LIMIT_MAX and 0 <= rule.burst <= GATE_LIMIT_MAX):
             raise InvalidInput(f"a limit is 1 to {GATE_LIMIT_MAX:,}, and a burst 0 to that", "gates")
-        if not 0 <= rule.period_ms <= DEFAULT_LIMITS.wait_ms_max:
+        if not all(0 <= ms <= DEFAULT_LIMITS.wait_ms_max for ms in (rule.period_ms, rule.most_ms)):
             raise InvalidInput("a period is at most 366 days", "gates")
         if len(rule.name) > GATE_NAME_CHARACTERS_MAX:
             raise InvalidInput(f"the name of a limit has at most {GATE_NAME_CHARACTERS_MAX:,} characters", "gates")
@@ -83,6 +87,7 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     burst: int = 0
     excess: Excess = Excess.WAIT
     steps: bool = False
+    most_ms: int = 0
 
     @property
     def id(self) -> str:
@@ -97,6 +102,9 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def rule_text(rule: GateRule | Gate) -> str:
     """Return a limit as text for people, such as `throttle of function report: 2 starts in 1m`."""
+    if rule.excess is Excess.DEBOUNCED:
+        most = f", at most {duration_text(rule.most_ms)} after the first" if rule.most_ms else ""
+        return f"{rule.name}: {duration_text(rule.period_ms)} after the last event{most}"
     if rule.period_ms:
         burst = f" after a burst of {rule.burst:,}" if rule.burst else ""
         return f"{rule.name}: {counted(rule.limit, 'start')} in {duration_text(rule.period_ms)}{burst}"

@@ -91,6 +91,11 @@ def run_routing(run_id: str) -> str:
     return run_id[_TIME_CHARACTERS:]
 
 
+def time_part(run_id: str) -> str:
+    """Return the time in a run id, which is that of its event: such texts sort by time."""
+    return run_id[:_TIME_CHARACTERS]
+
+
 def is_run_id(text: str) -> bool:
     """Return whether `text` has the form of a run id."""
     return len(text) == _TIME_CHARACTERS + _HASH_CHARACTERS and not set(text) - set(_CROCKFORD)

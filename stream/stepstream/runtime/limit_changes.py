@@ -38,7 +38,7 @@ def target_of(name: str, key: str, functions: Iterable[FunctionRegistered]) -> L
     if not rules:
         return None
     if any(rule.excess is not Excess.WAIT for rule in rules):
-        raise InvalidInput("it refuses or replaces runs; only a limit for which runs wait can be changed", "name")
+        raise InvalidInput("only a limit for which runs wait in order can be changed", "name")
     if key and not rules[0].key:
         raise InvalidInput("the limit has no key; change it for all runs", "key")
     if len(key) > GATE_KEY_CHARACTERS_MAX:

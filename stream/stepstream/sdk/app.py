@@ -19,7 +19,7 @@ from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.flow_control import Concurrency, Throttle
 from stepstream.sdk.function import Backoff, Function, FunctionOptions, retry_policy
 from stepstream.sdk.named_limits import Limit, check_same
-from stepstream.sdk.refusals import Idempotency, RateLimit, Singleton
+from stepstream.sdk.refusals import Debounce, Idempotency, RateLimit, Singleton
 from stepstream.sdk.replay.tasks import current_scope
 from stepstream.sdk.source import Format, Mapped, Source
 from stepstream.sdk.values import annotation_of, to_json
@@ -119,6 +119,7 @@ class App:
         concurrency: Concurrency | Sequence[Concurrency] = (),
         throttle: Throttle | None = None,
         rate_limit: RateLimit | None = None,
+        debounce: Debounce | None = None,
         singleton: Singleton | None = None,
         idempotency: str | Idempotency = "",
         limits: Sequence[Limit] = (),
@@ -144,6 +145,7 @@ class App:
             concurrency: How many bodies of steps may run at a time, or runs be open, one limit or a list of two.
             throttle: How many runs may start in a period; more runs are queued.
             rate_limit: How many runs are accepted in a period; more runs are skipped.
+            debounce: Runs start when no other event came for a period; those of earlier events are skipped.
             singleton: One open run: another one is skipped, replaces it or waits.
             idempotency: A CEL expression on `event`: one run for each of its values in 24 hours; more are skipped.
             limits: Up to five that functions share by name: `[Limit("openai", 60, "1m")]`; more runs are queued.
@@ -151,7 +153,7 @@ class App:
         Raises `DefinitionError`. The handler takes a `Context` if it is `async def`, a `ThreadedContext` if plain.
         """
         _check_parentheses(triggers)
-        flow: tuple[Any, ...] = (concurrency, throttle, rate_limit, singleton, idempotency, limits)
+        flow: tuple[Any, ...] = (concurrency, throttle, rate_limit, debounce, singleton, idempotency, limits)
         own = (self.lookback_ms, tuple(self.queues), self.chain_max, cancel_on, timeouts, input, *flow)
         options = FunctionOptions(triggers, retry_policy(retries, backoff), None, dict(attributes or {}), *own)
         return lambda handler: self._define(handler, id, options, on_failure)

@@ -34,7 +34,7 @@ from stepstream.sdk.deferred import check, object_schema
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.flow_control import Concurrency, Throttle, gate_rules
 from stepstream.sdk.named_limits import Limit, check_limits, in_order
-from stepstream.sdk.refusals import Idempotency, RateLimit, Singleton, refusal_rules
+from stepstream.sdk.refusals import Debounce, Idempotency, RateLimit, Singleton, refusal_rules
 
 T_co = TypeVar("T_co", covariant=True)
 Backoff = Duration | Sequence[Duration] | Callable[[int], Duration]
@@ -151,6 +151,7 @@ class FunctionOptions:
     concurrency: Concurrency | Sequence[Concurrency] = ()
     throttle: Throttle | None = None
     rate_limit: RateLimit | None = None
+    debounce: Debounce | None = None
     singleton: Singleton | None = None
     idempotency: str | Idempotency = ""
     limits: Sequence[Limit] = ()
@@ -176,7 +177,7 @@ class Function(Generic[T_co]):
         self.cancel_on = cancel_triggers(id, options.cancel_on)
         self.timeouts = options.timeouts
         waiting = gate_rules(app, id, options.concurrency, options.throttle)
-        asked_first = (options.idempotency, options.rate_limit, options.singleton)
+        asked_first = (options.idempotency, options.rate_limit, options.debounce, options.singleton)
         refusing = refusal_rules(id, *asked_first, options.concurrency)
         self.limits = check_limits(id, options.limits)
         self.gates = (*refusing, *in_order(waiting, self.limits))

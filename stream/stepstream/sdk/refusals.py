@@ -1,4 +1,4 @@
-"""Limits that refuse runs of functions, which are then skipped, or that replace one run by another."""
+"""Limits that refuse runs of functions, which are then skipped, or that let one run take the place of another."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +30,36 @@ class RateLimit(Rate):
 
     Raises `DefinitionError`, with the position and the reason.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class Debounce:
+    """A run starts once no other event came for a period: `@app.function(debounce=Debounce("10s"))`.
+
+    Each event starts a run, which is queued. One that comes while it waits takes its place: the earlier run ends as
+    `skipped`, its error names the later one, and a run that invoked it gets a `StepError` with the code `debounced`.
+
+    Args:
+        period: How long no other event may come, at most 366 days.
+        key: As in `Concurrency`: the events of each of its values are debounced separately.
+        timeout: The run starts after this time from the first event on, even if further events come; `None`: never.
+
+    Raises `DefinitionError`, with the position and the reason.
+    """
+
+    period: Duration
+    key: str = ""
+    timeout: Duration | None = None
+
+    def __post_init__(self) -> None:
+        """Raise DefinitionError for a period or a key that is not valid."""
+        try:
+            check_rate(1, self.period, 0)
+            if self.timeout is not None:
+                check_rate(1, self.timeout, 0)
+            check_key(self.key)
+        except (InvalidInput, InvalidDuration, ExpressionError) as error:
+            raise DefinitionError(f"Debounce: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +123,7 @@ def refusal_rules(
     function: str,
     idempotency: str | Idempotency,
     rate_limit: RateLimit | None,
+    debounce: Debounce | None,
     singleton: Singleton | None,
     concurrency: Concurrency | Sequence[Concurrency],
 ) -> tuple[GateRule, ...]:
@@ -102,6 +133,8 @@ def refusal_rules(
         rules.append(_idempotency_rule(function, idempotency))
     if rate_limit is not None:
         rules.append(_rate_rule(function, rate_limit))
+    if debounce is not None:
+        rules.append(_debounce_rule(function, debounce))
     if singleton is not None:
         rules.append(_singleton_rule(function, singleton, concurrency))
     return tuple(rules)
@@ -119,6 +152,15 @@ def _rate_rule(function: str, rate_limit: RateLimit) -> GateRule:
     if not isinstance(rate_limit, RateLimit):
         raise DefinitionError(f'function {function!r}: write rate_limit=RateLimit(10, "1m")')
     return rate_limit.rule(limit_name("rate limit", f"function {function}", rate_limit.key), Excess.RATE_LIMITED)
+
+
+def _debounce_rule(function: str, debounce: Debounce) -> GateRule:
+    if not isinstance(debounce, Debounce):
+        raise DefinitionError(f'function {function!r}: write debounce=Debounce("10s")')
+    name = limit_name("debounce", f"function {function}", debounce.key)
+    most_ms = duration_ms(debounce.timeout) if debounce.timeout is not None else 0
+    period_ms = duration_ms(debounce.period)
+    return GateRule(name, 1, period_ms, key=debounce.key, excess=Excess.DEBOUNCED, most_ms=most_ms)
 
 
 def _singleton_rule(function: str, singleton: Singleton, concurrency: Concurrency | Sequence[Concurrency]) -> GateRule:

@@ -1,6 +1,6 @@
 """Functions refuse runs beyond their limits: these are skipped, with a reason that their callers get."""
 
-from stepstream import App, Concurrency, Context, Event, RateLimit, Singleton, StepError, on
+from stepstream import App, Concurrency, Context, Debounce, Event, RateLimit, Singleton, StepError, on
 from tests.scenarios.conftest import EngineOf
 
 
@@ -35,6 +35,27 @@ async def test_a_run_beyond_a_rate_is_skipped(engine_of: EngineOf) -> None:
         repeated = await engine.rerun(skipped.run_id)
         await engine.advance("1s")
         assert [run.status for run in engine.runs("mail") if run.run_id == repeated] == ["completed"]
+
+
+async def test_the_run_of_the_last_event_starts_after_a_pause(engine_of: EngineOf) -> None:
+    """The runs of earlier events are skipped, with the id of the later one, and the open one says when it starts."""
+    app = App("refused")
+
+    @app.function(on("go"), debounce=Debounce("30s", key="event.data.doc", timeout="1m"))
+    async def index(ctx: Context) -> str:
+        return await ctx.step.run("index", str, ctx.event.data["version"])
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go", {"doc": "a", "version": 1}))
+        (why,) = await engine.why()
+        assert "30.0 s after the last event, at most 1m 0s after the first for the key 'a'; it starts at" in why.text
+        await engine.send(Event("go", {"doc": "a", "version": 2}))
+        await engine.advance("20s")
+        first, second = engine.runs("index")
+        assert (first.status, second.status) == ("skipped", "queued")
+        assert second.run_id in str(first.error)
+        await engine.advance("10s")
+        assert [run.output for run in engine.runs("index")] == [None, "2"]
 
 
 async def test_a_newer_run_replaces_the_open_one(engine_of: EngineOf) -> None:

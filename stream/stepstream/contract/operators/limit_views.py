@@ -3,7 +3,7 @@
 import msgspec
 
 from stepstream.contract.codec import TypedRecord
-from stepstream.contract.gates import GateRule, gate_id, rule_text
+from stepstream.contract.gates import Excess, GateRule, gate_id, rule_text
 from stepstream.contract.operators.limit_settings import LimitSetting
 
 
@@ -50,7 +50,8 @@ class LimitView(msgspec.Struct, frozen=True):
     longest asked, `next_start` when a limit with a period allows the next start. `holders` and `waiters` are the first
     run ids, in order; a limit with a period has no holders. `place` is that of the requested run in the queue, from 1;
     0 if it does not wait, or has more than a thousand before it. `step` is the id of the step that waits, if it is not
-    the run. The limit counts `steps` instead of runs. One that is `paused` lets none pass.
+    the run. The limit counts `steps` instead of runs. One that is `paused` lets none pass. `excess` and `most_ms` are
+    those of GateRule.
     """
 
     name: str
@@ -68,6 +69,8 @@ class LimitView(msgspec.Struct, frozen=True):
     step: str = ""
     steps: bool = False
     paused: bool = False
+    excess: Excess = Excess.WAIT
+    most_ms: int = 0
 
     @property
     def gate(self) -> str:
@@ -77,7 +80,8 @@ class LimitView(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """The limit as text for people."""
-        return rule_text(GateRule(self.name, self.limit, self.period_ms, self.burst, steps=self.steps))
+        numbers = self.limit, self.period_ms, self.burst
+        return rule_text(GateRule(self.name, *numbers, "", self.excess, self.steps, self.most_ms))
 
 
 class ChangedLimit(msgspec.Struct, frozen=True):

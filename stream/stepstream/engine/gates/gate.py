@@ -2,7 +2,8 @@
 
 Who holds a permit is a set of run ids, never only a number: a run that asks or leaves twice changes nothing the second
 time, and a run leaves its gates in the transaction that ends it. A gate with a period follows the generic cell rate
-algorithm: a start is allowed when the theoretical arrival time of the next one is at most the burst ahead.
+algorithm: a start is allowed when the theoretical arrival time of the next one is at most the burst ahead. At a
+debounce each run that comes sets that time again, and takes the place of the one that waits.
 """
 
 from itertools import islice
@@ -10,7 +11,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from stepstream.contract.gates import Excess, Gate, GateAsked, GateGranted, GateLeft, GateRefused
-from stepstream.contract.ids import run_routing
+from stepstream.contract.ids import run_routing, time_part
 from stepstream.engine.gates.overrides import in_force
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter
@@ -36,7 +37,9 @@ def ask_gate(draft: Draft, asked: GateAsked) -> None:
     if asked.after:
         state = _return_permit(draft, state, asked.after)
     if draft.get(gate_run_key(gate.id, asked.run_id, asked.step)) is None:
-        if not state.waiting and _is_free(draft, state):
+        if gate.excess is Excess.DEBOUNCED:
+            state = _debounce(draft, state, asked)
+        elif not state.waiting and _is_free(draft, state):
             state = _grant(draft, state, asked)
             draft.route_to_run(asked.run_id, GateGranted(gate.id, asked.run_id, asked.step))
         elif gate.excess is Excess.WAIT or (gate.excess is Excess.REPLACE and not asked.after):
@@ -53,6 +56,20 @@ def _return_permit(draft: Draft, state: GateState, run_id: str) -> GateState:
     draft.delete(gate_run_key(state.gate.id, run_id))
     draft.count("open_gate_permits", state.gate.name, amount=-1)
     return _let_pass(draft, replace(state, held=state.held - 1))
+
+
+def _debounce(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
+    """Let a run wait for a period in place of the one that waits, unless that one is of a later event."""
+    gate, first = state.gate, state.first if state.waiting else draft.now
+    due = draft.now + gate.period_ms
+    state = replace(state, first=first, next_us=(min(due, first + gate.most_ms) if gate.most_ms else due) * _US_PER_MS)
+    for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate.id), number_bytes(state.passed)), 1):
+        if time_part(waiter.run_id) > time_part(asked.run_id):
+            draft.route_to_run(asked.run_id, GateRefused(gate, asked.run_id, waiter.run_id))
+            return state
+        state = _dequeue(draft, state, key, waiter)
+        draft.route_to_run(waiter.run_id, GateRefused(gate, waiter.run_id, asked.run_id))
+    return _enqueue(draft, state, asked)
 
 
 def _enqueue(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
@@ -170,6 +187,8 @@ def _grant(draft: Draft, state: GateState, asked: GateAsked | GateWaiter) -> Gat
     """Give a run or a step its permit, or count its start; return the gate after that."""
     gate = state.gate
     state = replace(state, latest=asked.run_id)
+    if gate.excess is Excess.DEBOUNCED:
+        return replace(state, next_us=0)
     if gate.has_permits:
         draft.put(gate_run_key(gate.id, asked.run_id, asked.step), GateRun())
         draft.count("open_gate_permits", gate.name)

@@ -34,7 +34,7 @@ def _gates(draft: Draft, rules: Sequence[GateRule], event: EventRecord) -> tuple
     fields = {"event": event_fields(event)}
     pairs = ((rule, _value(draft, rule.key, fields)) for rule in rules)
     return tuple(
-        Gate(rule.name, rule.limit, value or "", rule.period_ms, rule.burst, rule.excess, rule.steps)
+        Gate(rule.name, rule.limit, value or "", rule.period_ms, rule.burst, rule.excess, rule.steps, rule.most_ms)
         for rule, value in pairs
         if value is not None or rule.excess is not Excess.IDEMPOTENT
     )
@@ -90,7 +90,8 @@ def _current(draft: Draft, run: Run, gate: Gate) -> Gate:
     rule = next((rule for rule in function.gates if rule.name == gate.name), None) if function else None
     if rule is None:
         return gate
-    return replace(gate, limit=rule.limit, period_ms=rule.period_ms, burst=rule.burst, excess=rule.excess)
+    numbers = {"limit": rule.limit, "period_ms": rule.period_ms, "burst": rule.burst, "most_ms": rule.most_ms}
+    return replace(gate, excess=rule.excess, **numbers)
 
 
 def leave_gates(draft: Draft, run: Run) -> None:

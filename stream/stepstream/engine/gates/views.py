@@ -105,6 +105,8 @@ def _view(draft: Draft, state: GateState, most: int, place: int = 0) -> LimitVie
         place,
         steps=gate.steps,
         paused=is_paused,
+        excess=gate.excess,
+        most_ms=gate.most_ms,
     )
 
 

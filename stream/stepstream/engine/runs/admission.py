@@ -228,9 +228,11 @@ def rerun(draft: Draft, request: RerunRequested) -> None:
         attributes=attributes_of(draft, function, request.events[0]),
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,
-        # A person asked for this repetition, so its idempotency key does not refuse it.
+        # A person asked for this repetition, so neither its idempotency key nor a later event refuses it.
         gates=tuple(
-            gate for gate in gates_of(draft, function, request.events[0]) if gate.excess is not Excess.IDEMPOTENT
+            gate
+            for gate in gates_of(draft, function, request.events[0])
+            if gate.excess not in (Excess.IDEMPOTENT, Excess.DEBOUNCED)
         ),
         step_gates=step_gates_of(draft, function, request.events[0]),
     )

@@ -29,6 +29,7 @@ _REASONS = {
     Excess.RATE_LIMITED: "it exceeds the {limit}",
     Excess.SKIPPED: "run {by} is open ({gate})",
     Excess.IDEMPOTENT: "run {by} has the same key ({gate})",
+    Excess.DEBOUNCED: "run {by} is of a later event ({gate})",
 }
 CANCELLED_ERROR = ErrorInfo("RunCancelled", "the run was cancelled", code="run-cancelled")
 

@@ -10,6 +10,7 @@ class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `place` is the last that was given, and `passed` that of the last run that passed from the queue. `latest` is the
     run that passed last, which holds the permit of a gate that has only one.
+    Those that are debounced came from `first` on (Unix ms).
     A gate with a period has `next_us`, the theoretical arrival time of the next start (Unix microseconds). `due` is
     when its timer fires (Unix ms, 0: it has none).
     """
@@ -22,6 +23,7 @@ class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
     next_us: int = 0
     due: int = 0
     latest: str = ""
+    first: int = 0
 
 
 class GateRun(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -2,6 +2,7 @@
 
 import shlex
 
+from stepstream.contract.gates import Excess
 from stepstream.contract.operators.limit_views import LimitView
 
 _HOLDERS_MAX = 3
@@ -13,6 +14,8 @@ def limit_text(who: str, limit: LimitView, next_start: str) -> str:
     `next_start` is a time as text.
     """
     key = f" for the key {limit.key!r}" if limit.key else ""
+    if limit.excess is Excess.DEBOUNCED:
+        return f"{who} waits for the {limit.text}{key}; it starts at {next_start} unless another event comes"
     place = f"place {limit.place:,} of {limit.waiting:,} in its queue" if limit.place else f"{limit.waiting:,} waiting"
     if limit.period_ms:
         due = f", and the next start is at {next_start}" if next_start else ""
