@@ -133,19 +133,17 @@ class App:
             retries: How many attempts may follow the first, 0 to 20, of each step and of the code between steps.
             backoff: The delay before each retry: one duration, a list whose last one repeats, or a function of the
                 attempt (from 0). By default 15 s, 30 s, 1 m, 2 m, 5 m … up to 2 h, plus up to 30 s of jitter.
-            on_failure: A handler that runs as a separate function, with the id `ID-on-failure`, when a run fails; not
-                when it is cancelled. Its event is `stream/function.failed`, whose data has the original `event` and the
-                `error` with `name`, `message`, `code` and `stack`.
+            on_failure: A handler that runs as a separate function, `ID-on-failure`, when a run fails; not when it is
+                cancelled. The data of its event has the original `event` and the `error`.
             attributes: What people find runs by: CEL expressions on `event` by name (`{"id": "event.data.id"}`) when a
                 run begins. One that fails or has no string, number or bool adds none. See also `ctx.set_attributes`.
             cancel_on: Up to five events that cancel an open run: `[CancelOn("withdrawn", match="data.order_id")]`.
             timeouts: How long a run may take to start and to finish; one that takes longer is cancelled.
-            input: The pydantic model or dataclass of the data of the events that start it. The page makes a form of it
-                and checks what a person enters. Events of other producers are not checked: `ctx.event.data` is JSON.
+            input: The pydantic model or dataclass of the data of its events: the page makes a form of it and checks
+                what a person enters. Other events are not checked: `ctx.event.data` is JSON.
             concurrency: How many bodies of steps may run at a time, or runs be open, one limit or a list of two.
-            throttle: How many runs may start in a period; more runs are queued.
-            rate_limit: How many runs are accepted in a period; more runs are skipped.
-            debounce: Runs start when no other event came for a period; those of earlier events are skipped.
+            throttle, rate_limit: How many runs may start in a period. More are queued, or skipped.
+            debounce: A run starts once no other event came for a period; those of earlier events are skipped.
             singleton: One open run: another one is skipped, replaces it or waits.
             idempotency: A CEL expression on `event`: one run for each of its values in 24 hours; more are skipped.
             limits: Up to five that functions share by name: `[Limit("openai", 60, "1m")]`; more runs are queued.
@@ -153,8 +151,8 @@ class App:
         Raises `DefinitionError`. The handler takes a `Context` if it is `async def`, a `ThreadedContext` if plain.
         """
         _check_parentheses(triggers)
-        flow: tuple[Any, ...] = (concurrency, throttle, rate_limit, debounce, singleton, idempotency, limits)
-        own = (self.lookback_ms, tuple(self.queues), self.chain_max, cancel_on, timeouts, input, *flow)
+        flow: tuple[Any, ...] = (input, concurrency, throttle, rate_limit, debounce, singleton, idempotency, limits)
+        own = (self.lookback_ms, tuple(self.queues), self.chain_max, cancel_on, timeouts, *flow)
         options = FunctionOptions(triggers, retry_policy(retries, backoff), None, dict(attributes or {}), *own)
         return lambda handler: self._define(handler, id, options, on_failure)
 
