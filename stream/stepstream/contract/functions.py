@@ -13,7 +13,9 @@ from stepstream.contract.limits import (
     CANCEL_ON_PER_FUNCTION_MAX,
     CHAIN_RUNS_MAX,
     DEFAULT_LIMITS,
+    ENDPOINT_CHARACTERS_MAX,
     RETRIES_DEFAULT,
+    SDK_CHARACTERS_MAX,
 )
 from stepstream.contract.text.names import check_topic_part, check_workers_name, workers_name
 
@@ -72,7 +74,8 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     expressions on `event` by name, whose values become the attributes of a run when it begins. The events of
     `cancel_on` cancel its open runs, and so do `timeouts`. `retries` is how many attempts of a step, or of the code
     between steps, may follow the first one. `input` is the JSON schema of the data of the events that start it, null if
-    it declares none. Its runs pass its `gates` one after the other.
+    it declares none. Its runs pass its `gates` one after the other. `endpoint` is the URL by which a gateway calls a
+    function of an app that uses another SDK, and `sdk` that SDK, such as `js:v4.24.0`.
     """
 
     id: str
@@ -92,6 +95,8 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     retries: int = RETRIES_DEFAULT
     input: Raw = NULL
     gates: tuple[GateRule, ...] = ()
+    endpoint: str = ""
+    sdk: str = ""
 
 
 def trigger_names(event: str) -> list[str]:
@@ -124,6 +129,9 @@ def decode_function(value: bytes) -> FunctionRegistered:
     if function.timeouts and not all(0 <= ms <= DEFAULT_LIMITS.wait_ms_max for ms in astuple(function.timeouts)):
         raise InvalidInput("a timeout of a run is 0 to 366 days", "timeouts")
     check_rules(function.gates)
+    if len(function.endpoint) > ENDPOINT_CHARACTERS_MAX or len(function.sdk) > SDK_CHARACTERS_MAX:
+        at_most = f"{ENDPOINT_CHARACTERS_MAX:,} and {SDK_CHARACTERS_MAX}"
+        raise InvalidInput(f"an endpoint and the name of an SDK have at most {at_most} characters", "endpoint")
     return function
 
 

@@ -55,6 +55,9 @@ TOPIC_CHARACTERS_MAX = 249
 NAMESPACE_CHARACTERS_MAX = 60
 WORKERS_NAME_CHARACTERS_MAX = TOPIC_CHARACTERS_MAX - NAMESPACE_CHARACTERS_MAX - len(".commands.")
 TRIGGERS_PER_FUNCTION_MAX = 10
+# The URL by which a gateway calls a function, and the name and version of its SDK.
+ENDPOINT_CHARACTERS_MAX = 2_048
+SDK_CHARACTERS_MAX = 100
 # The events that may cancel a run.
 CANCEL_ON_PER_FUNCTION_MAX = 5
 # The limits on the runs of a function, the number that each may name, and the text of a key of one.

@@ -42,6 +42,8 @@ def test_app_and_queue_fit_into_a_topic_name() -> None:
         {"app": "shop", "lookback_ms": 2**64},
         {"app": "shop", "lookback_ms": -1},
         {"app": "shop", "lookback_ms": 367 * DAY_MS},
+        {"app": "shop", "endpoint": "http://" + "x" * 2_048},
+        {"app": "shop", "sdk": "x" * 101},
     ],
 )
 def test_function_that_no_app_can_have_is_invalid(fields: dict[str, object]) -> None:
