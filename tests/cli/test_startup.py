@@ -42,6 +42,11 @@ def test_the_public_api_imports_neither_grammar_nor_pydantic() -> None:
     assert len(found) < 330
 
 
+def test_graphql_is_loaded_by_the_first_query() -> None:
+    """A gateway for SDKs that no test suite asks does not load the library."""
+    assert not {"ariadne", "graphql"} & modules_after("import stepstream.gateway.rest.routes")
+
+
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["send", "--help"], ["runs", "--help"]], ids=" ".join)
 def test_commands_import_what_they_use(arguments: list[str]) -> None:
     """The commands that talk to an engine over HTTP load neither the SDK nor a runtime; --version loads no parser."""

@@ -10,7 +10,7 @@ def test_duplicates_within_a_batch_count_once() -> None:
     10 | function f on=go                                     | -
     10 | event go e1 & event go e1                            | began r1 f; start r1
     11 | plan r1 signal:a:pager:500 wait:b:come:500           | planned a until 511; planned b until 511
-    12 | signal pager =1 reply=me & signal pager =2 reply=you | reply me delivered; reply you not_found; kept a=1;
+    12 | signal pager =1 reply=me & signal pager =2 reply=you | reply me delivered r1; reply you not_found; kept a=1;
        |                                                      | resume r1 a=1
     13 | event come e2 & event come e3                        | kept b=come:e2; resume r1 b=come:e2
     14 | report r1 c =1 & report r1 c =2                      | kept c=1

@@ -29,6 +29,9 @@ class Operator(Protocol):
     async def cancel(self, run_id: str, by: str = "", why: str = "", *, children: bool = False) -> bool:
         """Cancel a run, also the runs that it waits for if asked; return whether it existed and had not ended."""
 
+    async def signal_run(self, name: str, data: Any = None) -> str:
+        """Send a signal; return the id of the run that waited for it, "" if none did."""
+
     async def signal_with_start(self, name: str, data: Any, function: str, start: Any = None) -> SignalReceipt:
         """Send a signal to the run that waits for it, or start a function with it."""
 

@@ -101,8 +101,14 @@ class Callers:
         Raise UnavailableError if it is unknown whether the signal is durable, TooLarge for data larger than the result
         of a step, and InvalidInput for a name that no run can wait for.
         """
+        return await self.signal_run(name, data) != ""
+
+    async def signal_run(self, name: str, data: Any = None) -> str:
+        """Send a signal as `signal` does; return the id of the run that waited for it, "" if none did."""
         raw = self._signal_data(name, data)
-        return await self._ask(name, lambda to: SignalSent(name, raw, to)) == "delivered"
+        answer = await self._ask(name, lambda to: SignalSent(name, raw, to))
+        status, _, run_id = answer.partition(" ")
+        return run_id if status == "delivered" else ""
 
     async def signal_with_start(self, name: str, data: Any, function: str, start: Any = None) -> SignalReceipt:
         """Send a signal to the run that waits for it, or start `function` with it; `start` is the data of its event.

@@ -42,4 +42,4 @@ def send_signal(draft: Draft, signal: SignalSent) -> None:
         return
     draft.delete(key)
     draft.route_to_run(row.waiter.run_id, StepResolved(row.waiter.run_id, row.waiter.step, Value(signal.data)))
-    draft.reply(signal.reply_to, "delivered")
+    draft.reply(signal.reply_to, f"delivered {row.waiter.run_id}")

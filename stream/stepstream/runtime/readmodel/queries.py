@@ -101,6 +101,10 @@ class RunQueries:
         """Return one run with its steps in order."""
         return await self._ask(lambda db: reading.show(db, run_id))
 
+    async def results(self, run_ids: Sequence[str]) -> dict[str, tuple[Json, Json]]:
+        """Return the outputs and the errors of at most 100 runs, None where there is none."""
+        return await self._ask(lambda db: reading.results(db, run_ids))
+
     async def recorded(self, run_id: str) -> RecordedRun | None:
         """Return what a rerun of a run needs, None if there is no such run."""
         return await self._ask(lambda db: recorded_run(db, run_id))

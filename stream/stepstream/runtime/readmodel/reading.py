@@ -1,8 +1,10 @@
 """Reads of the read model's tables: a run with its steps, counts, sums, and the events that runs wait for."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
+from stepstream.contract.codec import Json
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, StepKind
 from stepstream.contract.text.waits import SEVERAL_WORDS, read_several
 from stepstream.runtime.readmodel.dialect import Database
@@ -39,6 +41,13 @@ def show(db: Database, run_id: str) -> RunView | None:
     deadline, continuation, rerun, output = map(json_of, row[-4:])
     known: dict[str, Any] = {"deadline": deadline, "continuation": continuation, "rerun": rerun, "reruns": reruns}
     return RunView(**summary_of(row), output=output, steps=steps, **known)
+
+
+def results(db: Database, run_ids: Sequence[str]) -> dict[str, tuple[Json, Json]]:
+    """Return the outputs and the errors of these runs; those that do not exist are left out."""
+    marks = ", ".join("?" * len(run_ids))
+    found = db.execute(f"SELECT run_id, output, error FROM run_texts WHERE run_id IN ({marks})", tuple(run_ids))
+    return {run_id: (json_of(output), json_of(error)) for run_id, output, error in found}
 
 
 def awaited_events(db: Database) -> set[str]:

@@ -1,0 +1,1 @@
+"""The HTTP endpoints that the Inngest SDKs and their test suites ask."""

@@ -1,0 +1,151 @@
+"""The endpoints of events and signals."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi.responses import JSONResponse
+
+from stepstream.contract.codec import dump_json, load_json
+from stepstream.contract.errors import InvalidInput, TooLarge
+from stepstream.contract.events import EventRecord
+from stepstream.contract.limits import MIB
+from stepstream.gateway.rest.access import check_event_key
+from stepstream.gateway.rest.parts import RestParts
+from stepstream.gateway.rest.recent_events import AcceptedEvent
+from stepstream.gateway.rest.replies import enveloped, not_found
+from stepstream.gateway.rest.sdk_shapes import accepted_json, event_fields, event_json, moment_of, run_json
+from stepstream.gateway.rest.sent_events import event_ids, read_event, split_events
+from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.readmodel.tables.seen_events import SeenEvent
+
+SEED_HEADER = "X-Inngest-Event-Id-Seed"
+SIGNAL_BYTES_MAX = MIB
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+_LIMIT = Query(20, ge=1, le=100)
+
+
+def add_sending(router: APIRouter, parts: RestParts) -> None:
+    """Add the endpoint that accepts events, in the order of which those before an invalid one are accepted."""
+
+    @router.post("/e/{key}")
+    async def send_events(key: str, request: Request) -> JSONResponse:
+        check_event_key(parts.options, key)
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() in _FORMS:
+            reason = "send events as JSON, with the header Content-Type: application/json; a form is not accepted"
+            raise InvalidInput(reason, "body")
+        async with parts.bodies.body(request, parts.limits.request_bytes_max) as body:
+            return await _accept(parts, body, request.headers.get(SEED_HEADER, ""))
+
+
+async def _accept(parts: RestParts, body: bytes, seed: str) -> JSONResponse:
+    now, found = parts.now_ms(), split_events(body, parts.limits)
+    ids = event_ids(seed, len(found), now)
+    records: list[EventRecord] = []
+    failure: dict[str, Any] = {}
+    for position, (part, id) in enumerate(zip(found, ids, strict=True)):
+        try:
+            records.append(read_event(part, id, now, parts.limits))
+        except InvalidInput as error:
+            status = 413 if isinstance(error, TooLarge) else 400
+            failure = {"status": status, "error": f"event {position}: {error}", "code": error.code}
+            break
+    if records:
+        await parts.engine.send(records)
+    for id, record in zip(ids, records, strict=False):
+        parts.recent.add(id, record, now)
+    answer: dict[str, Any] = {"ids": ids[: len(records)], "status": 200, **failure}
+    return JSONResponse(answer, answer["status"])
+
+
+def add_signals(router: APIRouter, parts: RestParts) -> None:
+    """Add the endpoint that sends a signal to the run that waits for it."""
+
+    @router.post("/v1/signals")
+    async def send_signal(request: Request) -> dict[str, Any]:
+        async with parts.bodies.body(request, SIGNAL_BYTES_MAX) as body:
+            value = load_json(body, field="body")
+        if not isinstance(value, dict) or not isinstance(value.get("signal"), str):
+            raise InvalidInput('give {"signal": NAME, "data": …}', "signal")
+        name = str(value["signal"])
+        run_id = await parts.engine.operator.signal_run(name, dump_json(value.get("data")))
+        if not run_id:
+            raise HTTPException(404, f"no run waits for the signal {name!r}; signals are not stored")
+        return enveloped({"run_id": run_id}, parts.now_ms())
+
+
+def add_events(router: APIRouter, parts: RestParts) -> None:
+    """Add the endpoints that read events."""
+    queries = parts.index.queries
+
+    @router.get("/v1/events")
+    async def list_events(
+        name: str = "", cursor: str = "", received_after: str = "", received_before: str = "", limit: int = _LIMIT
+    ) -> dict[str, Any]:
+        after = moment_of(received_after, "received_after") if received_after else 0
+        before = moment_of(received_before, "received_before") if received_before else 0
+        listed = await listed_events(parts, name, cursor, limit)
+        within = (each for at, each in listed if after <= at and (not before or at < before))
+        return enveloped(list(within), parts.now_ms())
+
+    @router.get("/v1/events/{event_id}")
+    async def show_event(event_id: str) -> dict[str, Any]:
+        found = await find_event_json(parts, event_id)
+        if found is None:
+            raise not_found(f"event {event_id!r}")
+        return enveloped(found, parts.now_ms())
+
+    @router.get("/v1/events/{event_id:path}/runs")
+    async def list_event_runs(event_id: str, limit: int = _LIMIT) -> dict[str, Any]:
+        found = Filter().having_all({"event_id": parts.recent.engine_id(event_id)})
+        page = await queries.search(found, limit=limit)
+        results = await queries.results([run.run_id for run in page.runs])
+        runs = [run_json(run, results.get(run.run_id, (None, None)), parts.recent) for run in page.runs]
+        return enveloped(runs, parts.now_ms())
+
+
+async def find_event_json(parts: RestParts, event_id: str) -> dict[str, Any] | None:
+    """Return an event as in /v1/events; None for one that this process did not accept and that had no effect."""
+    if accepted := parts.recent.find(event_id):
+        return accepted_json(accepted)
+    whole = await parts.index.queries.event(event_id)
+    if whole is None:
+        return None
+    value = whole.value if isinstance(whole.value, dict) else {}
+    fields = event_fields({"id": event_id, "name": whole.seen.name, **value})
+    return event_json(fields, event_id, whole.seen.at)
+
+
+async def listed_events(parts: RestParts, name: str, cursor: str, limit: int) -> list[tuple[int, dict[str, Any]]]:
+    """Return events with their times, the newest first: those that were accepted here, then those that had effects."""
+    found = [(each.received_at, accepted_json(each)) for each in _newest(parts, name, cursor)][:limit]
+    if len(found) == limit:
+        return found
+    before = "" if parts.recent.find(cursor) else cursor
+    page = await parts.index.queries.starting_events(name, before=before, limit=limit)
+    others = [seen for seen in page.events if parts.recent.find(seen.id) is None]
+    found += [(seen.at, await _seen_json(parts, seen)) for seen in others[: limit - len(found)]]
+    return found
+
+
+def _newest(parts: RestParts, name: str, cursor: str) -> Iterator[AcceptedEvent]:
+    """Yield the accepted events that follow the one with the id `cursor`: the newest ones without it."""
+    newest = parts.recent.newest(name)
+    if not cursor:
+        return newest
+    accepted = parts.recent.find(cursor)
+    if accepted is None:
+        return iter(())
+    return _after(newest, accepted)
+
+
+def _after(events: Iterator[AcceptedEvent], last: AcceptedEvent) -> Iterator[AcceptedEvent]:
+    for event in events:
+        if event is last:
+            break
+    return events
+
+
+async def _seen_json(parts: RestParts, seen: SeenEvent) -> dict[str, Any]:
+    found = await find_event_json(parts, seen.id)
+    return found or event_json(event_fields({"id": seen.id, "name": seen.name}), seen.id, seen.at)

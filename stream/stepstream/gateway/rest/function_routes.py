@@ -1,0 +1,102 @@
+"""The endpoints of functions and apps, and those by which a client finds out that the server runs."""
+
+import secrets
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request
+
+from stepstream.contract.codec import load_json
+from stepstream.contract.errors import Conflict, InvalidInput
+from stepstream.contract.functions import CronTrigger, FunctionRegistered
+from stepstream.contract.limits import MIB
+from stepstream.gateway.rest.parts import RestParts, ServerKind
+from stepstream.gateway.rest.replies import not_found, unsupported
+from stepstream.gateway.rest.sdk_shapes import function_uuid
+
+INVOKE_BYTES_MAX = MIB
+_LIMITS = "limits that are changed while it runs"
+
+
+def live_functions(parts: RestParts) -> list[FunctionRegistered]:
+    """Return the functions that events may start."""
+    return [function for function in parts.engine.overview.functions() if not function.retired]
+
+
+def function_json(function: FunctionRegistered) -> dict[str, Any]:
+    """Return a function as in /v1/apps and /dev."""
+    triggers = [
+        {"cron": each.expression}
+        if isinstance(each, CronTrigger)
+        else {"event": each.event, **({"expression": each.condition} if each.condition else {})}
+        for each in function.triggers
+    ]
+    return {
+        "id": function_uuid(function.id),
+        "app_id": function.app,
+        "slug": function.id,
+        "name": function.id,
+        "triggers": triggers,
+    }
+
+
+def add_functions(router: APIRouter, parts: RestParts) -> None:
+    """Add the endpoints that list functions, and the one that starts a function."""
+
+    @router.get("/v1/apps/{name}/functions")
+    async def list_functions(name: str) -> list[dict[str, Any]]:
+        functions = [each for each in parts.engine.overview.functions() if each.app == name]
+        if not functions:
+            raise not_found(f"app {name!r}")
+        return [function_json(each) for each in functions if not each.retired]
+
+    @router.post("/invoke/{function_id}")
+    async def invoke(function_id: str, request: Request) -> dict[str, Any]:
+        async with parts.bodies.body(request, INVOKE_BYTES_MAX) as body:
+            event = load_json(body or b"{}", field="body")
+        data = event.get("data") if isinstance(event, dict) else None
+        if not isinstance(event, dict) or not isinstance(data, dict | None):
+            raise InvalidInput('give {"data": {…}}', "body")
+        return {"id": await start_function(parts, function_id, data or {}), "status": 200}
+
+
+async def start_function(parts: RestParts, function_id: str, data: Any) -> str:
+    """Start only this function; return the id of the run."""
+    # A signal that no run can wait for starts the function, since its name is drawn.
+    signal = f"invoke/{secrets.token_hex(13)}"
+    try:
+        receipt = await parts.engine.operator.signal_with_start(signal, None, function_id, data)
+    except Conflict:
+        raise not_found(f"function {function_id!r}") from None
+    return receipt.run_id
+
+
+def add_probes(router: APIRouter, parts: RestParts) -> None:
+    """Add the endpoints that say that the server runs."""
+
+    @router.get("/health")
+    async def health() -> dict[str, Any]:
+        return {"status": 200, "message": "OK"}
+
+    @router.get("/dev")
+    async def describe() -> dict[str, Any]:
+        if parts.options.kind != ServerKind.DEV:
+            raise HTTPException(404, "this server is not in dev mode")
+        functions = [function_json(each) for each in live_functions(parts)]
+        return {"functions": functions, "handlers": [], "startOpts": {"autodiscover": False, "poll": False}}
+
+
+def add_test_endpoints(router: APIRouter, parts: RestParts) -> None:
+    """Add the endpoints that only test suites ask, in dev mode."""
+    if parts.options.kind != ServerKind.DEV:
+        return
+
+    @router.delete("/fn/remove")
+    async def remove_app(url: str) -> dict[str, bool]:
+        if parts.apps is None or not await parts.apps.remove(url):
+            raise not_found(f"app at {url!r}")
+        return {"ok": True}
+
+    @router.api_route("/fn/step-limit", methods=["POST", "DELETE"])
+    @router.api_route("/fn/state-size-limit", methods=["POST", "DELETE"])
+    async def change_limits() -> None:
+        raise unsupported(_LIMITS)

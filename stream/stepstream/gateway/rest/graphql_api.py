@@ -1,0 +1,160 @@
+"""Answers GraphQL queries of the test suites of SDKs; other modules load it at the first query."""
+
+import functools
+from typing import Any
+
+from ariadne import MutationType, QueryType, graphql, make_executable_schema
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, specified_rules, validate
+from graphql.validation import VariablesInAllowedPositionRule
+
+from stepstream.contract.codec import Json
+from stepstream.contract.errors import StepstreamError
+from stepstream.contract.events import CRON
+from stepstream.gateway.rest.event_routes import listed_events
+from stepstream.gateway.rest.function_routes import live_functions, start_function
+from stepstream.gateway.rest.graphql_fields import (
+    app_fields,
+    connection,
+    event_forms,
+    find_event,
+    function_fields,
+    run_fields,
+    run_terms,
+)
+from stepstream.gateway.rest.graphql_schema import SCHEMA
+from stepstream.gateway.rest.parts import RestParts
+from stepstream.gateway.rest.replies import iso
+from stepstream.gateway.rest.run_routes import find_run
+from stepstream.gateway.rest.sdk_shapes import events_of
+from stepstream.gateway.rest.spans import json_text, output_of, trace_of
+
+_PAGE_MAX = 400
+_query, _mutation = QueryType(), MutationType()
+# Suites write the type of an id as ID, ULID or String, whichever the field has.
+_RULES = [rule for rule in specified_rules if rule is not VariablesInAllowedPositionRule]
+
+
+def _validate(schema: GraphQLSchema, document_ast: DocumentNode, *_: Any, **_options: Any) -> list[GraphQLError]:
+    return validate(schema, document_ast, _RULES)
+
+
+@functools.cache
+def _schema() -> GraphQLSchema:
+    return make_executable_schema(SCHEMA, _query, _mutation)
+
+
+async def answer(parts: RestParts, query: Json) -> dict[str, Any]:
+    """Return the answer to a query, with its errors."""
+    _, result = await graphql(_schema(), query, context_value=parts, query_validator=_validate, error_formatter=_error)
+    return result
+
+
+def _error(error: GraphQLError, _debug: bool) -> dict[str, Any]:
+    original = error.original_error
+    if original is None or isinstance(original, StepstreamError):
+        return dict(error.formatted)
+    return {**error.formatted, "message": "the server failed to answer this query; see its log"}
+
+
+@_query.field("run")
+async def _run(_: Any, info: Any, runID: str) -> dict[str, Any] | None:
+    run = await find_run(info.context, runID)
+    return run_fields(run, info.context) if run else None
+
+
+@_query.field("functionRun")
+async def _function_run(_: Any, info: Any, query: dict[str, str]) -> dict[str, Any] | None:
+    run = await find_run(info.context, query["functionRunId"])
+    return run_fields(run, info.context) if run else None
+
+
+@_query.field("runTrace")
+async def _run_trace(_: Any, info: Any, runID: str) -> dict[str, Any] | None:
+    run = await find_run(info.context, runID)
+    return trace_of(run) if run else None
+
+
+@_query.field("runTrigger")
+async def _run_trigger(_: Any, info: Any, runID: str) -> dict[str, Any] | None:
+    parts: RestParts = info.context
+    run = await find_run(parts, runID)
+    if run is None:
+        return None
+    events = events_of(run)
+    first: dict[str, Any] = next(iter(events), {})
+    return {
+        "IDs": [parts.recent.internal_id(event["id"]) for event in events],
+        "eventName": first.get("name"),
+        "payloads": [json_text(event) for event in events],
+        "timestamp": iso(run.accepted_at),
+        "isBatch": len(events) > 1,
+        "batchID": None,
+        "cron": first["data"].get("cron") if first.get("name") == CRON else None,
+    }
+
+
+@_query.field("runTraceSpanOutputByID")
+async def _output(_: Any, info: Any, outputID: str) -> dict[str, Any] | None:
+    run_id, _dot, step = outputID.partition(".")
+    run = await find_run(info.context, run_id)
+    return output_of(run, step) if run else None
+
+
+@_query.field("event")
+async def _event(_: Any, info: Any, query: dict[str, str]) -> dict[str, Any] | None:
+    return await find_event(info.context, query["eventId"])
+
+
+@_query.field("eventV2")
+async def _event_v2(_: Any, info: Any, id: str) -> dict[str, Any] | None:
+    return await find_event(info.context, id)
+
+
+@_query.field("eventsV2")
+async def _events(_: Any, info: Any, first: int, after: str = "", filter: Any = None) -> dict[str, Any]:
+    parts: RestParts = info.context
+    names = (filter or {}).get("eventNames") or [""]
+    found = await listed_events(parts, names[0], after or "", min(max(first, 1), _PAGE_MAX))
+    nodes = [event_forms(parts, event) for _, event in found]
+    return connection([(node["id"], node) for node in nodes], len(nodes), has_more=False)
+
+
+@_query.field("runs")
+async def _runs(_: Any, info: Any, first: int, after: str = "", filter: Any = None, **_order: Any) -> dict[str, Any]:
+    parts: RestParts = info.context
+    terms = run_terms(parts, filter or {})
+    page = await parts.index.queries.search(terms, before=after or "", limit=min(max(first, 1), _PAGE_MAX))
+    edges = [(run.run_id, run_fields(run, parts)) for run in page.runs]
+    counted = await parts.index.queries.count(terms)
+    return connection(edges, counted.runs, has_more=bool(page.next))
+
+
+@_query.field("functions")
+def _functions(_: Any, info: Any) -> list[dict[str, Any]]:
+    return [function_fields(info.context, each) for each in live_functions(info.context)]
+
+
+@_query.field("functionBySlug")
+def _function_by_slug(_: Any, info: Any, query: dict[str, str]) -> dict[str, Any] | None:
+    found = (each for each in live_functions(info.context) if each.id == query["functionSlug"])
+    return next((function_fields(info.context, each) for each in found), None)
+
+
+@_query.field("apps")
+def _apps(_: Any, info: Any, **_filter: Any) -> list[dict[str, Any]]:
+    names = dict.fromkeys(each.app for each in live_functions(info.context))
+    return [app_fields(info.context, name) for name in names]
+
+
+@_mutation.field("cancelRun")
+async def _cancel_run(_: Any, info: Any, runID: str) -> dict[str, Any] | None:
+    parts: RestParts = info.context
+    await parts.engine.operator.cancel(runID, by="Inngest API")
+    run = await find_run(parts, runID)
+    return run_fields(run, parts) if run else None
+
+
+@_mutation.field("invokeFunction")
+async def _invoke(_: Any, info: Any, functionSlug: str, data: Any = None, **_more: Any) -> bool:
+    await start_function(info.context, functionSlug, data or {})
+    return True

@@ -1,0 +1,145 @@
+"""Runs, events, functions and apps in the forms of the GraphQL schema.
+
+A value that costs a query of the read model is a function, which GraphQL calls only if a client asks for the field.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from stepstream.contract.functions import FunctionRegistered
+from stepstream.contract.kinds import RunStatus
+from stepstream.gateway.rest.event_routes import find_event_json
+from stepstream.gateway.rest.function_routes import function_json, live_functions
+from stepstream.gateway.rest.parts import RestParts
+from stepstream.gateway.rest.replies import iso
+from stepstream.gateway.rest.sdk_shapes import app_uuid, events_of, function_uuid
+from stepstream.gateway.rest.spans import json_text, run_output, run_state, trace_of
+from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.readmodel.views import RunSummary, RunView
+
+_RUNS_OF_EVENT_MAX = 100
+
+
+async def find_event(parts: RestParts, id: str) -> dict[str, Any] | None:
+    """Return an event by its ULID; None if it is not known."""
+    found = await find_event_json(parts, id)
+    return event_forms(parts, found) if found else None
+
+
+def event_forms(parts: RestParts, event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event of /v1/events in the forms of Event and EventV2."""
+
+    async def runs(_info: Any) -> list[dict[str, Any]]:
+        found = Filter().having_all({"event_id": event["id"]})
+        page = await parts.index.queries.search(found, limit=_RUNS_OF_EVENT_MAX)
+        return [run_fields(run, parts) for run in page.runs]
+
+    payload: dict[str, Any] = {name: event[name] for name in ("name", "data", "id", "ts", "user", "v") if name in event}
+    return {
+        "id": event["internal_id"],
+        "idempotencyKey": event["id"],
+        "name": event["name"],
+        "createdAt": event["received_at"],
+        "receivedAt": event["received_at"],
+        "occurredAt": iso(event["ts"]),
+        "payload": json_text(event["data"]),
+        "raw": json_text(payload),
+        "version": event.get("v"),
+        "functionRuns": runs,
+        "runs": runs,
+    }
+
+
+def run_terms(parts: RestParts, given: dict[str, Any]) -> Filter:
+    """Return the filter of runs that the fields of RunsFilter describe."""
+    requested = set(given.get("functionIDs") or ())
+    functions = [each.id for each in parts.engine.overview.functions() if function_uuid(each.id) in requested]
+    states = {state.lower() for state in given.get("status") or ()}
+    terms = {"after": given.get("from"), "before": given.get("until"), "cel": given.get("query")}
+    found = Filter().having_all({name: str(value) for name, value in terms.items() if value})
+    if requested:
+        found = found.having("function", *(functions or ["-"]))
+    if states:
+        found = found.having(
+            "status", *sorted(states | ({RunStatus.SCHEDULED} if RunStatus.QUEUED in states else set()))
+        )
+    return Filter.parse(str(found))
+
+
+def connection(edges: Sequence[tuple[str, dict[str, Any]]], total: int, *, has_more: bool) -> dict[str, Any]:
+    """Return a page of a list, of which each node has its cursor."""
+    cursors = [cursor for cursor, _ in edges]
+    ends = {"startCursor": cursors[0], "endCursor": cursors[-1]} if cursors else {}
+    return {
+        "edges": [{"cursor": cursor, "node": node} for cursor, node in edges],
+        "pageInfo": {"hasNextPage": has_more, "hasPreviousPage": False, **ends},
+        "totalCount": total,
+    }
+
+
+def function_fields(parts: RestParts, function: FunctionRegistered) -> dict[str, Any]:
+    """Return a function in the form of Function."""
+    shown = function_json(function)
+    triggers = [
+        {
+            "type": "CRON" if "cron" in each else "EVENT",
+            "value": each.get("cron") or each.get("event"),
+            "condition": each.get("expression"),
+        }
+        for each in shown["triggers"]
+    ]
+    app = {"appID": app_uuid(function.app), "app": lambda _info: app_fields(parts, function.app)}
+    return {**shown, **app, "triggers": triggers, "concurrency": 0, "url": ""}
+
+
+def app_fields(parts: RestParts, name: str) -> dict[str, Any]:
+    """Return an app in the form of App."""
+    functions = [each for each in live_functions(parts) if each.app == name]
+    return {
+        "id": app_uuid(name),
+        "externalID": name,
+        "name": name,
+        "functions": lambda _info: [function_fields(parts, each) for each in functions],
+        "functionCount": len(functions),
+        "connected": True,
+    }
+
+
+def run_fields(run: RunSummary, parts: RestParts) -> dict[str, Any]:
+    """Return a run in the forms of Run and FunctionRun; what lists of runs do not have is read when it is asked for."""
+
+    async def whole() -> RunView | None:
+        return run if isinstance(run, RunView) else await parts.index.queries.show(run.run_id)
+
+    async def output(_info: Any) -> str | None:
+        return run_output(found) if (found := await whole()) else None
+
+    async def trace(_info: Any, **_preview: Any) -> dict[str, Any] | None:
+        return trace_of(found) if (found := await whole()) else None
+
+    events = events_of(run)
+    first: dict[str, Any] = next(iter(events), {"id": "", "name": ""})
+    function = next((each for each in parts.engine.overview.functions() if each.id == run.function), None)
+    registered = function or FunctionRegistered(run.function, run.app)
+    return {
+        "id": run.run_id,
+        "name": run.function,
+        "appID": app_uuid(run.app),
+        "app": lambda _info: app_fields(parts, run.app),
+        "functionID": function_uuid(run.function),
+        "function": lambda _info: function_fields(parts, registered),
+        "traceID": run.run_id,
+        "queuedAt": iso(run.accepted_at),
+        "startedAt": iso(run.started_at),
+        "endedAt": iso(run.ended_at),
+        "finishedAt": iso(run.ended_at),
+        "status": run_state(run.status),
+        "eventID": first["id"],
+        "eventName": first["name"],
+        "event": lambda _info: find_event(parts, first["id"]),
+        "isBatch": len(events) > 1,
+        "hasAI": False,
+        "history": [],
+        "output": output,
+        "trace": trace,
+    }

@@ -1,0 +1,96 @@
+"""The part of the GraphQL schema that the test suites of SDKs use."""
+
+SCHEMA = """
+scalar Bytes
+scalar Map
+scalar Time
+scalar ULID
+scalar UUID
+
+type Query {
+    apps(filter: Map): [App!]!
+    event(query: EventQuery!): Event
+    eventV2(id: ULID!): EventV2
+    eventsV2(first: Int = 50, after: String, filter: EventsFilter): EventsConnection!
+    functionBySlug(query: FunctionQuery!): Function
+    functionRun(query: FunctionRunQuery!): FunctionRun
+    functions: [Function!]!
+    run(runID: String!): Run
+    runTrace(runID: String!): RunTraceSpan
+    runTraceSpanOutputByID(outputID: String!): RunTraceSpanOutput
+    runTrigger(runID: String!): RunTraceTrigger
+    runs(
+        first: Int = 40, after: String, filter: RunsFilterV2, orderBy: [RunsV2OrderBy!], preview: Boolean
+    ): RunsConnection!
+}
+
+type Mutation {
+    cancelRun(runID: ULID!): Run
+    invokeFunction(data: Map, functionSlug: String!, user: Map, debugSessionID: ULID, debugRunID: ULID): Boolean
+}
+
+input EventQuery { eventId: ID!, workspaceId: ID }
+input FunctionQuery { functionSlug: String!, workspaceId: ID }
+input FunctionRunQuery { functionRunId: ID!, workspaceId: ID }
+input EventsFilter { from: Time, until: Time, query: String, eventNames: [String!], includeInternalEvents: Boolean }
+enum FunctionRunStatus { QUEUED, RUNNING, COMPLETED, FAILED, CANCELLED, SKIPPED, WAITING, PAUSED, UNKNOWN }
+enum RunsOrderByDirection { ASC, DESC }
+enum RunsV2OrderByField { QUEUED_AT, STARTED_AT, ENDED_AT }
+input RunsV2OrderBy { field: RunsV2OrderByField!, direction: RunsOrderByDirection! }
+input RunsFilterV2 {
+    from: Time
+    until: Time
+    timeField: RunsV2OrderByField
+    status: [FunctionRunStatus!]
+    functionIDs: [UUID!]
+    appIDs: [UUID!]
+    query: String
+}
+
+type App {
+    id: UUID!, externalID: String!, name: String!, functions: [Function!]!, functionCount: Int!, connected: Boolean!,
+    error: String
+}
+type Function {
+    id: String!, name: String!, slug: String!, appID: String!, app: App!, triggers: [FunctionTrigger!]!,
+    concurrency: Int, url: String
+}
+type FunctionTrigger { type: String!, value: String!, condition: String }
+
+type Event {
+    id: ID!, name: String, createdAt: Time, payload: String, raw: String, pendingRuns: Int, totalRuns: Int,
+    functionRuns: [FunctionRun!]
+}
+type EventV2 {
+    id: ULID!, idempotencyKey: String, name: String!, occurredAt: Time, raw: String!, receivedAt: Time, runs: [Run!]!,
+    version: String
+}
+type EventsConnection { edges: [EventsEdge!]!, pageInfo: PageInfo!, totalCount: Int! }
+type EventsEdge { node: EventV2!, cursor: String! }
+
+type FunctionRun {
+    id: ID!, name: String, functionID: String!, status: String, output: String, startedAt: Time, finishedAt: Time,
+    eventID: ID, event: Event, history: [RunHistoryItem!]!
+}
+type RunHistoryItem { id: ID!, attempt: Int!, createdAt: Time, stepName: String, type: String }
+type Run {
+    id: ULID!, appID: UUID!, app: App!, functionID: UUID!, function: Function!, traceID: String!, queuedAt: Time!,
+    startedAt: Time, endedAt: Time, status: String!, eventName: String, isBatch: Boolean!, cronSchedule: String,
+    output: String, trace(preview: Boolean): RunTraceSpan, hasAI: Boolean!
+}
+type RunTraceSpan {
+    runID: ULID!, traceID: String!, spanID: String!, name: String!, status: String!, attempts: Int, isRoot: Boolean!,
+    duration: Int, queuedAt: Time, startedAt: Time, endedAt: Time, stepID: String, stepOp: String, stepType: String,
+    outputID: String, stepInfo: Map, metadata: [SpanMetadata!]!, childrenSpans: [RunTraceSpan!]!
+}
+type SpanMetadata { scope: String!, kind: String!, values: Map!, updatedAt: Time! }
+type RunTraceSpanOutput { input: String, data: String, error: SpanError }
+type SpanError { message: String!, name: String, stack: String, cause: String }
+type RunTraceTrigger {
+    IDs: [ULID!]!, eventName: String, payloads: [String!]!, timestamp: Time, isBatch: Boolean!, batchID: ULID,
+    cron: String
+}
+type RunsConnection { edges: [RunsEdge!]!, pageInfo: PageInfo!, totalCount: Int! }
+type RunsEdge { node: Run!, cursor: String! }
+type PageInfo { hasNextPage: Boolean!, hasPreviousPage: Boolean!, startCursor: String, endCursor: String }
+"""

@@ -1,0 +1,76 @@
+"""What the endpoints use: the engine, the read model, and what other rooms of the gateway may offer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from stepstream.api.bodies import BodyBudget
+from stepstream.api.facade import EngineFacade
+from stepstream.contract.limits import DEFAULT_LIMITS, Limits
+from stepstream.gateway.rest.recent_events import RecentEvents
+from stepstream.runtime.clocks import SystemClock
+from stepstream.runtime.readmodel.index import RunIndex
+
+
+class ServerKind(StrEnum):
+    """Whether requests are authenticated: a `dev` server accepts any."""
+
+    DEV = "dev"
+    CLOUD = "cloud"
+
+
+class AuthorizationKey(Protocol):
+    """A key with which SDKs authenticate."""
+
+    def accepts(self, authorization: str) -> bool:
+        """Return whether the value of an `Authorization` header proves that the client has the key."""
+
+
+class RunInputs(Protocol):
+    """The inputs of the open runs that this gateway calls, as SDKs fetch them when a call has not room for them."""
+
+    async def events(self, run_id: str) -> bytes | None:
+        """Return the events of a run, a JSON array; None if the gateway does not have the run."""
+
+    async def memos(self, run_id: str) -> bytes | None:
+        """Return the memos of a run, a JSON object by step; None if the gateway does not have the run."""
+
+
+class AppRemoval(Protocol):
+    """Forgets apps."""
+
+    async def remove(self, url: str) -> bool:
+        """Retire the functions of the app at a URL; return whether it was known."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestOptions:
+    """How the endpoints authenticate; a `dev` server without `event_keys` accepts any event key.
+
+    A `cloud` server accepts requests with one of its `signing_keys` only. A `dev` server accepts requests of this
+    machine only, unless it has `any_host`: a page of any site may send requests to servers on its visitor's machine.
+    """
+
+    kind: ServerKind = ServerKind.DEV
+    event_keys: Sequence[str] = ()
+    signing_keys: Sequence[AuthorizationKey] = ()
+    any_host: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RestParts:
+    """What the endpoints use; `now_ms` returns the time (Unix ms).
+
+    Without `inputs` they are read from the read model; without `apps` none can be removed.
+    """
+
+    engine: EngineFacade
+    index: RunIndex
+    options: RestOptions = field(default_factory=RestOptions)
+    bodies: BodyBudget = field(default_factory=BodyBudget)
+    limits: Limits = DEFAULT_LIMITS
+    now_ms: Callable[[], int] = field(default_factory=lambda: SystemClock().now_ms)
+    recent: RecentEvents = field(default_factory=RecentEvents)
+    inputs: RunInputs | None = None
+    apps: AppRemoval | None = None

@@ -1,0 +1,94 @@
+"""The endpoints of runs: their state, their cancellation, and what SDKs fetch for calls that had no room for it."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import Response
+
+from stepstream.contract.codec import encode
+from stepstream.contract.ids import is_run_id
+from stepstream.contract.kinds import OPEN_RUN_STATUSES
+from stepstream.contract.limits import MIB
+from stepstream.gateway.rest.parts import RestParts
+from stepstream.gateway.rest.replies import enveloped, not_found
+from stepstream.gateway.rest.sdk_shapes import events_of, run_json
+from stepstream.runtime.readmodel.views import RunView
+
+METADATA_BYTES_MAX = MIB
+# A run is known to its function before the read model has it.
+SHOWN_S_MAX = 2.0
+_BY = "Inngest API"
+_JSON = "application/json"
+
+
+async def find_run(parts: RestParts, run_id: str) -> RunView | None:
+    """Return a run, for which the read model may have to wait; None if there is no such run."""
+    changes, queries = parts.index.changes, parts.index.queries
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + SHOWN_S_MAX
+    with changes.watched():
+        while True:
+            version, run = changes.version, await queries.show(run_id)
+            left = deadline - loop.time()
+            if run is not None or left <= 0 or not is_run_id(run_id):
+                return run
+            await changes.after(version, left)
+
+
+def add_runs(router: APIRouter, parts: RestParts) -> None:
+    """Add the endpoints that read and cancel a run."""
+
+    async def found(run_id: str) -> RunView:
+        run = await parts.index.queries.show(run_id)
+        if run is None:
+            raise not_found(f"run {run_id!r}")
+        return run
+
+    @router.get("/v1/runs/{run_id}")
+    async def show_run(run_id: str) -> dict[str, Any]:
+        run = await found(run_id)
+        return enveloped(run_json(run, (run.output, run.error), parts.recent), parts.now_ms())
+
+    @router.delete("/v0/runs/{run_id}", status_code=204)
+    @router.delete("/v1/runs/{run_id}", status_code=202)
+    async def cancel_run(run_id: str, request: Request) -> Response:
+        if not await parts.engine.operator.cancel(run_id, by=_BY):
+            await found(run_id)
+        return Response(status_code=204 if request.url.path.startswith("/v0") else 202)
+
+    @router.get("/v1/runs/{run_id}/jobs")
+    async def list_jobs(run_id: str) -> dict[str, Any]:
+        await found(run_id)
+        return enveloped([], parts.now_ms())
+
+    @router.post("/v1/runs/{run_id}/metadata")
+    async def add_metadata(run_id: str, request: Request) -> dict[str, Any]:
+        async with parts.bodies.body(request, METADATA_BYTES_MAX):
+            await found(run_id)
+        return enveloped(None, parts.now_ms())
+
+
+def add_inputs(router: APIRouter, parts: RestParts) -> None:
+    """Add the endpoints from which SDKs fetch the events and the memos of a run."""
+
+    @router.get("/v0/runs/{run_id}/batch")
+    async def fetch_events(run_id: str) -> Response:
+        held = await parts.inputs.events(run_id) if parts.inputs else None
+        if held is not None:
+            return Response(held, media_type=_JSON)
+        run = await parts.index.queries.show(run_id)
+        if run is None or run.status not in OPEN_RUN_STATUSES:
+            raise _gone(run_id)
+        return Response(encode(events_of(run)), media_type=_JSON)
+
+    @router.get("/v0/runs/{run_id}/actions")
+    async def fetch_memos(run_id: str) -> Response:
+        held = await parts.inputs.memos(run_id) if parts.inputs else None
+        if held is None:
+            raise _gone(run_id)
+        return Response(held, media_type=_JSON)
+
+
+def _gone(run_id: str) -> HTTPException:
+    return HTTPException(410, f"run {run_id!r} has ended, or is not known")

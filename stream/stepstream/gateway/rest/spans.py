@@ -1,0 +1,125 @@
+"""The trace of a run as the test suites of SDKs read it: a span for the run, and below it one for each step."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stepstream.contract.codec import Json, dump_json
+from stepstream.contract.kinds import OPEN_RUN_STATUSES, OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
+from stepstream.gateway.rest.replies import iso
+from stepstream.gateway.rest.sdk_shapes import error_object, result_of
+from stepstream.runtime.readmodel.views import RunView, StepView
+
+_SCHEDULED = {RunStatus.SCHEDULED: "QUEUED"}
+_OPS: Mapping[str, str] = {
+    StepKind.RUN: "RUN",
+    StepKind.SEND: "RUN",
+    StepKind.SLEEP: "SLEEP",
+    StepKind.WAIT: "WAIT_FOR_EVENT",
+    StepKind.SIGNAL: "WAIT_FOR_SIGNAL",
+    StepKind.INVOKE: "INVOKE",
+}
+_STEP_STATES: Mapping[str, str] = {
+    StepStatus.RETRYING: "RUNNING",
+    StepStatus.COMPLETED: "COMPLETED",
+    StepStatus.FAILED: "FAILED",
+    # A wait that times out ends with null, which its code handles.
+    StepStatus.TIMED_OUT: "COMPLETED",
+    StepStatus.CANCELLED: "CANCELLED",
+}
+
+
+def run_state(run_status: str) -> str:
+    """Return the status of a run in GraphQL."""
+    return _SCHEDULED.get(RunStatus(run_status), run_status.upper())
+
+
+def trace_of(run: RunView) -> dict[str, Any]:
+    """Return the span of a run, with its steps in the order of their execution as children."""
+    steps = sorted(enumerate(run.steps), key=lambda each: (each[1].first_at or each[1].started_at, each[0]))
+    children = [_step_span(run, step) for _, step in steps]
+    ended = run.status not in OPEN_RUN_STATUSES
+    span = _span(run.run_id, run.run_id, run.function, run_state(run.status))
+    times = _times(run.accepted_at, run.started_at, run.ended_at)
+    more = {"isRoot": True, "attempts": run.attempt, "outputID": run.run_id if ended else None}
+    return {**span, **times, **more, "childrenSpans": children}
+
+
+def _step_span(run: RunView, step: StepView) -> dict[str, Any]:
+    ended = step.status not in OPEN_STEP_STATUSES
+    id = f"{run.run_id}.{step.step}"
+    state = _STEP_STATES.get(step.status) or ("RUNNING" if step.kind == StepKind.RUN else "WAITING")
+    span = _span(run.run_id, id, step.id, state)
+    times = _times(step.first_at, step.started_at or step.first_at, step.ended_at)
+    op = {"stepID": step.step, "stepOp": _OPS[step.kind], "attempts": step.attempts}
+    children = _attempts(run, step, state)
+    return {**span, **times, **op, "outputID": id if ended else None, "childrenSpans": children}
+
+
+def _attempts(run: RunView, step: StepView, state: str) -> list[dict[str, Any]]:
+    """Return a span for each attempt of a step that was retried; only of the last one the result is known."""
+    if step.attempts < 2 and step.status != StepStatus.RETRYING:
+        return []
+    last = "FAILED" if step.status == StepStatus.RETRYING else state
+    states = ["FAILED"] * (step.attempts - 1) + [last]
+    op = {"stepID": step.step, "stepOp": _OPS[step.kind], "childrenSpans": []}
+    id = f"{run.run_id}.{step.step}"
+    return [
+        {
+            **_span(run.run_id, f"{id}.{number}", f"Attempt {number}", each),
+            **op,
+            "attempts": number,
+            "outputID": id if number == len(states) - 1 else None,
+        }
+        for number, each in enumerate(states)
+    ]
+
+
+def _span(run_id: str, id: str, name: str, state: str) -> dict[str, Any]:
+    known = {"spanID": id, "traceID": run_id, "runID": run_id, "name": name, "status": state}
+    empty = dict.fromkeys(("stepID", "stepOp", "stepType", "queuedAt", "startedAt", "endedAt", "duration", "stepInfo"))
+    return {**empty, "attempts": 0, "isRoot": False, "metadata": [], **known}
+
+
+def _times(queued_at: int, started_at: int, ended_at: int) -> dict[str, Any]:
+    duration = ended_at - started_at if ended_at and started_at else None
+    return {
+        "queuedAt": iso(queued_at),
+        "startedAt": iso(started_at),
+        "endedAt": iso(ended_at),
+        "duration": duration,
+    }
+
+
+def output_of(run: RunView, step: str) -> dict[str, Any]:
+    """Return the output or the error of a step, by its hash, or of the run itself."""
+    found = next((each for each in run.steps if each.step == step), None)
+    if step and found is None:
+        return {"input": None, "data": None, "error": None}
+    output, error = (found.output, found.error) if found else (run.output, run.error)
+    return {"input": None, "data": None if error else json_text(output), "error": span_error(error)}
+
+
+def span_error(error: Json) -> dict[str, Any] | None:
+    """Return an error with the fields that GraphQL has."""
+    found = error_object(error)
+    if not isinstance(found, dict):
+        return None
+    cause = found.get("cause")
+    return {
+        "name": found.get("name") or "Error",
+        "message": found.get("message") or "",
+        "stack": found.get("stack"),
+        "cause": json_text(cause) if cause is not None else None,
+    }
+
+
+def json_text(value: Json) -> str:
+    """Return a value as JSON text, which it is in GraphQL."""
+    return bytes(dump_json(value)).decode()
+
+
+def run_output(run: RunView) -> str | None:
+    """Return the output of a run, or the error with which it ended, as JSON text; None while it is open."""
+    if run.status in OPEN_RUN_STATUSES:
+        return None
+    return json_text(result_of(run.status, run.output, run.error))

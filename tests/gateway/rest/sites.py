@@ -1,0 +1,53 @@
+"""The endpoints for SDKs over an engine in memory, and clients of them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from stepstream.api.http import make_api
+from stepstream.gateway.rest.parts import RestOptions, RestParts
+from stepstream.gateway.rest.routes import rest_routes
+from stepstream.gateway.rest.site import sdk_site
+from stepstream.runtime.metrics import Metrics
+from stepstream.sdk.app import App
+from stepstream.testing import VirtualEngine
+from tests.fakes.facades import facade_of
+
+
+class SdkClient:
+    """A client of a site, and the engine behind it."""
+
+    def __init__(self, engine: VirtualEngine, options: RestOptions, **more: Any) -> None:
+        facade = facade_of(engine.engine)
+        parts = RestParts(facade, engine.index, options, now_ms=engine.clock.now_ms, **more)
+        own = make_api(facade, engine.index, Metrics("engine").text)
+        transport = httpx.ASGITransport(app=sdk_site(own, [rest_routes(parts)]), raise_app_exceptions=False)
+        self.engine = engine
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8288")
+
+    async def send(self, *events: dict[str, Any], seed: str = "") -> list[str]:
+        """Send events as an SDK does, until the engine is idle; return their ids."""
+        headers = {"X-Inngest-Event-Id-Seed": seed} if seed else {}
+        answer = await self.http.post("/e/NO_EVENT_KEY_SET", json=list(events), headers=headers)
+        assert answer.status_code == 200, answer.text
+        await self.engine.until_idle()
+        ids: list[str] = answer.json()["ids"]
+        return ids
+
+    async def ask(self, query: str, **variables: Any) -> Any:
+        """Return the data of the answer to a GraphQL query."""
+        answer = await self.http.post("/v0/gql", json={"query": query, "variables": variables})
+        body = answer.json()
+        assert (answer.status_code, body.get("errors")) == (200, None), body
+        return body["data"]
+
+
+@asynccontextmanager
+async def running(app: App, options: RestOptions | None = None, **more: Any) -> AsyncIterator[SdkClient]:
+    """Run an engine with an app and the endpoints for SDKs."""
+    async with VirtualEngine(app) as engine:
+        client = SdkClient(engine, options or RestOptions(), **more)
+        async with client.http:
+            yield client
