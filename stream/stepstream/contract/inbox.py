@@ -70,7 +70,8 @@ class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):
 class SignalWithStart(TypedRecord, frozen=True, tag="signal.with_start"):
     """A caller sends a signal to the run that waits for it, or starts `function` by `event` with it.
 
-    The process named `reply_to` expects an answer: which run has the signal, and whether it was started.
+    The process named `reply_to` expects an answer: which run has the signal, and whether it was started. `chain` counts
+    the runs that precede that one in a chain of runs that started one another.
     """
 
     signal: str
@@ -78,6 +79,7 @@ class SignalWithStart(TypedRecord, frozen=True, tag="signal.with_start"):
     function: str
     event: EventRecord
     reply_to: str = ""
+    chain: int = 0
 
 
 class SignalRunEnded(TypedRecord, frozen=True, tag="signal.run_ended"):

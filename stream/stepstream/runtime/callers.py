@@ -110,15 +110,18 @@ class Callers:
         status, _, run_id = answer.partition(" ")
         return run_id if status == "delivered" else ""
 
-    async def signal_with_start(self, name: str, data: Any, function: str, start: Any = None) -> SignalReceipt:
+    async def signal_with_start(
+        self, name: str, data: Any, function: str, start: Any = None, chain: int = 0
+    ) -> SignalReceipt:
         """Send a signal to the run that waits for it, or start `function` with it; `start` is the data of its event.
 
-        Raise as `signal` does, and Conflict if the function is not registered, or too many signals wait for the run.
+        `chain` counts the runs that precede that one in a chain of runs that started one another. Raise as `signal`
+        does, and Conflict if the function is not registered, or too many signals wait for the run.
         """
         raw, payload = self._signal_data(name, data), object_json(start, "start")
         event = EventRecord(INVOKED, payload, f"{uuid4().hex}:signal")
         encode_batch([event], self._limits)
-        answer = await self._ask(name, lambda to: SignalWithStart(name, raw, function, event, to))
+        answer = await self._ask(name, lambda to: SignalWithStart(name, raw, function, event, to, chain))
         status, _, run_id = answer.partition(" ")
         if run_id:
             return SignalReceipt(run_id, started=status == "started")

@@ -39,8 +39,8 @@ class Sender(Protocol):
     async def signal(self, name: str, data: Any) -> bool:
         """Send a signal; return whether a run was waiting for it."""
 
-    async def signal_with_start(self, name: str, data: Any, function: str, start: Any) -> SignalReceipt:
-        """Send a signal to the run that waits for it, or start a function with it."""
+    async def signal_with_start(self, name: str, data: Any, function: str, start: Any, chain: int = 0) -> SignalReceipt:
+        """Send a signal to the run that waits for it, or start a function with it; `chain` runs precede it."""
 
 
 class _Decorator(Protocol):
@@ -58,9 +58,9 @@ class App:
         lookback: How long the engine retains events for `wait_for_event(lookback=)`, at most 366 days; 0 retains none.
         queues: The names that `step.options(queue=)` accepts. Each queue has dedicated workers:
             `stepstream worker FILE --queue NAME`.
-        chain_max: How many runs may start one another in a chain, by `send_event` and `invoke`, 1 to 1,000,000. In the
-            last one these steps raise `StepError` with the code `chain-limit`, which ends loops such as a function that
-            sends its own trigger.
+        chain_max: How many runs may start one another in a chain, by `send_event`, `invoke`, `send` and
+            `signal_with_start`, 1 to 1,000,000. In the last one these raise an error with the code `chain-limit`, which
+            ends loops such as a function that sends its own trigger.
 
     Iterating yields the functions, `len` counts them, and `get` finds one. Raises `DefinitionError`.
 
@@ -227,10 +227,7 @@ class App:
         it sends exactly once, however often the code runs. Raises `InvalidInput`, with the field, and `TooLarge`, and
         `NonRetriableError` with the code `chain-limit` in the last run of a chain (`App(chain_max=)`).
         """
-        scope = current_scope.get()
-        chain = scope.chain + 1 if scope else 0
-        if chain >= self.chain_max:
-            raise ChainLimitError(self.name, self.chain_max)
+        chain = self._next_in_chain()
         records = [to_record(event, f"events[{index}]") for index, event in enumerate(events)]
         return await self._connected().send(records, chain)
 
@@ -252,10 +249,19 @@ class App:
         Exactly one of both happens. While a run that the signal has started is open, it gets all signals that are sent
         by this method, in order, one for each of its waits; no second run is started. Returns the id of the run that
         has the signal, and whether it was started. Raises `StepstreamError` with the code `conflict` if the function
-        is not registered, or more than 100 signals wait for the run.
+        is not registered, or more than 100 signals wait for the run, and `NonRetriableError` as `send` does.
         """
+        chain = self._next_in_chain()
         function_id = function.id if isinstance(function, Function) else function
-        return await self._connected().signal_with_start(name, to_json(data), function_id, to_json(start))
+        return await self._connected().signal_with_start(name, to_json(data), function_id, to_json(start), chain)
+
+    def _next_in_chain(self) -> int:
+        """Return how many runs precede one that is started here and now; raise ChainLimitError for too many."""
+        scope = current_scope.get()
+        chain = scope.chain + 1 if scope else 0
+        if chain >= self.chain_max:
+            raise ChainLimitError(self.name, self.chain_max)
+        return chain
 
     def _connected(self) -> Sender:
         if self._sender is None:

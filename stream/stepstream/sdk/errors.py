@@ -89,7 +89,7 @@ class NonRetriableError(StepstreamError):
 
 
 class ChainLimitError(NonRetriableError):
-    """A run that is the last of a chain of runs that started one another called `App.send`."""
+    """The last run of a chain of runs that started one another called `App.send` or `App.signal_with_start`."""
 
     code = "chain-limit"
 

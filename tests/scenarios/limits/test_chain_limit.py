@@ -118,3 +118,21 @@ async def test_events_sent_by_the_app_belong_to_the_chain(engine_of: EngineOf, t
         runs = engine.runs()
         assert [run.status for run in runs] == ["completed"] * 3 + ["failed"]
         assert "chain of 4 runs" in str(runs[-1].error)
+
+
+async def test_runs_that_signals_start_belong_to_the_chain(engine_of: EngineOf) -> None:
+    """A signal that starts a run at once counts, and so does one that starts it when the run before it ends."""
+    app = App("loops", chain_max=4)
+
+    async def again() -> None:
+        await app.signal_with_start("own", function="function")
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        await ctx.step.run("again", again)
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        runs = engine.runs()
+        assert [run.status for run in runs] == ["completed"] * 3 + ["failed"]
+        assert "chain of 4 runs" in str(runs[-1].error)

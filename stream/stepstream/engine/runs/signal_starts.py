@@ -56,6 +56,7 @@ def _start(draft: Draft, sent: SignalWithStart, queued: tuple[SignalWithStart, .
         function.app,
         (event,),
         on_failure=function.on_failure,
+        chain=sent.chain,
         attributes=attributes_of(draft, function, event),
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,

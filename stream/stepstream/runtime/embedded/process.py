@@ -231,9 +231,11 @@ class EmbeddedEngine:
         """Send a signal; return whether a run waited for it."""
         return await self._callers.signal(name, data)
 
-    async def signal_with_start(self, name: str, data: Any, function: str, start: Any = None) -> SignalReceipt:
-        """Send a signal to the run that waits for it, or start a function with it."""
-        return await self._callers.signal_with_start(name, data, function, start)
+    async def signal_with_start(
+        self, name: str, data: Any, function: str, start: Any = None, chain: int = 0
+    ) -> SignalReceipt:
+        """Send a signal to the run that waits for it, or start a function with it; `chain` runs precede it."""
+        return await self._callers.signal_with_start(name, data, function, start, chain)
 
     @property
     def operator(self) -> Callers:
