@@ -5,13 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepstream.contract.codec import NULL
+from stepstream.contract.gates import GateGranted
 from stepstream.contract.inbox import RunContinued, RunReturned
 from stepstream.contract.limits import DAY_MS, PATH_USED_MS, Limits
 from stepstream.contract.operators.control import UnpauseRequested
 from stepstream.engine.state.gate_rows import GateState
 from stepstream.engine.state.lifecycle import state_of_run
 from stepstream.engine.state.records import Input
-from stepstream.engine.state.rows import Run
+from stepstream.engine.state.rows import OpenStep, Run
 from tests.engine.delayed import Delayed
 from tests.engine.tables import Line
 
@@ -104,3 +105,30 @@ def test_no_order_between_shards_loses_a_permit(sequence: list[tuple[str, int, l
         world.deliver_all(now)
     assert world.left() == []
     assert all(count == 1 for count in world.lives.values())
+
+
+def started_steps(world: Delayed) -> list[OpenStep]:
+    """Return the open steps whose bodies may run."""
+    steps = [row for tables in world.tables for key in tables.rows if isinstance(row := tables.get(key), OpenStep)]
+    return [step for step in steps if step.started]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=30, max_size=30))
+def test_a_grant_for_a_dropped_step_does_not_start_the_next(choices: list[int]) -> None:
+    """A step is dropped and planned again while its grant is on its way: the permit is returned, and starts nothing."""
+    world = Delayed(SHARDS)
+    world.begin()
+    for record in ("function f on=go steps=1::x", "event go {} e3", "event go {} e5"):
+        world.play(Line(10, record, ""))
+        world.deliver_all(10)
+    world.play(Line(11, "plan r3 run:a", ""))
+    while not any(isinstance(each, GateGranted) for log in world.logs.values() for each in log):
+        world.deliver(0, 11)
+    for record in ("plan r3 cancel=a", "plan r3 run:a", "plan r4 run:b"):
+        world.play(Line(12, record, ""))
+    counts = [len(started_steps(world))]
+    for choice in choices:
+        world.deliver(choice, 13)
+        counts.append(len(started_steps(world)))
+    assert counts[-1] == max(counts) == 1

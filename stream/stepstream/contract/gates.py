@@ -115,21 +115,23 @@ class GateAsked(TypedRecord, frozen=True, tag="gate.asked"):
     """A run, or a `step` of it, waits for a gate if it does not pass at once.
 
     The limits of the latest request are those that count. The run that continues another one comes `after` it, and
-    takes over its permit.
+    takes over its permit. A step has a `number` for each time that it is planned, which the grant repeats.
     """
 
     gate: Gate
     run_id: str
     after: str = ""
     step: str = ""
+    number: int = 0
 
 
 class GateGranted(TypedRecord, frozen=True, tag="gate.granted"):
-    """A run may pass a gate, or a `step` of it."""
+    """A run may pass a gate, or a `step` of it by the request of this `number`."""
 
     gate: str
     run_id: str
     step: str = ""
+    number: int = 0
 
 
 class GateRefused(TypedRecord, frozen=True, tag="gate.refused"):

@@ -41,7 +41,7 @@ def ask_gate(draft: Draft, asked: GateAsked) -> None:
             state = _debounce(draft, state, asked)
         elif not state.waiting and _is_free(draft, state):
             state = _grant(draft, state, asked)
-            draft.route_to_run(asked.run_id, GateGranted(gate.id, asked.run_id, asked.step))
+            draft.route_to_run(asked.run_id, GateGranted(gate.id, asked.run_id, asked.step, asked.number))
         elif gate.excess is Excess.WAIT or (gate.excess is Excess.REPLACE and not asked.after):
             state = _enqueue(draft, state, asked)
         else:
@@ -77,7 +77,7 @@ def _enqueue(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
         state = _replace_others(draft, state, asked.run_id)
     gate, place = state.gate, state.place + 1
     draft.put(gate_run_key(gate.id, asked.run_id, asked.step), GateRun(place))
-    draft.put(gate_place_key(gate.id, place), GateWaiter(asked.run_id, draft.now, asked.step))
+    draft.put(gate_place_key(gate.id, place), GateWaiter(asked.run_id, draft.now, asked.step, asked.number))
     draft.count("gate_waits", gate.name)
     draft.count("open_gate_waiters", gate.name)
     return replace(state, waiting=state.waiting + 1, place=place)
@@ -142,7 +142,7 @@ def _let_pass(draft: Draft, state: GateState) -> GateState:
     gate, most = state.gate.id, draft.limits.waits_per_match_max
     for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate), number_bytes(state.passed)), most):
         state = _grant(draft, _dequeue(draft, state, key, waiter), waiter)
-        draft.route_later(run_routing(waiter.run_id), GateGranted(gate, waiter.run_id, waiter.step))
+        draft.route_later(run_routing(waiter.run_id), GateGranted(gate, waiter.run_id, waiter.step, waiter.number))
         if not _is_free(draft, state):
             break
     return state

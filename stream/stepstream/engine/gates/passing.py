@@ -80,8 +80,9 @@ def ask_for_step(draft: Draft, run: Run, step: str, opened: OpenStep) -> OpenSte
     if opened.asked > opened.granted or not opened.queued:
         return opened
     gate = _current(draft, run, opened.gates[opened.asked])
-    draft.route(gate.id, GateAsked(gate, run.run_id, step=step))
-    return replace(opened, asked=opened.asked + 1)
+    number = opened.number or run.history_seq
+    draft.route(gate.id, GateAsked(gate, run.run_id, step=step, number=number))
+    return replace(opened, asked=opened.asked + 1, number=number)
 
 
 def _current(draft: Draft, run: Run, gate: Gate) -> Gate:

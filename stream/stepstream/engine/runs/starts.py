@@ -47,7 +47,9 @@ def receive_grant(draft: Draft, granted: GateGranted) -> None:
 
 def _receive_step_grant(draft: Draft, run: Run, granted: GateGranted) -> None:
     opened = draft.step(run.run_id, granted.step)
-    # A step that ends leaves its gates, even one that lets it pass meanwhile.
-    if opened is None or opened.granted == opened.asked or opened.gates[opened.granted].id != granted.gate:
+    # A step that ends leaves its gates, even one that lets it pass meanwhile; it may then be planned again.
+    if opened is None or opened.granted == opened.asked or opened.number != granted.number:
+        return
+    if opened.gates[opened.granted].id != granted.gate:
         return
     begin_attempt(draft, run, granted.step, opened, replace(opened, granted=opened.granted + 1))

@@ -35,9 +35,10 @@ class GateRun(msgspec.Struct, frozen=True, omit_defaults=True):
 class GateWaiter(msgspec.Struct, frozen=True, omit_defaults=True):
     """The run, or the step of one, at a place of the queue of a gate.
 
-    It waits since `since` (Unix ms, 0 in rows of older releases).
+    It waits since `since` (Unix ms, 0 in rows of older releases). The `number` is that of its request.
     """
 
     run_id: str
     since: int = 0
     step: str = ""
+    number: int = 0

@@ -135,7 +135,7 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     out. A step with a `queue` is dispatched to the workers of that queue, and the report of `claim` is the one that
     counts. `fingerprint` is that of its plan or report. `child` is the run that it invoked. One that waits for several
     events has `branches`, and needs the first of them or `every` one. Each attempt of a body passes its `gates` in
-    order: it has `asked` for so many of them, and so many were `granted`.
+    order: it has `asked` for so many of them, and so many were `granted`. Its requests have the `number` of its plan.
     """
 
     id: str
@@ -155,6 +155,7 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     gates: tuple[Gate, ...] = ()
     asked: int = 0
     granted: int = 0
+    number: int = 0
 
     @property
     def queued(self) -> bool:
