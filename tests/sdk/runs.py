@@ -139,6 +139,10 @@ class Run:
             await self.gates[call.id].wait()
         return outcome
 
+    async def report(self, handle: RunHandle, call: Call, outcome: Outcome) -> None:
+        """Record a result whose body has run elsewhere."""
+        self.reports.append((call.id, handle.begin_report(call)))
+
     def plan(self, handle: RunHandle, planned: StepsPlanned) -> None:
         """Record what is requested of the engine."""
         self.plans += planned.plans

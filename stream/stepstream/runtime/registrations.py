@@ -12,11 +12,11 @@ from stepstream.contract.limits import RELEASES_REPLACED_MAX
 from stepstream.contract.text.names import workers_name
 from stepstream.contract.topics import FUNCTIONS
 from stepstream.runtime.ports import NewRecord
-from stepstream.sdk.app import App
 from stepstream.sdk.errors import DefinitionError
+from stepstream.sdk.served import ServedApp
 
 
-def check_apps(apps: Sequence[App]) -> None:
+def check_apps(apps: Sequence[ServedApp]) -> None:
     """Raise DefinitionError if the names of apps, functions or queues collide."""
     names = [app.name for app in apps]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -31,7 +31,7 @@ def check_apps(apps: Sequence[App]) -> None:
     _check_queues(own)
 
 
-def release_of(app: App) -> str:
+def release_of(app: ServedApp) -> str:
     """Return a digest of the registrations of an app's functions."""
     return _digest(function.registration() for function in app)
 
@@ -41,7 +41,7 @@ def _digest(records: Iterable[FunctionRegistered]) -> str:
     return hashlib.sha256(b"\n".join(map(encode, in_order))).hexdigest()[:12]
 
 
-def replaced_by(app: App, stored: Iterable[bytes]) -> str:
+def replaced_by(app: ServedApp, stored: Iterable[bytes]) -> str:
     """Return the release that replaced this one, or "" if this one is new or the latest."""
     latest = _latest(app, readable_functions(stored))
     return latest.release if latest and release_of(app) in latest.replaced else ""
@@ -54,12 +54,12 @@ def owners(app: str, functions: Iterable[str], stored: Iterable[bytes]) -> dict[
     return {id: record.app for id, record in found.items() if not record.retired}
 
 
-def _latest(app: App, records: Iterable[FunctionRegistered]) -> FunctionRegistered | None:
+def _latest(app: ServedApp, records: Iterable[FunctionRegistered]) -> FunctionRegistered | None:
     of_app = [record for record in records if record.app == app.name]
     return of_app[-1] if of_app else None
 
 
-def registrations(apps: Sequence[App], stored: Iterable[bytes]) -> list[NewRecord]:
+def registrations(apps: Sequence[ServedApp], stored: Iterable[bytes]) -> list[NewRecord]:
     """Return the records to append to `functions`, which contains `stored`, oldest first.
 
     Raise DefinitionError if a queue collides with another app.

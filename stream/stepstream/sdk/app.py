@@ -16,10 +16,12 @@ from stepstream.sdk.cancellation import CancelOn, Timeouts
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import ChainLimitError, DefinitionError
 from stepstream.sdk.event import Event, to_record
+from stepstream.sdk.execution import CodeStart, start_replay
 from stepstream.sdk.flow_control import Concurrency, Throttle
 from stepstream.sdk.function import Backoff, Function, FunctionOptions, retry_policy
 from stepstream.sdk.named_limits import Limit, check_same
 from stepstream.sdk.refusals import Debounce, Idempotency, RateLimit, Singleton
+from stepstream.sdk.replay.replay import Replay
 from stepstream.sdk.replay.tasks import current_scope
 from stepstream.sdk.source import Format, Mapped, Source
 from stepstream.sdk.values import annotation_of, to_json
@@ -104,6 +106,10 @@ class App:
     def get(self, function_id: str) -> Function[Any] | None:
         """Return the function with this id, or None."""
         return self._functions.get(function_id)
+
+    def start_code(self, function_id: str, start: CodeStart) -> Replay:
+        """Start the code of a function; a worker calls this."""
+        return start_replay(self._functions[function_id], start)
 
     def function(
         self,

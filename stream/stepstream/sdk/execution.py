@@ -5,20 +5,22 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from stepstream.contract.errors import InvalidInput, NotJson
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import BODIES_STARTED_PER_ITERATION_MAX, Limits
+from stepstream.contract.logs import LogKey
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.sdk.context import make_context, make_threaded_context
 from stepstream.sdk.errors import RetryAfterError, StepTimeoutError, StepUsageError, error_info, is_final, stack_of
 from stepstream.sdk.event import from_record
 from stepstream.sdk.function import Function, RetryPolicy
-from stepstream.sdk.replay.calls import Call
+from stepstream.sdk.replay.calls import Call, Runner
 from stepstream.sdk.replay.pacing import PacedCalls
-from stepstream.sdk.replay.replay import Replay
+from stepstream.sdk.replay.replay import Replay, Snapshot
 from stepstream.sdk.replay.tasks import InThread, current_body
+from stepstream.sdk.step_logs import Catch, current_catch
 from stepstream.sdk.steps.step import Step
 from stepstream.sdk.steps.step_call import StepCall
 from stepstream.sdk.steps.waits import StepOptions
@@ -122,6 +124,46 @@ def failure_delay(error: BaseException, attempt: int, policy: RetryPolicy | None
     except Exception:
         logger.exception("backoff= of the function or step raised; the default back-off is used")
         return RetryPolicy().delay_ms(attempt)
+
+
+class Logs(Protocol):
+    """Where what code logs is kept."""
+
+    def attempt(self, key: LogKey, replay: Replay | None = None) -> Catch:
+        """Return what takes the lines of an attempt; with a `replay`, of the code between steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeStart:
+    """From what the code of a run starts, and with what it runs; what it does goes to the `runner`."""
+
+    snapshot: Snapshot
+    events: Sequence[EventRecord]
+    attempt: int
+    runner: Runner
+    limits: Limits
+    bodies: Bodies
+    now_ms: Callable[[], int]
+    logs: Logs | None = None
+
+
+def start_replay(function: Function[Any], start: CodeStart) -> Replay:
+    """Start the code of a function, with the results in its snapshot."""
+    snapshot, bodies, logs = start.snapshot, start.bodies, start.logs
+    replay = Replay(
+        snapshot,
+        start.runner,
+        start.limits,
+        now_ms=start.now_ms,
+        threaded=not function.is_async,
+        starts=bodies.starts,
+    )
+    token = current_catch.set(logs.attempt(LogKey(snapshot.run_id, "", start.attempt), replay) if logs else None)
+    try:
+        start_code(replay, function, start.events, start.attempt, start.limits, bodies.threads)
+    finally:
+        current_catch.reset(token)
+    return replay
 
 
 def start_code(

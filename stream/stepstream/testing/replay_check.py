@@ -94,6 +94,9 @@ class _Shadow:
         """Run no body: a replay has only stored results."""
         raise AssertionError(f"the replay check ran the body of step {call.id!r} of run {run.run_id}")
 
+    async def report(self, _run: RunHandle, call: Call, outcome: Outcome) -> None:
+        """Report nothing."""
+
     def plan(self, _run: RunHandle, planned: StepsPlanned) -> None:
         """Request nothing."""
 

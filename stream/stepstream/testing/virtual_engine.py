@@ -41,6 +41,7 @@ from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.execution import Bodies
 from stepstream.sdk.function import Function
 from stepstream.sdk.replay.calls import Call
+from stepstream.sdk.served import ServedApp
 from stepstream.sdk.steps.step_call import step_observer
 from stepstream.sdk.values import to_json
 from stepstream.testing.crashes import Crash, CrashTest
@@ -88,7 +89,7 @@ class VirtualEngine(PausingEngine):
 
     def __init__(
         self,
-        *apps: App,
+        *apps: ServedApp,
         stubs: Mapping[tuple[str, str], Callable[..., Any]] | None = None,
         crashes: Sequence[Crash] = (),
         shards: int = 1,
@@ -119,7 +120,8 @@ class VirtualEngine(PausingEngine):
         self.index = index = RunIndex(data_dir / RUNS_FILE if data_dir else None)
         self._stack.push_async_callback(self._backbone.close)
         self._stack.callback(index.close)
-        self._check = ReplayCheck(apps, limits, self.clock.now_ms) if replay_check else None
+        checked = [app for app in apps if isinstance(app, App)]
+        self._check = ReplayCheck(checked, limits, self.clock.now_ms) if replay_check else None
         options = EngineOptions(
             shards=shards,
             limits=limits,

@@ -33,8 +33,8 @@ from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.step_logs import StepLogs
 from stepstream.runtime.worker.worker import Worker
-from stepstream.sdk.app import App
 from stepstream.sdk.execution import Bodies
+from stepstream.sdk.served import ServedApp
 from stepstream.sdk.step_logs import catching
 from stepstream.sdk.threads.threads import Threads
 
@@ -87,7 +87,7 @@ class EmbeddedEngine:
 
     def __init__(
         self,
-        apps: Sequence[App],
+        apps: Sequence[ServedApp],
         backbone: Backbone,
         clock: Clock,
         index: ReadModel,
@@ -118,12 +118,12 @@ class EmbeddedEngine:
             self._start_workers(app)
         self._supervise("read model", self._serve_index)
 
-    def add(self, app: App) -> None:
+    def add(self, app: ServedApp) -> None:
         """Serve one more app, whose functions are registered already."""
         self.apps = [*self.apps, app]
         self._start_workers(app)
 
-    def _start_workers(self, app: App) -> None:
+    def _start_workers(self, app: ServedApp) -> None:
         app.connect(self)
         self._supervise(f"worker of {app.name}", functools.partial(self._serve_worker, app))
         for queue in app.queues:
@@ -179,12 +179,12 @@ class EmbeddedEngine:
         finally:
             self._callers.lose()
 
-    async def _serve_worker(self, app: App) -> None:
+    async def _serve_worker(self, app: ServedApp) -> None:
         log: WorkerLog = self._wrap(f"worker-{app.name}", self._backbone.worker_log(app.name))
         self._workers[app.name] = worker = Worker(log, app, self._worker_options)
         await worker.serve()
 
-    async def _serve_pool(self, app: App, queue: str) -> None:
+    async def _serve_pool(self, app: ServedApp, queue: str) -> None:
         name = workers_name(app.name, queue)
         log: WorkerLog = self._wrap(f"worker-{name}", self._backbone.worker_log(name))
         # A queue has its own threads, as in production, so bodies of it that hang do not starve other steps.

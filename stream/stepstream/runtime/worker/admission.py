@@ -73,6 +73,6 @@ class Admission(Generic[Item]):
 
     def note_tasks(self, item: Item) -> None:
         """Note how many tasks the code of a function creates: the largest number, which smaller ones lower slowly."""
-        if item.replay:
+        if item.running:
             before = self._tasks_created.get(item.code, 0)
-            self._tasks_created[item.code] = max(item.replay.activity.take_created(), before - before // 8, 1)
+            self._tasks_created[item.code] = max(item.running.activity.take_created(), before - before // 8, 1)

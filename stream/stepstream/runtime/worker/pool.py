@@ -28,12 +28,12 @@ from stepstream.runtime.worker.reports import (
 from stepstream.runtime.worker.runs.lifecycle import Life
 from stepstream.runtime.worker.runs.states import Event
 from stepstream.runtime.worker.runs.work_item import WorkItem
-from stepstream.sdk.app import App
 from stepstream.sdk.errors import HistoryMismatchError, error_info
 from stepstream.sdk.execution import StepResult, judge
-from stepstream.sdk.function import Function, RetryPolicy
+from stepstream.sdk.function import RetryPolicy
 from stepstream.sdk.replay.calls import RUN, Call, Finished, RunHandle
 from stepstream.sdk.replay.replay import Snapshot
+from stepstream.sdk.served import ServedApp
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -63,17 +63,20 @@ class LiveStep(WorkItem):
         queue, claim = self.pool.queue, command.claim
         return encode(StepLeased(command.run_id, command.step, command.attempt, queue, claim, for_ms))
 
-    def start(self, function: Function[object], options: WorkerOptions) -> None:
+    def start(self, app: ServedApp, options: WorkerOptions) -> None:
         """Replay the code up to the step."""
         command = self.command
         self.function = command.function
         opened = (Open(command.step, command.attempt, ready=True, fingerprint=command.fingerprint),)
         snapshot = Snapshot(command.run_id, 0, command.memos, opened, dispatched=True, chain=command.chain)
-        self._start_code(snapshot, self, function, command.events, options)
+        self._start_code(snapshot, self, app, command.events, options)
 
     async def execute(self, handle: RunHandle, call: Call) -> Outcome | None:
         """Run the body and stop the code; the worker that has the run continues it with the result."""
         return await self.pool.run_body(self, handle, call)
+
+    async def report(self, handle: RunHandle, call: Call, outcome: Outcome) -> None:
+        """Do nothing: the worker that has the run does this."""
 
     def plan(self, handle: RunHandle, planned: StepsPlanned) -> None:
         """Do nothing: the worker that has the run does this."""
@@ -102,7 +105,7 @@ class LiveStep(WorkItem):
 class PoolWorker(CommandConsumer[LiveStep]):
     """Serves one queue of an app: performs the life cycle of each step that was dispatched to it."""
 
-    def __init__(self, log: WorkerLog, app: App, queue: str, options: WorkerOptions) -> None:
+    def __init__(self, log: WorkerLog, app: ServedApp, queue: str, options: WorkerOptions) -> None:
         super().__init__(log, commands_topic(app.name, queue), options)
         self.queue = queue
         self._app = app
@@ -215,10 +218,7 @@ class PoolWorker(CommandConsumer[LiveStep]):
         self._report(step, encode(step_postponed(step.command, self._app.name, self.queue, now_ms)))
 
     def _start(self, step: LiveStep) -> None:
-        function = self._app.get(step.command.function)
-        if function is None:
-            raise RuntimeError(f"step {step.command.id} of run {step.run_id} has no function to start")
-        step.start(function, self._options)
+        step.start(self._app, self._options)
 
     def _begin_drain(self) -> None:
         super()._begin_drain()

@@ -42,15 +42,16 @@ from stepstream.runtime.worker.reports import (
 from stepstream.runtime.worker.runs.lifecycle import Life
 from stepstream.runtime.worker.runs.live_run import LiveRun
 from stepstream.runtime.worker.runs.states import Effect, Event
-from stepstream.sdk.app import App
 from stepstream.sdk.errors import RunInterrupted
+from stepstream.sdk.execution import StepResult
 from stepstream.sdk.replay.calls import Call, Finished, RunHandle
+from stepstream.sdk.served import ServedApp
 
 
 class Worker(CommandConsumer[LiveRun]):
     """Serves one app: performs the life cycle of each of its runs, and is the Runner of their code."""
 
-    def __init__(self, log: WorkerLog, app: App, options: WorkerOptions) -> None:
+    def __init__(self, log: WorkerLog, app: ServedApp, options: WorkerOptions) -> None:
         super().__init__(log, commands_topic(app.name), options)
         self._app = app
         self._claims = Claims(app.name, options.observer)
@@ -139,19 +140,16 @@ class Worker(CommandConsumer[LiveRun]):
             self._report(run, encode(postponed))
 
     def _start(self, run: LiveRun) -> None:
-        function = self._app.get(run.given.function) if run.given else None
-        if function is None:
-            raise RuntimeError(f"run {run.run_id} has no function to start")
         if run.given and run.given.announce:
             self._report(run, encode(ExecutionStarted(run.run_id, run.epoch)))
-        run.start(self, function, self._options)
+        run.start(self, self._app, self._options)
         while len(self._items) > self._options.runs_cached_max and self._parked:
             self._on(next(iter(self._parked.values())), Event.EVICTED)
 
     def _park(self, run: LiveRun) -> None:
         self._parked[run.run_id] = run
         self._admission.release(run)
-        if run.replay and run.replay.threaded:
+        if run.running and run.running.threaded:
             self._options.bodies.threads.park(run, lambda: self._on(run, Event.EVICTED))
         self._evict_to_budget()
 
@@ -168,12 +166,12 @@ class Worker(CommandConsumer[LiveRun]):
             self._unpark(run)
         super()._drop(run)
 
-    # What the code asks for: the Runner of its Replay.
+    # What the code asks for: the Runner of its code.
 
     def _run_of(self, handle: RunHandle) -> LiveRun:
         """Return the run of some code; raise RunInterrupted for code that was stopped."""
         run = self._items.get(handle.run_id)
-        if run is None or run.replay is not handle:
+        if run is None or run.running is not handle:
             raise RunInterrupted
         return run
 
@@ -197,6 +195,15 @@ class Worker(CommandConsumer[LiveRun]):
             finally:
                 self._end_body(run)
         return result.outcome if result.is_final else None
+
+    async def report(self, handle: RunHandle, call: Call, outcome: Outcome) -> None:
+        """Make the result of a step durable whose body has run already."""
+        run = self._run_of(handle)
+        run.attempt = 0
+        result = StepResult(outcome)
+        self._hold(run, result.size)
+        seen = handle.begin_report(call)
+        await self._write(run, step_report(handle, call, result, self._options.clock.now_ms(), seen=seen))
 
     async def _write(self, run: LiveRun, report: WorkerReport) -> None:
         """Write a report for which the code waits; where that fails, block the code until it is stopped."""
@@ -245,7 +252,7 @@ class Worker(CommandConsumer[LiveRun]):
 
     def _wait(self, handle: RunHandle, event: Event) -> None:
         run = self._items.get(handle.run_id)
-        if run is not None and run.replay is handle:
+        if run is not None and run.running is handle:
             self._admission.note_tasks(run)
             self._on(run, event)
 

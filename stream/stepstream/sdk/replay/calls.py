@@ -234,6 +234,9 @@ class Runner(Protocol):
         Calls RunHandle.begin_report before it writes the report of a final result.
         """
 
+    async def report(self, run: RunHandle, call: Call, outcome: Outcome) -> None:
+        """Make the result of a step durable whose body has run already; calls RunHandle.begin_report before."""
+
     def plan(self, run: RunHandle, planned: StepsPlanned) -> None:
         """Register steps with the engine."""
 

@@ -7,9 +7,9 @@ from stepstream.contract.commands import RunLoaded, RunResumed, RunStarted
 from stepstream.contract.inbox import RunLeased
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.runs.work_item import WorkItem
-from stepstream.sdk.function import Function
 from stepstream.sdk.replay.calls import Runner
 from stepstream.sdk.replay.replay import Snapshot
+from stepstream.sdk.served import ServedApp
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +51,7 @@ class LiveRun(WorkItem):
         self.given, self.claim = None, claim
         self.results.clear()
 
-    def start(self, runner: Runner, function: Function[object], options: WorkerOptions) -> None:
+    def start(self, runner: Runner, app: ServedApp, options: WorkerOptions) -> None:
         """Start the code from the state that was given."""
         given, self.given = self.given, None
         if given is None:
@@ -60,7 +60,7 @@ class LiveRun(WorkItem):
         self.attempt = given.attempt if isinstance(given, RunLoaded) else 0
         memos, opened = (given.memos, given.open) if isinstance(given, RunLoaded) else ((), ())
         snapshot = Snapshot(given.run_id, given.epoch, memos, opened, chain=given.chain)
-        self._start_code(snapshot, runner, function, given.events, options, self.attempt)
+        self._start_code(snapshot, runner, app, given.events, options, self.attempt)
 
     def keep_results(self) -> None:
         """Keep the results of the command that is being processed."""
@@ -73,5 +73,5 @@ class LiveRun(WorkItem):
         for command in results:
             if command.memos:
                 self.attempt = 0
-            if self.replay:
-                self.replay.resume(command.memos, command.retries, command.acknowledged)
+            if self.running:
+                self.running.resume(command.memos, command.retries, command.acknowledged)

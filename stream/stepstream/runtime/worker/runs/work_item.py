@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from stepstream.contract.events import EventRecord
-from stepstream.contract.logs import LogKey
 from stepstream.runtime.ports import LogRecord
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.runs.lifecycle import Life
 from stepstream.sdk.errors import RunInterrupted
-from stepstream.sdk.execution import start_code
-from stepstream.sdk.function import Function
+from stepstream.sdk.execution import CodeStart
 from stepstream.sdk.replay.calls import Runner
-from stepstream.sdk.replay.replay import Replay, Snapshot
-from stepstream.sdk.step_logs import current_catch
+from stepstream.sdk.replay.replay import Snapshot
+from stepstream.sdk.served import Code, ServedApp
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +31,7 @@ class WorkItem(ABC):
     life: Life
     function: str = ""
     claim: str = ""
-    replay: Replay | None = None
+    running: Code | None = None
     commands: list[LogRecord] = field(default_factory=list)
     last_offset: int = -1
     last_report: bytes = b""
@@ -65,22 +63,15 @@ class WorkItem(ABC):
         self,
         snapshot: Snapshot,
         runner: Runner,
-        function: Function[object],
+        app: ServedApp,
         events: Sequence[EventRecord],
         options: WorkerOptions,
         attempt: int = 0,
     ) -> None:
-        """Start the code of a function from its first line, with the results in `snapshot`."""
-        limits, bodies = options.limits, options.bodies
-        threaded = not function.is_async
-        now_ms = options.clock.now_ms
-        self.replay = Replay(snapshot, runner, limits, now_ms=now_ms, threaded=threaded, starts=bodies.starts)
-        logs = options.logs
-        token = current_catch.set(logs.attempt(LogKey(snapshot.run_id, "", attempt), self.replay) if logs else None)
-        try:
-            start_code(self.replay, function, events, attempt, limits, bodies.threads)
-        finally:
-            current_catch.reset(token)
+        """Start the code of the function from its first line, with the results in `snapshot`."""
+        limits, bodies, now_ms = options.limits, options.bodies, options.clock.now_ms
+        start = CodeStart(snapshot, events, attempt, runner, limits, bodies, now_ms, options.logs)
+        self.running = app.start_code(self.function, start)
 
     async def halt(self) -> NoReturn:
         """Block code that must not continue until it is stopped, then raise RunInterrupted."""
@@ -92,9 +83,9 @@ class WorkItem(ABC):
 
     def stop(self) -> None:
         """Cancel the code, and raise RunInterrupted in its calls that are blocked; a second call does nothing."""
-        replay, self.replay = self.replay, None
-        if replay:
-            replay.abort()
+        running, self.running = self.running, None
+        if running:
+            running.abort()
         halted, self._halted = self._halted, None
         for each in halted or ():
             if not each.done():
