@@ -195,7 +195,8 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:  # noqa:
         case "continue":
             return RunContinued(run_id, epoch, _data(words))
         case "raise":
-            return RunFailed(run_id, epoch, ErrorInfo("Oops"), words.number("attempt"), words.number("retry", -1))
+            attempt, retry, raw = words.number("attempt"), words.number("retry", -1), words.text("raw")
+            return RunFailed(run_id, epoch, ErrorInfo("Oops"), attempt, retry, Raw(raw.encode()) if raw else NULL)
         case "execute":
             return ExecutionStarted(run_id, epoch)
         case "set":
@@ -264,8 +265,8 @@ def show_outcome(outcome: Outcome) -> str:
             if isinstance(value, dict) and "name" in value:
                 return f"={value['name']}:{value['id']}"
             return f"={bytes(data).decode()}"
-        case Failure(error):
-            return f"!{error.code or error.name}"
+        case Failure(error, raw):
+            return f"!{error.code or error.name}{'' if raw is NULL else bytes(raw).decode()}"
         case TimedOut():
             return "~"
         case _:
@@ -311,7 +312,7 @@ def _show_entry(entry: HistoryEntry) -> str:  # noqa: C901 - a table
         case RunDeadlineChanged():
             return f"{'expired' if entry.expired else 'executes'} until {entry.deadline}"
         case RunEnded():
-            outcome = Failure(entry.error) if entry.error else Value(entry.output)
+            outcome = Failure(entry.error, entry.raw) if entry.error else Value(entry.output)
             warnings = "".join(f" warned {warning}" for warning in entry.warnings)
             event = f" by {entry.cancelled_by.name}:{entry.cancelled_by.id}" if entry.cancelled_by else ""
             return f"{entry.status} {entry.run_id} {show_outcome(outcome)}{event}{warnings}"

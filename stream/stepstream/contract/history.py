@@ -158,6 +158,7 @@ class RunEnded(_Entry, frozen=True, tag="run.ended"):
     """The run ended: completed, failed, cancelled or skipped; `warnings` are all that were recorded for it.
 
     `cancelled_by` is the event that cancelled it, if one did, and `continued_by` the run as which it continued, if any.
+    `raw` is that of Failure.
     """
 
     status: RunStatus
@@ -167,6 +168,7 @@ class RunEnded(_Entry, frozen=True, tag="run.ended"):
     warnings: tuple[str, ...] = ()
     cancelled_by: EventRef | None = None
     continued_by: str = ""
+    raw: Raw = NULL
 
 
 HistoryEntry = (

@@ -298,13 +298,17 @@ class RunContinued(TypedRecord, frozen=True, tag="run.continued"):
 
 
 class RunFailed(TypedRecord, frozen=True, tag="run.failed"):
-    """The code between steps raised; it is retried in `retry_ms`, or with -1 the run has failed."""
+    """The code between steps raised; it is retried in `retry_ms`, or with -1 the run has failed.
+
+    `raw` is that of Failure.
+    """
 
     run_id: str
     epoch: int
     error: ErrorInfo
     attempt: int
     retry_ms: int = -1
+    raw: Raw = NULL
 
 
 class Answered(msgspec.Struct, frozen=True):

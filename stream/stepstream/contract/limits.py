@@ -109,6 +109,8 @@ BULK_REMEMBERED_MS = 7 * DAY_MS
 BULK_LISTED_MAX = 1_000
 ERROR_MESSAGE_CHARACTERS_MAX = 4_096
 ERROR_STACK_CHARACTERS_MAX = 16_384
+# The error object of an SDK; of a larger one only its name, message and stack are kept.
+ERROR_OBJECT_BYTES_MAX = 64 * 1024
 WARNINGS_PER_RUN_MAX = 20
 # An event is forwarded to at most this many buckets; 32 of the largest events are 16 MiB.
 PATHS_PER_NAME_MAX = 32

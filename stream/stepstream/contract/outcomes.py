@@ -25,10 +25,14 @@ class Value(msgspec.Struct, frozen=True, tag="value", tag_field="type"):
     data: Raw = NULL
 
 
-class Failure(msgspec.Struct, frozen=True, tag="error", tag_field="type"):
-    """The step ended with an error that the function may catch."""
+class Failure(msgspec.Struct, frozen=True, tag="error", tag_field="type", omit_defaults=True):
+    """The step ended with an error that the function may catch.
+
+    `raw` is the error object as an SDK of another language gave it, null if there is none.
+    """
 
     error: ErrorInfo
+    raw: Raw = NULL
 
 
 class TimedOut(msgspec.Struct, frozen=True, tag="timeout", tag_field="type"):
@@ -43,8 +47,8 @@ def outcome_bytes(outcome: Outcome) -> int:
     match outcome:
         case Value(data):
             return len(bytes(data))
-        case Failure(error):
-            return len(encode(error))
+        case Failure(error, raw):
+            return len(encode(error)) + (0 if raw is NULL else len(bytes(raw)))
         case TimedOut():
             return 0
         case _:

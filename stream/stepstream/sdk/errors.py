@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from stepstream.contract.codec import Raw
+from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.contract.limits import (
     ERROR_MESSAGE_CHARACTERS_MAX,
@@ -135,6 +135,29 @@ class RetryAfterError(StepstreamError):
         after = self.after
         delay = moment_ms(after) - now_ms if isinstance(after, datetime) else duration_ms(after)
         return min(max(delay, RETRY_AFTER_MS_MIN), RETRY_AFTER_MS_MAX)
+
+
+class ForeignError(StepstreamError):
+    """An SDK of another language reported this error; `raw` is its error object, null if there is none."""
+
+    code = "foreign"
+
+    def __init__(self, info: ErrorInfo, raw: Raw = NULL) -> None:
+        StepstreamError.__init__(self, info.message)  # Not that of a second base.
+        self.info = info
+        self.raw = raw
+
+
+class FinalForeignError(ForeignError, NonRetriableError):
+    """An SDK of another language reported that another attempt cannot help."""
+
+
+class DelayedForeignError(ForeignError, RetryAfterError):
+    """An SDK of another language reported an error and the time of the next attempt."""
+
+    def __init__(self, info: ErrorInfo, raw: Raw, after: datetime | Duration) -> None:
+        super().__init__(info, raw)
+        self.after = after
 
 
 class DefinitionError(StepstreamError, ValueError):
@@ -272,7 +295,7 @@ def format_error(error: ErrorInfo) -> str:
 
 def error_info(error: BaseException, stack: str = "") -> ErrorInfo:
     """Return an exception as a record, cut to the limits of a message and a stack."""
-    if isinstance(error, StepError):
+    if isinstance(error, StepError | ForeignError):
         return error.info
     code = str(error.code) if isinstance(error, StepstreamError) else ""
     try:
@@ -282,6 +305,11 @@ def error_info(error: BaseException, stack: str = "") -> ErrorInfo:
     message = text[:ERROR_MESSAGE_CHARACTERS_MAX].encode(errors="replace").decode()
     cut = stack[-ERROR_STACK_CHARACTERS_MAX:].encode(errors="replace").decode()
     return ErrorInfo(type(error).__name__, message, cut, code)
+
+
+def raw_error(error: BaseException) -> Raw:
+    """Return the error object of an SDK of another language, null for any other error."""
+    return error.raw if isinstance(error, ForeignError) else NULL
 
 
 def is_final(error: BaseException) -> bool:

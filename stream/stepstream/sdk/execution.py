@@ -13,7 +13,15 @@ from stepstream.contract.limits import BODIES_STARTED_PER_ITERATION_MAX, Limits
 from stepstream.contract.logs import LogKey
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.sdk.context import make_context, make_threaded_context
-from stepstream.sdk.errors import RetryAfterError, StepTimeoutError, StepUsageError, error_info, is_final, stack_of
+from stepstream.sdk.errors import (
+    RetryAfterError,
+    StepTimeoutError,
+    StepUsageError,
+    error_info,
+    is_final,
+    raw_error,
+    stack_of,
+)
 from stepstream.sdk.event import from_record
 from stepstream.sdk.function import Function, RetryPolicy
 from stepstream.sdk.replay.calls import Call, Runner
@@ -111,7 +119,7 @@ def judge(error: BaseException, call: Call, now_ms: int) -> StepResult:
     """Return the result of an attempt that raised: final, or with another attempt to follow."""
     info = error_info(error, stack_of(error))
     retry_ms = failure_delay(error, call.attempt, call.policy, now_ms)
-    return StepResult(Failure(info), retry_ms if retry_ms >= 0 else None)
+    return StepResult(Failure(info, raw_error(error)), retry_ms if retry_ms >= 0 else None)
 
 
 def failure_delay(error: BaseException, attempt: int, policy: RetryPolicy | None, now_ms: int) -> int:

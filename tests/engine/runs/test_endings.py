@@ -32,6 +32,30 @@ def test_a_failed_run_starts_its_handler() -> None:
 
 
 @table()
+def test_the_error_object_of_an_sdk_reaches_the_caller() -> None:
+    """What an SDK of another language reported is part of the history, and of the result of the step that invoked.
+
+    10 | function f on=go          | -
+    10 | function g                | -
+    10 | event go                  | began r1 f; start r1
+    11 | plan r1 invoke:a:g:500    | planned a until 511; began r2 g; start r2
+    12 | raise r2 raw={"cause":1}  | failed r2 !Oops{"cause":1}; stop r2 failed;
+       |                           | emit stream/function.finished#r2:finished;
+       |                           | emit stream/function.failed#r2:failed; kept a!invoked-run-failed{"cause":1};
+       |                           | resume r1 a!invoked-run-failed{"cause":1}
+    """
+
+
+def test_the_events_of_a_failure_have_the_error_object_of_an_sdk() -> None:
+    """`raw_error` is what an SDK reported; without one the data does not have it."""
+    world = World(1)
+    for at, record in enumerate(("function f on=go", "event go", 'raise r1 raw={"cause":1}'), 10):
+        world.play(Line(at, record, ""))
+    data = [load_json(event.data) for event in world.emitted]
+    assert [each["raw_error"] for each in data if isinstance(each, dict)] == [{"cause": 1}] * 2
+
+
+@table()
 def test_a_cancelled_run_does_not_start_its_handler() -> None:
     """A cancellation does not call on_failure, and its caller gets an answer.
 

@@ -109,10 +109,11 @@ def end_run(
     """
     start = draft.get(run_events_key(run.run_id)) or RunEvents(())
     output = outcome.data if isinstance(outcome, Value) else NULL
-    error = outcome.error if isinstance(outcome, Failure) else None
+    error, raw = (outcome.error, outcome.raw) if isinstance(outcome, Failure) else (None, NULL)
     _delete_rows(draft, run, status)
     close_cancel_waits(draft, run.run_id, start.cancel_waits)
-    draft.record_end(run, RunEnded, status, run.function, output, error, run.warnings, cancelled_by, continued_by)
+    fields = (status, run.function, output, error, run.warnings, cancelled_by, continued_by, raw)
+    draft.record_end(run, RunEnded, *fields)
     draft.count("open_runs", run.function, amount=-1)
     draft.count("runs_ended", run.function, status)
     leave_signal(draft, run, continued_by)
@@ -124,9 +125,9 @@ def end_run(
     if status != RunStatus.COMPLETED:
         draft.command(run.app, RunStopped(run.run_id, status))
     if not run.suppress_end_events:
-        _emit_end(draft, run, status, _end_data(run, status, output, error, continued_by))
+        _emit_end(draft, run, status, _end_data(run, status, outcome, continued_by))
     if status == RunStatus.FAILED and run.on_failure and start.events:
-        _start_handler(draft, run, start.events, error)
+        _start_handler(draft, run, start.events, outcome)
 
 
 def _delete_rows(draft: Draft, run: Run, reason: str) -> None:
@@ -158,20 +159,20 @@ def _delete_open_steps(draft: Draft, run: Run, reason: str) -> None:
 
 def _answer(draft: Draft, caller: StepRef, outcome: Outcome, status: RunStatus) -> None:
     if isinstance(outcome, Failure) and status == RunStatus.FAILED:
-        outcome = Failure(replace(outcome.error, code=outcome.error.code or "invoked-run-failed"))
+        outcome = replace(outcome, error=replace(outcome.error, code=outcome.error.code or "invoked-run-failed"))
     draft.route_to_run(caller.run_id, StepResolved(caller.run_id, caller.step, outcome))
 
 
-def _end_data(
-    run: Run, status: RunStatus, output: Raw, error: ErrorInfo | None, continued_by: str = ""
-) -> dict[str, object]:
+def _end_data(run: Run, status: RunStatus, outcome: Outcome, continued_by: str = "") -> dict[str, object]:
     data: dict[str, object] = {"function_id": run.function, "run_id": run.run_id, "status": status}
     if continued_by:
         data["continued_by"] = continued_by
-    if error is None:
-        data["result"] = output
+    if isinstance(outcome, Failure):
+        data["error"] = outcome.error
+        if outcome.raw is not NULL:
+            data["raw_error"] = outcome.raw
     else:
-        data["error"] = error
+        data["result"] = outcome.data if isinstance(outcome, Value) else NULL
     return data
 
 
@@ -184,8 +185,8 @@ def _emit_end(draft: Draft, run: Run, status: RunStatus, end: dict[str, object])
         draft.emit(run, EventRecord(CANCELLED, data, f"{run.run_id}:cancelled", draft.now))
 
 
-def _start_handler(draft: Draft, run: Run, events: tuple[EventRecord, ...], error: ErrorInfo | None) -> None:
-    data = _end_data(run, RunStatus.FAILED, NULL, error)
+def _start_handler(draft: Draft, run: Run, events: tuple[EventRecord, ...], outcome: Outcome) -> None:
+    data = _end_data(run, RunStatus.FAILED, outcome)
     data["event"] = events[0]
     event = EventRecord(FAILED, Raw(encode(data)), f"{run.run_id}:failed", draft.now)
     hash_part = run_hash(run.on_failure, event.id)
