@@ -87,8 +87,7 @@ class Bodies:
         finally:
             current_body.reset(token)
         if len(bytes(raw)) > limits.step_output_bytes_max:
-            message = f"the result has {len(bytes(raw)):,} bytes, at most {limits.step_output_bytes_max:,} are kept"
-            return StepResult(Failure(ErrorInfo("OutputTooLarge", message, "", "output-too-large")))
+            return StepResult(Failure(output_too_large(len(bytes(raw)), limits.step_output_bytes_max)))
         return StepResult(Value(raw))
 
     async def _value(self, body: Callable[[], Any], timeout_ms: int, name: str) -> Any:
@@ -113,6 +112,12 @@ async def _call(body: Callable[[], Any], threads: Threads, name: str) -> Any:
         value.close()
         raise StepUsageError("the body returned a step; a step cannot contain another: call them one after the other")
     return await value if inspect.isawaitable(value) else value
+
+
+def output_too_large(size: int, most: int) -> ErrorInfo:
+    """Return the error of a step whose result has too many bytes."""
+    message = f"the result has {size:,} bytes, at most {most:,} are kept"
+    return ErrorInfo("OutputTooLarge", message, "", "output-too-large")
 
 
 def judge(error: BaseException, call: Call, now_ms: int) -> StepResult:

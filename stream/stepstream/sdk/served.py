@@ -36,8 +36,13 @@ class Code(RunHandle, Protocol):
 class ServedFunction(Protocol):
     """A function whose runs a worker can run."""
 
-    id: str
-    policy: RetryPolicy
+    @property
+    def id(self) -> str:
+        """Its id, by which runs refer to it."""
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """The retries of its steps and of the code between them."""
 
     def registration(self) -> FunctionRegistered:
         """Return the record that registers the function with the engine."""

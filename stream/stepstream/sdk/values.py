@@ -126,7 +126,9 @@ def dump_value(value: Any, declared: ReturnType, what: str) -> Raw:
         raise NotJson(
             f"the {what} is a {type_name(value)}, and {declared.unusable}; {_DECLARE}, or return plain JSON values"
         )
-    if type(value) not in _JSON_TYPES and is_model(value):
+    if type(value) not in _JSON_TYPES and (isinstance(value, Raw) or is_model(value)):
+        if isinstance(value, Raw):
+            return value  # What an app of another language returned is JSON.
         raise NotJson(
             f"the {what} is a {type_name(value)}, and its callable declares no such type; "
             f"{_DECLARE}, or return plain JSON values"

@@ -92,7 +92,7 @@ class _App:
         """Do nothing."""
 
 
-async def test_a_worker_runs_code_that_is_no_python_function() -> None:
+async def test_a_worker_runs_code_elsewhere() -> None:
     """It plans, is resumed, reports the result of a step that ran elsewhere, and ends, as a replay does."""
     app, log = _App(), FakeWorkerLog(started())
     async with serving(Worker(log, app, options())):

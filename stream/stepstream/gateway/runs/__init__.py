@@ -1,0 +1,1 @@
+"""The runs of functions that apps with official SDKs execute: calls over HTTP in place of Python code."""

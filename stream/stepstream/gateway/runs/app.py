@@ -1,0 +1,53 @@
+"""An app that an official SDK serves over HTTP, as what a worker runs."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from stepstream.gateway.runs.code import RemoteCode
+from stepstream.gateway.runs.function import RemoteFunction
+from stepstream.gateway.runs.transport import Transport
+from stepstream.sdk.execution import CodeStart
+
+
+@dataclass(slots=True)
+class RemoteApp:
+    """The functions of one app, which may be replaced while its worker serves, and its runs in this process.
+
+    It has no queues.
+    """
+
+    name: str
+    transport: Transport
+    functions: dict[str, RemoteFunction] = field(default_factory=dict)
+    runs: dict[str, RemoteCode] = field(default_factory=dict)
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def __iter__(self) -> Iterator[RemoteFunction]:
+        return iter(self.functions.values())
+
+    def get(self, function_id: str) -> RemoteFunction | None:
+        """Return the function with this id, or None."""
+        return self.functions.get(function_id)
+
+    def replace(self, functions: Iterable[RemoteFunction]) -> None:
+        """Serve these functions from now on; calls of open runs go to the new endpoints."""
+        self.functions = {function.id: function for function in functions}
+
+    def start_code(self, function_id: str, start: CodeStart) -> RemoteCode:
+        """Start a run of a function, or continue it."""
+        function = self.functions[function_id]
+        code = RemoteCode(lambda: self.functions.get(function_id, function), self.transport, start, self._forget)
+        self.runs[code.run_id] = code
+        return code
+
+    def _forget(self, code: RemoteCode) -> None:
+        if self.runs.get(code.run_id) is code:
+            del self.runs[code.run_id]
+
+    def connect(self, sender: Any) -> None:
+        """Do nothing: an app sends its events over HTTP."""

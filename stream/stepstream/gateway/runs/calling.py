@@ -1,0 +1,126 @@
+"""The calls of one run: what it is, as a request to its app, and the response, as an answer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from stepstream.contract.codec import NULL, Raw
+from stepstream.contract.events import EventRecord
+from stepstream.contract.ids import run_hash, run_id_at
+from stepstream.contract.limits import ERROR_OBJECT_BYTES_MAX
+from stepstream.gateway.runs.function import RemoteFunction
+from stepstream.gateway.runs.transport import Transport, Unreachable
+from stepstream.gateway.wire.answers import Answer, Failed, read_answer
+from stepstream.gateway.wire.calls import (
+    CALL_BYTES_MAX,
+    DISCOVERY,
+    VERSION_UNKNOWN,
+    CallState,
+    call_body,
+    call_headers,
+    step_url,
+)
+from stepstream.gateway.wire.dues import Due
+from stepstream.gateway.wire.failures import RemoteError, made_error
+from stepstream.gateway.wire.internal_events import event_json
+from stepstream.sdk.errors import DelayedForeignError, FinalForeignError, ForeignError
+
+# Calls of one claim of a run; the next claim numbers its calls from the next multiple of it.
+_CALLS_PER_EPOCH = 100_000
+_GO, _JAVASCRIPT = ("go:", "inngest-go:"), ("js:", "inngest-js:")
+
+
+@dataclass(slots=True)
+class Caller:
+    """Makes the calls of one run under one claim; `version` and `sdk` are those that its app last answered with.
+
+    `defers` are the functions that the code has deferred, by the hash of their op, and whether each may be aborted.
+    """
+
+    run_id: str
+    epoch: int
+    events: Sequence[EventRecord]
+    function_of: Callable[[], RemoteFunction]
+    transport: Transport
+    now_ms: Callable[[], int]
+    version: int = VERSION_UNKNOWN
+    sdk: str = ""
+    generation: int = 0
+    defers: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def merges(self) -> bool:
+        """Whether one call follows all parallel steps, and not one each of them."""
+        return self.version >= 2
+
+    @property
+    def is_go(self) -> bool:
+        """Whether the app uses the SDK for Go."""
+        return (self.sdk or self.function_of().sdk).startswith(_GO)
+
+    async def call(self, step: str, attempt: int, memos: Mapping[str, Raw], *, parallel: bool) -> Answer:
+        """Call the app and return its answer; a call that cannot be made is a failed attempt.
+
+        A call that is too large has neither events nor memos, which the app then asks for.
+        """
+        function = self.function_of()
+        state = self._state(function, step, attempt, memos, parallel=parallel)
+        body = call_body(state)
+        if len(body) > CALL_BYTES_MAX:
+            if self.is_go:
+                return _too_large(len(body))
+            state = replace(state, use_api=True)
+            body = call_body(state)
+        try:
+            headers = call_headers(state, function.server_kind)
+            response = await self.transport.post(step_url(function.endpoint, step), headers, body)
+        except Unreachable as error:
+            return Failed(made_error(str(error), "unreachable"))
+        answer = read_answer(response.status, response.headers, response.body)
+        self.sdk = answer.sdk or self.sdk
+        if self.version == VERSION_UNKNOWN and answer.version is not None:
+            self.version = answer.version
+        return answer
+
+    def events_json(self) -> list[Raw]:
+        """Return the events of the run as its app sees them."""
+        return [event_json(event, self.function_of().id) for event in self.events]
+
+    def _state(
+        self, function: RemoteFunction, step: str, attempt: int, memos: Mapping[str, Raw], *, parallel: bool
+    ) -> CallState:
+        self.generation += 1
+        generation = self.epoch * _CALLS_PER_EPOCH + self.generation
+        item = f"{self.run_id}.{len(memos) if step == DISCOVERY else step}"
+        return CallState(
+            self.run_id,
+            function.id,
+            self.events_json(),
+            dict(memos),
+            step,
+            attempt,
+            function.policy.retries + 1,
+            self.version,
+            parallel,
+            generation,
+            run_id_at(self.now_ms(), run_hash(self.run_id, str(generation))),
+            item,
+            item,
+            self.defers,
+            checkpoints=function.checkpoints or not (self.sdk or function.sdk).startswith(_JAVASCRIPT),
+        )
+
+    def error(self, error: RemoteError, retry_after: Due | None, *, final: bool) -> ForeignError:
+        """Return an error of an app as an exception that says whether and when another attempt follows."""
+        raw = error.raw if len(bytes(error.raw)) <= ERROR_OBJECT_BYTES_MAX else NULL
+        if final:
+            return FinalForeignError(error.info, raw)
+        if retry_after is None:
+            return ForeignError(error.info, raw)
+        after = timedelta(milliseconds=retry_after.retry_delay_ms(self.now_ms()))
+        return DelayedForeignError(error.info, raw, after)
+
+
+def _too_large(size: int) -> Failed:
+    message = f"the call has {size:,} bytes; at most {CALL_BYTES_MAX:,} are sent, and the SDK for Go cannot fetch more"
+    return Failed(made_error(message, "call-too-large", name="InngestErrStateOverflowed"), final=True)

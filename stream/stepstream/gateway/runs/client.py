@@ -1,0 +1,96 @@
+"""The HTTP client of calls: pooled connections, a time limit, bounded responses, and a signature as a call is sent."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+
+from stepstream.gateway.runs.transport import Response, Unreachable
+from stepstream.gateway.wire.answers import ANSWER_BYTES_MAX
+from stepstream.gateway.wire.signing import SigningKey
+
+CALL_S_MAX = 2 * 60 * 60.0
+CONNECT_S_MAX = 10.0
+CONNECTIONS_PER_HOST_MAX = 256
+_REDIRECTS_MAX = 3
+_CHUNK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """What a deployment decides about calls; the time limit is that of one call."""
+
+    key: SigningKey | None = None
+    call_s_max: float = CALL_S_MAX
+    now_s: Callable[[], float] = time.time
+
+
+class HttpTransport:
+    """Sends calls over HTTP.
+
+    A redirect is followed with the same method and body, within one host: a call has the data of a run, which another
+    host must not get.
+    """
+
+    def __init__(self, options: ClientOptions | None = None) -> None:
+        self._options = options or ClientOptions()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
+        """Send a call and return the response; raise Unreachable if there is none that can be used."""
+        try:
+            return await self._follow(url, headers, body)
+        except TimeoutError:
+            raise Unreachable(f"no response within {self._options.call_s_max:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unreachable(f"no response: {type(error).__name__}: {error}") from None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _follow(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
+        async with asyncio.timeout(self._options.call_s_max):
+            for _ in range(_REDIRECTS_MAX + 1):
+                response, location = await self._once(url, headers, body)
+                if not location:
+                    return response
+                target = urljoin(url, location)
+                if urlsplit(target)[:2] != urlsplit(url)[:2]:
+                    raise Unreachable(f"the app redirects to another host: {target[:200]}")
+                url = target
+        raise Unreachable(f"the app redirects more than {_REDIRECTS_MAX} times")
+
+    async def _once(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[Response, str]:
+        """Send one request; return the response, and where it redirects to, if it does."""
+        signed = dict(headers)
+        if key := self._options.key:
+            signed["X-Inngest-Signature"] = key.sign(body, int(self._options.now_s()))
+        session = self._opened()
+        async with session.post(url, data=body, headers=signed, allow_redirects=False) as response:
+            if 300 <= response.status < 400 and (location := response.headers.get("Location")):
+                return Response(response.status, response.headers, b""), location
+            return Response(response.status, response.headers, await _read(response)), ""
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            connector = aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS_PER_HOST_MAX)
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S_MAX)
+            jar = aiohttp.DummyCookieJar()
+            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar)
+        return self._session
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body; one that is too long is cut just above the limit, so that reading it fails."""
+    parts, size = [], 0
+    async for part in response.content.iter_chunked(_CHUNK_BYTES):
+        parts.append(part)
+        size += len(part)
+        if size > ANSWER_BYTES_MAX:
+            break
+    return b"".join(parts)

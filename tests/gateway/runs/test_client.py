@@ -1,0 +1,85 @@
+"""The HTTP client of calls, against a server that a test decides about."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from stepstream.gateway.runs.client import ClientOptions, HttpTransport
+from stepstream.gateway.runs.transport import Unreachable
+from stepstream.gateway.wire.answers import ANSWER_BYTES_MAX, Failed, read_answer
+from stepstream.gateway.wire.signing import SigningKey
+from tests.gateway.runs.server import served
+
+KEY = SigningKey("signkey-test-00112233445566778899aabbccddeeff")
+
+
+@asynccontextmanager
+async def client(options: ClientOptions | None = None) -> AsyncIterator[HttpTransport]:
+    """Yield a client that is closed at the end."""
+    transport = HttpTransport(options)
+    try:
+        yield transport
+    finally:
+        await transport.close()
+
+
+async def test_a_call_is_signed_when_it_is_sent() -> None:
+    """The signature is over the bytes of the body, with the time of the request."""
+    seen: list[tuple[str, bytes, str]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append((request.headers["X-Inngest-Signature"], await request.read(), request.headers["X-A"]))
+        return web.Response(status=206, text="[]", headers={"X-Inngest-Sdk": "inngest-py:v1"})
+
+    async with served(handler) as url, client(ClientOptions(KEY, now_s=lambda: 1_700_000_000.5)) as transport:
+        response = await transport.post(f"{url}/x?stepId=step", {"X-A": "b"}, b'{"a":1}')
+    ((signature, body, header),) = seen
+    assert (response.status, response.body, header) == (206, b"[]", "b")
+    assert signature.startswith("t=1700000000&")
+    assert KEY.verify(signature, body, 1_700_000_000)
+
+
+async def test_a_redirect_within_the_host_is_followed_with_the_body() -> None:
+    """The request is repeated as it was; a redirect to another host is not followed."""
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.path == "/away":
+            raise web.HTTPTemporaryRedirect("http://other.test/x")
+        if request.path == "/old":
+            raise web.HTTPTemporaryRedirect("/new")
+        return web.Response(body=await request.read())
+
+    async with served(handler) as url, client() as transport:
+        assert (await transport.post(f"{url}/old", {}, b"data")).body == b"data"
+        with pytest.raises(Unreachable, match="another host"):
+            await transport.post(f"{url}/away", {}, b"data")
+
+
+async def test_a_response_that_is_too_large_is_cut() -> None:
+    """Its size is a failed attempt, and no memory for the rest is needed."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=b"x" * (2 * ANSWER_BYTES_MAX))
+
+    async with served(handler) as url, client() as transport:
+        response = await transport.post(url, {}, b"{}")
+    assert len(response.body) < ANSWER_BYTES_MAX + 1024 * 1024
+    answer = read_answer(response.status, response.headers, response.body)
+    assert isinstance(answer, Failed)
+    assert answer.error.code == "output-too-large"
+
+
+async def test_an_app_that_does_not_answer_is_unreachable() -> None:
+    """It refuses connections, or does not respond in time."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    async with served(handler) as url, client(ClientOptions(call_s_max=0.01)) as transport:
+        with pytest.raises(Unreachable, match="no response within"):
+            await transport.post(url, {}, b"{}")
+        with pytest.raises(Unreachable, match="ClientConnectorError"):
+            await transport.post("http://127.0.0.1:9/x", {}, b"{}")

@@ -1,0 +1,217 @@
+"""Steps one after the other, in apps that official SDKs serve: what is called, with which results, and what is kept."""
+
+from stepstream import Event
+from stepstream.contract.limits import Limits
+from tests.gateway.runs.endpoint import (
+    FakeEndpoint,
+    hashed,
+    op,
+    ops,
+    ran,
+    registered,
+    returned,
+    virtual,
+)
+
+GO = Event("demo/go", {"n": 7})
+WAIT = op("WaitForEvent", "w", name="demo/reply", opts={"timeout": "1h", "if": "async.data.n == event.data.n"})
+INVOKE = op("InvokeFunction", "i", opts={"function_id": "demo-callee", "payload": {"data": {"x": 5}}})
+
+
+async def test_three_steps_are_four_calls() -> None:
+    """Each discovery call runs the next step; the calls after it have its result, and the last one the output."""
+    endpoint = FakeEndpoint(ops(ran("a", "A")), ops(ran("b", {"n": 1})), ops(ran("c")), returned({"sum": "AB"}))
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+        run = engine.run("demo-f")
+    assert (run.status, run.output) == ("completed", {"sum": "AB"})
+    assert endpoint.log == ["step/0", "step/1", "step/2", "step/3"]
+    assert [step.id for step in run.steps] == ["a", "b", "c"]
+    last = endpoint.asked[-1]
+    assert last.memos == ["a", "b", "c"]
+    assert last.body["steps"] == {
+        hashed("a"): {"data": "A"},
+        hashed("b"): {"data": {"n": 1}},
+        hashed("c"): {"data": None},
+    }
+    assert last.body["event"]["data"] == {"n": 7}
+
+
+async def test_the_version_is_that_of_the_first_answer() -> None:
+    """The first call leaves the version to the SDK; each later one repeats its choice, in the body and the header."""
+    endpoint = FakeEndpoint(ops(ran("a")), ops(ran("b")), returned())
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+    assert [each.body["version"] for each in endpoint.asked] == [-1, 2, 2]
+    assert [each.headers["X-Inngest-Req-Version"] for each in endpoint.asked] == ["-1", "2", "2"]
+
+
+async def test_each_call_has_ids_of_its_own() -> None:
+    """The generation grows with each call, and each has a new request id and the URL of what it runs."""
+    endpoint = FakeEndpoint(ops(ran("a")), returned())
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+    first, second = (each.body["ctx"] for each in endpoint.asked)
+    assert first["generation_id"] < second["generation_id"]
+    assert first["request_id"] != second["request_id"]
+    assert endpoint.asked[0].url == "http://app.test/api/inngest?fnId=demo-f&stepId=step"
+
+
+async def test_a_sleep_and_a_wait_continue_the_code() -> None:
+    """A sleep is null for the code, and a wait the event that came, for which its condition holds."""
+    endpoint = FakeEndpoint(ops(op("Sleep", "nap", name="1h")), ops(WAIT), returned())
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+        await engine.advance("59m")
+        assert endpoint.log == ["step/0"]
+        await engine.advance("1m")
+        await engine.send(Event("demo/reply", {"n": 8}))
+        assert endpoint.log == ["step/0", "step/1"]
+        await engine.send(Event("demo/reply", {"n": 7}))
+        assert engine.run("demo-f").status == "completed"
+    memos = endpoint.asked[-1].body["steps"]
+    assert (memos[hashed("nap")], memos[hashed("w")]["data"]) == (None, {"n": 7})
+
+
+async def test_waits_that_time_out_are_null() -> None:
+    """A wait for an event and one for a signal are null when nothing came in time."""
+    signal = op("WaitForSignal", "s", opts={"signal": "approve", "timeout": "1h"})
+    endpoint = FakeEndpoint(ops(WAIT), ops(signal), returned())
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+        await engine.advance("2h")
+        assert engine.run("demo-f").status == "completed"
+    assert endpoint.asked[-1].body["steps"] == {hashed("w"): None, hashed("s"): None}
+
+
+async def test_a_signal_reaches_the_code() -> None:
+    """The memo of a signal has its name and its data."""
+    endpoint = FakeEndpoint(ops(op("WaitForSignal", "s", opts={"signal": "s", "timeout": "1h"})), returned())
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+        assert await engine.signal("s", {"ok": True})
+    assert endpoint.asked[-1].body["steps"] == {hashed("s"): {"data": {"signal": "s", "data": {"ok": True}}}}
+
+
+async def test_a_second_wait_for_a_signal_fails_its_run() -> None:
+    """Where a run waits for the signal already, the other one fails at once, and its code cannot catch that."""
+    wait = op("WaitForSignal", "s", opts={"signal": "s", "conflict": "fail"})
+    endpoint = FakeEndpoint(ops(wait), ops(wait))
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+        await engine.send(GO)
+        assert sorted(run.status for run in engine.runs()) == ["failed", "running"]
+    assert endpoint.log == ["step/0", "step/0"]
+
+
+async def test_an_invoked_function_returns_its_result() -> None:
+    """It is found by its composite id, and gets the data of the invoke in its own event."""
+    endpoint = FakeEndpoint(ops(INVOKE), returned(42), returned("done"))
+    functions = registered(), registered("demo-callee", event="demo/never")
+    async with virtual(endpoint, *functions) as engine:
+        await engine.send(GO)
+        assert engine.run("demo-f").output == "done"
+    callee, last = endpoint.asked[1], endpoint.asked[2]
+    assert callee.body["event"]["name"] == "inngest/function.invoked"
+    assert callee.body["event"]["data"]["x"] == 5
+    assert last.body["steps"] == {hashed("i"): {"data": 42}}
+
+
+async def test_an_invoke_that_times_out_is_an_error_with_its_own_name() -> None:
+    """The SDKs know the error by its name; the invoked run continues."""
+    invoke = op("InvokeFunction", "i", opts={"function_id": "demo-callee", "timeout": "1m"})
+    endpoint = FakeEndpoint(ops(invoke), ops(op("Sleep", "nap", name="1h")), returned())
+    functions = registered(), registered("demo-callee", event="demo/never")
+    async with virtual(endpoint, *functions) as engine:
+        await engine.send(GO)
+        await engine.advance("1m")
+    (memo,) = endpoint.asked[-1].body["steps"].values()
+    assert memo["error"]["name"] == "InngestInvokeTimeoutError"
+
+
+async def test_an_unknown_function_is_an_error_at_once() -> None:
+    """Nothing waits for the timeout of an invoke that cannot succeed."""
+    endpoint = FakeEndpoint(ops(INVOKE), returned())
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+    (memo,) = endpoint.asked[-1].body["steps"].values()
+    assert memo["error"]["name"] == "FunctionNotFoundError"
+
+
+async def test_complete_ends_the_run_after_the_other_ops() -> None:
+    """An SDK may answer with results and the end of the run together: the results are kept first."""
+    complete = {"op": "RunComplete", "id": hashed("complete"), "data": {"ok": 1}}
+    endpoint = FakeEndpoint(ops(complete, ran("a", "A"), ran("b", "B")))
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+        run = engine.run("demo-f")
+    assert (run.status, run.output) == ("completed", {"ok": 1})
+    assert [(step.id, step.output) for step in run.steps] == [("a", "A"), ("b", "B")]
+
+
+async def test_an_empty_answer_is_followed_by_another_call() -> None:
+    """It says nothing, and nothing else would continue the run."""
+    endpoint = FakeEndpoint(ops(), ops(op("DiscoveryRequest", "again")), returned(1))
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+        assert engine.run("demo-f").status == "completed"
+    assert endpoint.log == ["step/0"] * 3
+
+
+async def test_code_that_never_proceeds_fails() -> None:
+    """An app that answers nothing, call after call, is not called without end."""
+    endpoint = FakeEndpoint(*[ops()] * 10)
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+        run = engine.run("demo-f")
+    assert (run.status, run.error["code"]) == ("failed", "no-progress")
+
+
+async def test_a_sleep_of_more_than_a_year_fails_the_run() -> None:
+    """The error has the name that the SDKs know."""
+    endpoint = FakeEndpoint(ops(op("Sleep", "nap", name="367d")))
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+        run = engine.run("demo-f")
+    assert (run.status, run.error["name"]) == ("failed", "InngestErrTimeoutTooLong")
+
+
+async def test_a_result_that_is_too_large_is_an_error_of_its_step() -> None:
+    """The step has ended, and its body does not run again."""
+    endpoint = FakeEndpoint(ops(ran("a", "x" * 100)), returned())
+    async with virtual(endpoint, limits=Limits(step_output_bytes_max=50)) as engine:
+        await engine.send(GO)
+    (memo,) = endpoint.asked[-1].body["steps"].values()
+    assert memo["error"]["name"] == "OutputTooLarge"
+
+
+async def test_a_large_run_sends_neither_events_nor_memos() -> None:
+    """Above 4 MiB the app asks for them; it can get them from the run."""
+    data = "x" * (3 * 1024 * 1024)
+    endpoint = FakeEndpoint(ops(ran("a", data)), ops(ran("b", data)), returned())
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+        assert engine.run("demo-f").status == "completed"
+    large = endpoint.asked[2].body
+    assert (large["use_api"], large["ctx"]["use_api"], large["events"], large["steps"]) == (True, True, [], {})
+    assert endpoint.asked[2].memos == ["a", "b"]
+
+
+async def test_a_large_run_of_the_go_sdk_fails() -> None:
+    """That SDK would see no memos, and run the first step again."""
+    data = "x" * (3 * 1024 * 1024)
+    endpoint = FakeEndpoint(ops(ran("a", data)), ops(ran("b", data)), sdk="go:v0.16.0")
+    async with virtual(endpoint, sdk="go:v0.16.0") as engine:
+        await engine.send(GO)
+        run = engine.run("demo-f")
+    assert (run.status, run.error["name"]) == ("failed", "InngestErrStateOverflowed")
+    assert len(endpoint.asked) == 2
+
+
+async def test_numbers_keep_their_digits() -> None:
+    """A result is stored as the JSON that the app wrote, also an integer that a double cannot hold."""
+    endpoint = FakeEndpoint(ops(ran("a", 2**63 + 1)), returned(2**63 + 1))
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+        run = engine.run("demo-f")
+    assert (run.output, run.steps[0].output) == (2**63 + 1, 2**63 + 1)

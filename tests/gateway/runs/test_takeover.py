@@ -1,0 +1,151 @@
+"""Runs of apps that official SDKs serve, when their worker ends, drains or loses them: no result is lost."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from stepstream import Event
+from stepstream.contract.commands import Memo, Open, RunLoaded, RunResumed, RunStarted, RunStopped
+from stepstream.contract.events import EventRecord
+from stepstream.contract.inbox import RunClaimed, RunReturned, StepFailed, StepReported
+from stepstream.contract.outcomes import Value
+from stepstream.runtime.worker.worker import Worker
+from stepstream.sdk.replay.calls import SLEEP
+from tests.fakes.waiting import iterate, until
+from tests.fakes.worker_log import FakeWorkerLog
+from tests.gateway.runs.endpoint import (
+    FUNCTION,
+    FakeEndpoint,
+    app_of,
+    failed,
+    hashed,
+    op,
+    ops,
+    planned,
+    ran,
+    returned,
+    virtual,
+)
+from tests.runtime.worker.harness import options, serving
+
+GO = Event("demo/go", {"n": 7})
+STARTED = RunStarted("run", FUNCTION, 1, (EventRecord("demo/go", id="e"),), 1)
+SLEEP_OP = op("Sleep", "nap", name="1m")
+
+
+async def test_another_process_continues_with_the_memos(tmp_path: Path) -> None:
+    """A process ends while a call is open: the next one calls with the results that were durable."""
+    never = asyncio.Event()
+    first = FakeEndpoint(ops(ran("a", "A")), ops(ran("b"), after=never))
+    async with virtual(first, data_dir=tmp_path) as engine:
+        sending = asyncio.ensure_future(engine.send(GO))
+        await until(lambda: len(first.asked) == 2)
+        sending.cancel()
+    assert first.cancelled == ["step"]
+    second = FakeEndpoint(ops(ran("b", "B")), returned("AB"))
+    async with virtual(second, data_dir=tmp_path) as engine:
+        assert engine.run(FUNCTION).output == "AB"
+    assert second.asked[0].body["steps"] == {hashed("a"): {"data": "A"}}
+    assert second.log == ["step/1", "step/2"]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_run_without_a_place_in_memory_continues(version: int) -> None:
+    """Each wait drops the run from memory; the next call has all memos, and parallel steps that are open stay so."""
+    wait = op("WaitForEvent", "w", name="demo/reply", opts={"timeout": "1h"})
+    again = [ops(wait)] if version == 1 else []
+    endpoint = FakeEndpoint(ops(wait, SLEEP_OP), *again, returned("done"), version=version)
+    async with virtual(endpoint, live_cache=False) as engine:
+        await engine.send(GO)
+        await engine.advance("1m")
+        await engine.send(Event("demo/reply"))
+        assert engine.run(FUNCTION).output == "done"
+    assert endpoint.asked[-1].memos == ["nap", "w"]
+    assert endpoint.is_done
+
+
+async def test_an_attempt_that_is_due_after_a_reload_is_the_same_call() -> None:
+    """The step alone is open: the code continues there, with the attempt that is due."""
+    endpoint = FakeEndpoint(ops(failed("a")), ops(ran("a")), returned())
+    async with virtual(endpoint, live_cache=False) as engine:
+        await engine.send(GO)
+        await engine.advance("1m")
+        assert engine.run(FUNCTION).status == "completed"
+    assert endpoint.log == ["step/0", "step#1/0", "step/1"]
+
+
+async def test_a_parallel_attempt_that_is_due_after_a_reload_is_planned_again() -> None:
+    """A discovery call finds out what is open; then the step is called with its attempt."""
+    endpoint = FakeEndpoint(
+        ops(planned("a"), SLEEP_OP),
+        ops(planned("a"), SLEEP_OP),
+        ops(ran("b")),
+        returned(),
+        a=[ops(failed("a")), ops(ran("a"))],
+    )
+    async with virtual(endpoint, live_cache=False) as engine:
+        await engine.send(GO)
+        await engine.advance("2m")
+        assert engine.run(FUNCTION).status == "completed"
+    assert "a#1+/" in " ".join(endpoint.log)
+    assert endpoint.is_done
+
+
+async def test_a_draining_worker_keeps_the_result_of_an_open_call() -> None:
+    """The call ends as a body does: its result is durable, and no other call begins."""
+    held = asyncio.Event()
+    endpoint, log = FakeEndpoint(ops(ran("a"), after=held)), FakeWorkerLog(STARTED)
+    worker = Worker(log, app_of(endpoint), options())
+    async with serving(worker):
+        await until(lambda: len(endpoint.asked) == 1)
+        draining = asyncio.ensure_future(worker.drain())
+        await iterate()
+        assert not draining.done()
+        held.set()
+        await asyncio.wait_for(draining, 5)
+    assert log.kinds == [StepReported]
+    assert endpoint.log == ["step/0"]
+
+
+async def test_a_call_of_a_run_that_another_worker_has_is_cancelled() -> None:
+    """Its answer would not count."""
+    endpoint, log = FakeEndpoint(ops(ran("a"), after=asyncio.Event())), FakeWorkerLog(STARTED)
+    app = app_of(endpoint)
+    async with serving(Worker(log, app, options())):
+        await until(lambda: len(endpoint.asked) == 1)
+        log.give(RunStopped("run"))
+        await until(lambda: bool(endpoint.cancelled))
+        assert not app.runs
+    assert log.kinds == []
+
+
+async def test_results_of_the_engine_wait_for_one_that_is_being_reported() -> None:
+    """The order of the memos is that of the rows in the engine, which puts the result of the call first."""
+    endpoint = FakeEndpoint(ops(planned("a"), SLEEP_OP), returned(), a=ops(ran("a")))
+    log = FakeWorkerLog(STARTED)
+    async with serving(Worker(log, app_of(endpoint), options())):
+        log.calls.block("acknowledge")
+        await until(lambda: StepReported in log.kinds)
+        log.give(RunResumed("run", 1, (Memo(hashed("nap"), "nap", SLEEP, Value(), 1),)))
+        await iterate()
+        log.calls.allow("acknowledge")
+        await until(lambda: RunReturned in log.kinds)
+    assert log.reports_of(StepReported)[0].seen == 0
+    assert endpoint.asked[-1].memos == ["a", "nap"]
+
+
+async def test_the_open_steps_of_a_loaded_run_are_not_run_by_discovery() -> None:
+    """Code must plan steps while others are open: an attempt that is not due would begin at once."""
+    endpoint = FakeEndpoint(ops(planned("a"), SLEEP_OP))
+    log = FakeWorkerLog(fresh_from=9)
+    log.give(STARTED)
+    async with serving(Worker(log, app_of(endpoint), options())):
+        await until(lambda: log.kinds == [RunClaimed])
+        claim = log.reports_of(RunClaimed)[0].claim
+        opened = (Open(hashed("a"), 1), Open(hashed("nap"), kind=SLEEP))
+        log.give(RunLoaded("run", FUNCTION, 2, STARTED.events, 1, claim, open=opened))
+        await until(lambda: len(endpoint.asked) == 1)
+        await iterate()
+    assert endpoint.log == ["step+/0"]
+    assert StepFailed not in log.kinds
