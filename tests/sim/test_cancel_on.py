@@ -4,6 +4,7 @@ import pytest
 
 from tests.sim.cancel_programs import CANCEL_PROGRAMS
 from tests.sim.sweeps import broken_by, broken_by_crashes
+from tests.sim.world import Setting
 
 PROGRAMS = sorted(CANCEL_PROGRAMS)
 SEEDS = 15
@@ -30,6 +31,6 @@ def test_more_cancelling_events_break_no_invariant() -> None:
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_crash_at_any_call_changes_nothing(program: str, shards: int) -> None:
-    """A crash before and after each call of a port."""
-    broken = broken_by_crashes(program, shards)
+    """A crash before and after each call of a port, as far as these differ."""
+    broken = broken_by_crashes(Setting(program, shards))
     assert not broken, broken
