@@ -90,7 +90,8 @@ async def test_the_trace_has_one_child_for_each_step(client: SdkClient) -> None:
     steps = [("step", {"n": 1}), ("step", [2]), ("flaky", "third"), ("nap", None)]
     assert await outputs(client, run_id) == steps
     await client.engine.advance("1h")
-    await client.send({"name": "reply", "data": {"ok": True}})
+    (reply_id,) = await client.send({"name": "reply", "data": {"ok": True}})
+    assert (await client.ask(RUNS_OF_EVENT, id=reply_id))["event"]["functionRuns"] == []
     (*rest, (name, reply)) = await outputs(client, run_id)
     assert (rest, name, reply["name"], reply["data"]) == (steps, "reply", "reply", {"ok": True})
 

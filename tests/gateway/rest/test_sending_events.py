@@ -61,7 +61,7 @@ async def test_nulls_and_internal_data_are_dropped(client: SdkClient) -> None:
     ("event", "reason"),
     [
         ({"name": ""}, "name: use 1 to 255 characters, no control characters"),
-        ({"name": "Inngest/function.failed"}, "name: names under 'inngest/' are those of the server; choose another"),
+        ({"name": "Inngest/function.failed"}, "name: names under 'inngest/' are internal; choose another"),
         ({"name": "stream/x"}, "name: names under 'stream/' are the engine's own; choose another"),
         ({"name": "x", "ts": 5}, "ts: use Unix milliseconds between 1980 and 2100"),
         ({"name": "x", "data": [1]}, "data: use a JSON object"),

@@ -1,6 +1,5 @@
 """The endpoints of events and signals."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
@@ -11,13 +10,11 @@ from stepstream.contract.errors import InvalidInput, TooLarge
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import MIB
 from stepstream.gateway.rest.access import check_event_key
+from stepstream.gateway.rest.event_lookups import find_event_json, listed_events, runs_of_event
 from stepstream.gateway.rest.parts import RestParts
-from stepstream.gateway.rest.recent_events import AcceptedEvent
 from stepstream.gateway.rest.replies import enveloped, not_found
-from stepstream.gateway.rest.sdk_shapes import accepted_json, event_fields, event_json, moment_of, run_json
+from stepstream.gateway.rest.sdk_shapes import moment_of, run_json
 from stepstream.gateway.rest.sent_events import event_ids, read_event, split_events
-from stepstream.runtime.readmodel.search.filters import Filter
-from stepstream.runtime.readmodel.tables.seen_events import SeenEvent
 
 SEED_HEADER = "X-Inngest-Event-Id-Seed"
 SIGNAL_BYTES_MAX = MIB
@@ -76,7 +73,6 @@ def add_signals(router: APIRouter, parts: RestParts) -> None:
 
 def add_events(router: APIRouter, parts: RestParts) -> None:
     """Add the endpoints that read events."""
-    queries = parts.index.queries
 
     @router.get("/v1/events")
     async def list_events(
@@ -97,55 +93,7 @@ def add_events(router: APIRouter, parts: RestParts) -> None:
 
     @router.get("/v1/events/{event_id:path}/runs")
     async def list_event_runs(event_id: str, limit: int = _LIMIT) -> dict[str, Any]:
-        found = Filter().having_all({"event_id": parts.recent.engine_id(event_id)})
-        page = await queries.search(found, limit=limit)
-        results = await queries.results([run.run_id for run in page.runs])
-        runs = [run_json(run, results.get(run.run_id, (None, None)), parts.recent) for run in page.runs]
-        return enveloped(runs, parts.now_ms())
-
-
-async def find_event_json(parts: RestParts, event_id: str) -> dict[str, Any] | None:
-    """Return an event as in /v1/events; None for one that this process did not accept and that had no effect."""
-    if accepted := parts.recent.find(event_id):
-        return accepted_json(accepted)
-    whole = await parts.index.queries.event(event_id)
-    if whole is None:
-        return None
-    value = whole.value if isinstance(whole.value, dict) else {}
-    fields = event_fields({"id": event_id, "name": whole.seen.name, **value})
-    return event_json(fields, event_id, whole.seen.at)
-
-
-async def listed_events(parts: RestParts, name: str, cursor: str, limit: int) -> list[tuple[int, dict[str, Any]]]:
-    """Return events with their times, the newest first: those that were accepted here, then those that had effects."""
-    found = [(each.received_at, accepted_json(each)) for each in _newest(parts, name, cursor)][:limit]
-    if len(found) == limit:
-        return found
-    before = "" if parts.recent.find(cursor) else cursor
-    page = await parts.index.queries.starting_events(name, before=before, limit=limit)
-    others = [seen for seen in page.events if parts.recent.find(seen.id) is None]
-    found += [(seen.at, await _seen_json(parts, seen)) for seen in others[: limit - len(found)]]
-    return found
-
-
-def _newest(parts: RestParts, name: str, cursor: str) -> Iterator[AcceptedEvent]:
-    """Yield the accepted events that follow the one with the id `cursor`: the newest ones without it."""
-    newest = parts.recent.newest(name)
-    if not cursor:
-        return newest
-    accepted = parts.recent.find(cursor)
-    if accepted is None:
-        return iter(())
-    return _after(newest, accepted)
-
-
-def _after(events: Iterator[AcceptedEvent], last: AcceptedEvent) -> Iterator[AcceptedEvent]:
-    for event in events:
-        if event is last:
-            break
-    return events
-
-
-async def _seen_json(parts: RestParts, seen: SeenEvent) -> dict[str, Any]:
-    found = await find_event_json(parts, seen.id)
-    return found or event_json(event_fields({"id": seen.id, "name": seen.name}), seen.id, seen.at)
+        runs = await runs_of_event(parts, parts.recent.engine_id(event_id), limit)
+        results = await parts.index.queries.results([run.run_id for run in runs])
+        shown = [run_json(run, results.get(run.run_id, (None, None)), parts.recent) for run in runs]
+        return enveloped(shown, parts.now_ms())

@@ -11,7 +11,7 @@ from stepstream.contract.functions import CronTrigger, FunctionRegistered
 from stepstream.contract.limits import MIB
 from stepstream.gateway.rest.parts import RestParts, ServerKind
 from stepstream.gateway.rest.replies import not_found, unsupported
-from stepstream.gateway.rest.sdk_shapes import function_uuid
+from stepstream.gateway.wire.calls import function_uuid
 
 INVOKE_BYTES_MAX = MIB
 _LIMITS = "limits that are changed while it runs"
@@ -96,7 +96,9 @@ def add_test_endpoints(router: APIRouter, parts: RestParts) -> None:
             raise not_found(f"app at {url!r}")
         return {"ok": True}
 
-    @router.api_route("/fn/step-limit", methods=["POST", "DELETE"])
-    @router.api_route("/fn/state-size-limit", methods=["POST", "DELETE"])
+    @router.post("/fn/step-limit")
+    @router.delete("/fn/step-limit")
+    @router.post("/fn/state-size-limit")
+    @router.delete("/fn/state-size-limit")
     async def change_limits() -> None:
         raise unsupported(_LIMITS)

@@ -10,7 +10,7 @@ from graphql.validation import VariablesInAllowedPositionRule
 from stepstream.contract.codec import Json
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.events import CRON
-from stepstream.gateway.rest.event_routes import listed_events
+from stepstream.gateway.rest.event_lookups import listed_events
 from stepstream.gateway.rest.function_routes import live_functions, start_function
 from stepstream.gateway.rest.graphql_fields import (
     app_fields,
@@ -27,6 +27,7 @@ from stepstream.gateway.rest.replies import iso
 from stepstream.gateway.rest.run_routes import find_run
 from stepstream.gateway.rest.sdk_shapes import events_of
 from stepstream.gateway.rest.spans import json_text, output_of, trace_of
+from stepstream.gateway.wire.internal_events import sdk_name
 
 _PAGE_MAX = 400
 _query, _mutation = QueryType(), MutationType()
@@ -89,7 +90,7 @@ async def _run_trigger(_: Any, info: Any, runID: str) -> dict[str, Any] | None:
         "timestamp": iso(run.accepted_at),
         "isBatch": len(events) > 1,
         "batchID": None,
-        "cron": first["data"].get("cron") if first.get("name") == CRON else None,
+        "cron": first["data"].get("cron") if first.get("name") == sdk_name(CRON) else None,
     }
 
 

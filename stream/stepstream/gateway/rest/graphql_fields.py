@@ -8,12 +8,13 @@ from typing import Any
 
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.kinds import RunStatus
-from stepstream.gateway.rest.event_routes import find_event_json
+from stepstream.gateway.rest.event_lookups import find_event_json, runs_of_event
 from stepstream.gateway.rest.function_routes import function_json, live_functions
 from stepstream.gateway.rest.parts import RestParts
 from stepstream.gateway.rest.replies import iso
-from stepstream.gateway.rest.sdk_shapes import app_uuid, events_of, function_uuid
+from stepstream.gateway.rest.sdk_shapes import app_uuid, events_of
 from stepstream.gateway.rest.spans import json_text, run_output, run_state, trace_of
+from stepstream.gateway.wire.calls import function_uuid
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 
@@ -30,9 +31,7 @@ def event_forms(parts: RestParts, event: dict[str, Any]) -> dict[str, Any]:
     """Return an event of /v1/events in the forms of Event and EventV2."""
 
     async def runs(_info: Any) -> list[dict[str, Any]]:
-        found = Filter().having_all({"event_id": event["id"]})
-        page = await parts.index.queries.search(found, limit=_RUNS_OF_EVENT_MAX)
-        return [run_fields(run, parts) for run in page.runs]
+        return [run_fields(run, parts) for run in await runs_of_event(parts, event["id"], _RUNS_OF_EVENT_MAX)]
 
     payload: dict[str, Any] = {name: event[name] for name in ("name", "data", "id", "ts", "user", "v") if name in event}
     return {

@@ -21,7 +21,8 @@ def add_realtime(router: APIRouter, parts: RestParts) -> None:
         async with parts.bodies.body(request, PUBLISHED_BYTES_MAX):
             return {"status": 200}
 
-    @router.api_route("/v1/realtime/{path:path}", methods=["GET", "POST"])
+    @router.get("/v1/realtime/{path:path}")
+    @router.post("/v1/realtime/{path:path}")
     async def refuse(path: str) -> None:
         raise unsupported(f"subscriptions to realtime channels (/v1/realtime/{path})")
 

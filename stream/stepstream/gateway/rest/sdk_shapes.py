@@ -5,12 +5,14 @@ from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from stepstream.contract.codec import Json, load_json
+from stepstream.contract.codec import Json, encode, load_json
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.events import CRON, EventRecord
+from stepstream.contract.events import CRON, EventRecord, decode_stored_event
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
 from stepstream.gateway.rest.recent_events import AcceptedEvent, RecentEvents
 from stepstream.gateway.rest.replies import iso
+from stepstream.gateway.wire.calls import function_uuid
+from stepstream.gateway.wire.internal_events import event_json, sdk_name
 from stepstream.runtime.readmodel.views import RunSummary
 
 # There are neither accounts nor environments; SDKs expect ids of them.
@@ -24,11 +26,6 @@ STATUSES: Mapping[str, str] = {
     RunStatus.CANCELLED: "Cancelled",
     RunStatus.SKIPPED: "Skipped",
 }
-
-
-def function_uuid(function_id: str) -> str:
-    """Return the UUID of a function, where SDKs do not accept its id."""
-    return str(uuid5(NAMESPACE_URL, f"stepstream:function:{function_id}"))
 
 
 def app_uuid(name: str) -> str:
@@ -50,28 +47,21 @@ def moment_of(text: str, field: str) -> int:
 def events_of(run: RunSummary) -> list[dict[str, Any]]:
     """Return the events of a run as SDKs get them."""
     listed = run.events if isinstance(run.events, list) else []
-    return [event_fields(event) for event in listed if isinstance(event, dict)]
+    return [event_fields(event, run.function) for event in listed if isinstance(event, dict)]
 
 
-def event_fields(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stored event as SDKs get it: fields of which the default is not stored are present."""
-    optional = {name: event[name] for name in ("user", "v") if event.get(name)}
-    return {
-        "name": event["name"],
-        "data": event.get("data") or {},
-        "id": event.get("id", ""),
-        "ts": event.get("ts", 0),
-        **optional,
-    }
+def event_fields(event: Mapping[str, Any], function: str = "") -> dict[str, Any]:
+    """Return a stored event as SDKs get it; `function` is the one that it started, if it invoked one."""
+    return record_fields(decode_stored_event(encode(event)), function)
 
 
-def record_fields(record: EventRecord) -> dict[str, Any]:
-    """Return an accepted event as SDKs get it."""
-    event = {"name": record.name, "data": load_json(record.data), "id": record.id, "ts": record.ts, "v": record.v}
-    return event_fields({**event, "user": load_json(record.user)})
+def record_fields(record: EventRecord, function: str = "") -> dict[str, Any]:
+    """Return an event as SDKs get it."""
+    shown = load_json(event_json(record, function), own=True)
+    return shown if isinstance(shown, dict) else {}
 
 
-def event_json(event: Mapping[str, Any], internal_id: str, received_at: int) -> dict[str, Any]:
+def listed_event(event: Mapping[str, Any], internal_id: str, received_at: int) -> dict[str, Any]:
     """Return an event of /v1/events."""
     return {
         "internal_id": internal_id,
@@ -86,7 +76,7 @@ def event_json(event: Mapping[str, Any], internal_id: str, received_at: int) -> 
 
 def accepted_json(event: AcceptedEvent) -> dict[str, Any]:
     """Return an event that this process accepted, as in /v1/events."""
-    return event_json(record_fields(event.record), event.internal_id, event.received_at)
+    return listed_event(record_fields(event.record), event.internal_id, event.received_at)
 
 
 def error_object(error: Json) -> Json:
@@ -107,7 +97,7 @@ def run_json(run: RunSummary, result: tuple[Json, Json], recent: RecentEvents) -
     """Return a run of /v1/runs; `result` is its output and its error."""
     first = next(iter(events_of(run)), None) or {"id": "", "name": "", "data": {}}
     optional = {"original_run_id": run.origin} if run.origin else {}
-    if first["name"] == CRON:
+    if first["name"] == sdk_name(CRON):
         optional["cron"] = first["data"].get("cron", "")
     return {
         "run_id": run.run_id,

@@ -11,12 +11,13 @@ from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, dump_json, load_j
 from stepstream.contract.errors import InvalidInput, TooLarge
 from stepstream.contract.events import EventRecord, check_event
 from stepstream.contract.limits import Limits
+from stepstream.gateway.wire.internal_events import check_sent_name
 from stepstream.gateway.wire.seeds import seeded_ids
 
 # SDKs refuse other times as implausible: from 1980 to 2100.
 TS_MS_MIN, TS_MS_MAX = 315_532_800_000, 4_102_444_800_000
 _ENTROPY_BYTES = 10
-_SERVER_NAMES, _INTERNAL = "inngest/", "_inngest"
+_INTERNAL = "_inngest"
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -64,8 +65,7 @@ def read_event(part: bytes | Raw, internal_id: str, now_ms: int, limits: Limits)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(str(error), "event") from None
     name = sent.name or ""
-    if name.lower().startswith(_SERVER_NAMES):
-        raise InvalidInput(f"names under {_SERVER_NAMES!r} are those of the server; choose another", "name")
+    check_sent_name(name)
     ts = int(sent.ts or 0)
     if ts and not TS_MS_MIN <= ts <= TS_MS_MAX:
         raise InvalidInput("use Unix milliseconds between 1980 and 2100", "ts")

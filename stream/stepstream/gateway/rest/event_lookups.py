@@ -1,0 +1,75 @@
+"""Finds events, in those that this process accepted and in the read model, and the runs that they started."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from stepstream.gateway.rest.parts import RestParts
+from stepstream.gateway.rest.recent_events import AcceptedEvent
+from stepstream.gateway.rest.sdk_shapes import accepted_json, event_fields, events_of, listed_event
+from stepstream.gateway.wire.internal_events import own_name
+from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.readmodel.tables.seen_events import SeenEvent
+from stepstream.runtime.readmodel.views import RunSummary
+
+# An event may resume many runs, which the read model finds together with those that it started.
+_PAGES_MAX = 10
+
+
+async def runs_of_event(parts: RestParts, event_id: str, limit: int) -> list[RunSummary]:
+    """Return the runs that an event started, by the id that the engine knows, the newest first."""
+    found: list[RunSummary] = []
+    filter, before = Filter().having_all({"event_id": event_id}), ""
+    for _ in range(_PAGES_MAX):
+        page = await parts.index.queries.search(filter, before=before, limit=limit)
+        found += [run for run in page.runs if event_id in {event["id"] for event in events_of(run)}]
+        before = page.next
+        if not before or len(found) >= limit:
+            break
+    return found[:limit]
+
+
+async def find_event_json(parts: RestParts, event_id: str) -> dict[str, Any] | None:
+    """Return an event as in /v1/events; None for one that this process did not accept and that had no effect."""
+    if accepted := parts.recent.find(event_id):
+        return accepted_json(accepted)
+    whole = await parts.index.queries.event(event_id)
+    if whole is None:
+        return None
+    value = whole.value if isinstance(whole.value, dict) else {}
+    fields = event_fields({"id": event_id, "name": whole.seen.name, **value})
+    return listed_event(fields, event_id, whole.seen.at)
+
+
+async def listed_events(parts: RestParts, name: str, cursor: str, limit: int) -> list[tuple[int, dict[str, Any]]]:
+    """Return events with their times, the newest first: those that were accepted here, then those that had effects."""
+    found = [(each.received_at, accepted_json(each)) for each in _newest(parts, name, cursor)][:limit]
+    if len(found) == limit:
+        return found
+    before = "" if parts.recent.find(cursor) else cursor
+    page = await parts.index.queries.starting_events(own_name(name), before=before, limit=limit)
+    others = [seen for seen in page.events if parts.recent.find(seen.id) is None]
+    found += [(seen.at, await _seen_json(parts, seen)) for seen in others[: limit - len(found)]]
+    return found
+
+
+def _newest(parts: RestParts, name: str, cursor: str) -> Iterator[AcceptedEvent]:
+    """Yield the accepted events that follow the one with the id `cursor`: the newest ones without it."""
+    newest = parts.recent.newest(own_name(name))
+    if not cursor:
+        return newest
+    accepted = parts.recent.find(cursor)
+    if accepted is None:
+        return iter(())
+    return _after(newest, accepted)
+
+
+def _after(events: Iterator[AcceptedEvent], last: AcceptedEvent) -> Iterator[AcceptedEvent]:
+    for event in events:
+        if event is last:
+            break
+    return events
+
+
+async def _seen_json(parts: RestParts, seen: SeenEvent) -> dict[str, Any]:
+    found = await find_event_json(parts, seen.id)
+    return found or listed_event(event_fields({"id": seen.id, "name": seen.name}), seen.id, seen.at)
