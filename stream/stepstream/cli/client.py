@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from stepstream import __version__
 from stepstream.cli.terminal.console import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, fail
 from stepstream.contract.errors import StepstreamError
+from stepstream.contract.text.names import CLIENT_NAME
 from stepstream.contract.text.printable import printable
 
 TIMEOUT_S = 30.0
@@ -83,11 +85,12 @@ class EngineClient:
     def _headers(self) -> dict[str, str]:
         # A key that was read from a file ends with a line feed, which the engine strips as well.
         key = self.api_key.rstrip("\r\n")
+        found = {"Content-Type": "application/json", "User-Agent": f"{CLIENT_NAME}/{__version__}"}
         if not key:
-            return {"Content-Type": "application/json"}
+            return found
         if not key.isascii() or not key.isprintable() or " " in key:
             raise InvalidRequest("--api-key or STEPSTREAM_API_KEY: use ASCII without spaces and line feeds")
-        return {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+        return {**found, "Authorization": f"Bearer {key}"}
 
     def _body(self, status: int, answer: bytes, expect: str, *, is_event: bool) -> Any:
         try:

@@ -6,6 +6,8 @@ from stepstream.contract.codec import has_lone_surrogate
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import SIGNAL_NAME_CHARACTERS_MAX, TOPIC_CHARACTERS_MAX, WORKERS_NAME_CHARACTERS_MAX
 
+# The product in the header `User-Agent` of our commands.
+CLIENT_NAME = "stepstream"
 _TOPIC_PART = re.compile(r"[A-Za-z0-9._-]+")
 
 

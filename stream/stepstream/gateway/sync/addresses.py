@@ -1,0 +1,118 @@
+"""Which addresses the URL of an app may have, so that a registration opens no way into the network of the gateway."""
+
+import asyncio
+import errno
+import fnmatch
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import ResolveResult
+
+from stepstream.contract.errors import InvalidInput
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_REMEDY = "allow it by --allow-host or STEPSTREAM_ALLOW_HOSTS if it is an app of yours"
+
+
+def address_of(text: str) -> Address | None:
+    """Return the address that a text spells; one of IPv4 inside of IPv6 is that of IPv4; None for a name."""
+    try:
+        found = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    inner = (found.ipv4_mapped or found.sixtofour) if isinstance(found, ipaddress.IPv6Address) else None
+    return inner or found
+
+
+@dataclass(frozen=True)
+class AddressPolicy:
+    """Public addresses are allowed, `hosts` too, and with `local` those of this machine and of private networks.
+
+    `hosts` are names, in which `*` stands for any characters, and networks such as 10.0.0.0/8. Link-local addresses,
+    where clouds serve credentials to their machines, are allowed only by `hosts`.
+    """
+
+    local: bool = False
+    hosts: Sequence[str] = ()
+    _resolved: set[str] = field(default_factory=set, repr=False, compare=False)
+
+    def refusal(self, text: str) -> str:
+        """Return why an address is refused; empty if it is allowed."""
+        address = address_of(text)
+        if address is None or text in self._resolved or any(_contains(each, address) for each in self.hosts):
+            return ""
+        if address.is_multicast or address.is_link_local:
+            return f"the address {text} is not one of an app; {_REMEDY}"
+        if address.is_global or self.local:
+            return ""
+        return f"the address {text} is in a private network; {_REMEDY}"
+
+    def names(self, host: str) -> bool:
+        """Return whether `hosts` allow a host by its name."""
+        return any(fnmatch.fnmatch(host.lower(), each.lower()) for each in self.hosts)
+
+    async def check(self, url: str) -> None:
+        """Raise InvalidInput unless an app may have this URL; a name that has no address now is allowed."""
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname or "", parts.port
+        except ValueError:
+            raise InvalidInput(f"{url!r} is not a URL", "url") from None
+        if parts.scheme not in ("http", "https") or not host:
+            raise InvalidInput(f"{url!r} is not a URL with http:// or https://", "url")
+        if self.names(host):
+            return
+        for each in [host] if address_of(host) else await _addresses(host):
+            if reason := self.refusal(each):
+                raise InvalidInput(f"{url!r}: {reason}", "url")
+
+    def connector(self) -> aiohttp.TCPConnector:
+        """Return a connector whose connections, of redirects too, only go to allowed addresses."""
+        return aiohttp.TCPConnector(resolver=_Resolver(self), socket_factory=self._socket, limit=0)
+
+    def note(self, host: str, addresses: Sequence[str]) -> None:
+        """Allow the addresses that a host has now if its name is allowed."""
+        if self.names(host):
+            self._resolved.update(addresses)
+
+    def _socket(self, info: Any) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if reason := self.refusal(str(address[0])):
+            raise OSError(errno.EACCES, reason)
+        return socket.socket(family, kind, protocol)
+
+
+class _Resolver(aiohttp.ThreadedResolver):
+    """Resolves names, and notes the addresses of those that a policy allows."""
+
+    def __init__(self, policy: AddressPolicy) -> None:
+        super().__init__()
+        self._policy = policy
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AddressFamily.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of a host."""
+        found = await super().resolve(host, port, family)
+        self._policy.note(host, [each["host"] for each in found])
+        return found
+
+
+async def _addresses(host: str) -> list[str]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return [str(each[4][0]) for each in found]
+
+
+def _contains(network: str, address: Address) -> bool:
+    try:
+        return address in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False

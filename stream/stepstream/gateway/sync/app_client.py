@@ -1,0 +1,108 @@
+"""Asks an app to register: the PUT to its URL, and what the app does then."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+
+from stepstream.contract.errors import InvalidInput, StepstreamError
+from stepstream.contract.limits import MIB
+from stepstream.gateway.sync.registry import Synced
+from stepstream.gateway.sync.signing_keys import SYNC_KIND, SigningKeys
+from stepstream.gateway.wire.canonical import canonical
+from stepstream.gateway.wire.registration import AppRegistration, read_in_band
+
+REGISTRATION_BYTES_MAX = 4 * MIB
+SYNC_S_MAX = 10.0
+IN_BAND = "in_band"
+_TEXT_CHARACTERS_MAX = 300
+
+
+class SyncError(StepstreamError):
+    """An app could not be registered; the message says why, and what to do."""
+
+    code = "sync"
+
+
+class Unreachable(SyncError):
+    """No app answers at this URL."""
+
+
+Register = Callable[[AppRegistration], Awaitable[Synced]]
+
+
+class AppClient:
+    """Asks apps to register; what they then send to this process on their own is passed to `arrived`."""
+
+    def __init__(self, session: aiohttp.ClientSession, keys: SigningKeys, register: Register) -> None:
+        self._session = session
+        self._keys = keys
+        self._register = register
+        self._outcomes: dict[str, Synced | StepstreamError | None] = {}
+
+    def arrived(self, deploy: str, outcome: Synced | StepstreamError) -> None:
+        """Note how the registration ended that an app sent because of the request `deploy`."""
+        if deploy in self._outcomes:
+            self._outcomes[deploy] = outcome
+
+    async def sync(self, url: str) -> Synced:
+        """Register the app at a URL; raise SyncError, or InvalidInput with what is wrong in its configuration.
+
+        The answer of the app says nothing about a registration that it sent on its own: only its arrival counts.
+        """
+        deploy = uuid.uuid4().hex
+        self._outcomes[deploy] = None
+        try:
+            answer, content = await self._put(url, deploy)
+        finally:
+            outcome = self._outcomes.pop(deploy)
+        if answer.ok and answer.headers.get(SYNC_KIND) == IN_BAND:
+            return await self._register(self._read(url, answer, content))
+        if isinstance(outcome, StepstreamError):
+            raise outcome
+        if outcome is None:
+            raise SyncError(_refusal(url, answer.status, content))
+        return outcome
+
+    async def _put(self, url: str, deploy: str) -> tuple[aiohttp.ClientResponse, bytes]:
+        """Ask; return the answer and its body."""
+        body = canonical({"url": url})
+        headers = {"content-type": "application/json", SYNC_KIND: IN_BAND, **self._keys.headers(body)}
+        try:
+            async with (
+                asyncio.timeout(SYNC_S_MAX),
+                self._session.put(url, params={"deployId": deploy}, data=body, headers=headers) as answer,
+            ):
+                return answer, await _content(answer)
+        except TimeoutError:
+            raise Unreachable(f"{url} does not answer within {SYNC_S_MAX:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(f"{url} cannot be reached: {error}") from None
+
+    def _read(self, url: str, answer: aiohttp.ClientResponse, content: bytes) -> AppRegistration:
+        if not self._keys.verify(answer.headers, content):
+            raise SyncError(f"the answer of {url} has no valid signature; its INNGEST_SIGNING_KEY is another one")
+        return read_in_band(content)
+
+
+async def _content(answer: aiohttp.ClientResponse) -> bytes:
+    parts, size = [], 0
+    async for part in answer.content.iter_any():
+        size += len(part)
+        if size > REGISTRATION_BYTES_MAX:
+            raise InvalidInput(f"the answer has more than {REGISTRATION_BYTES_MAX:,} bytes", "body")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _refusal(url: str, status: int, content: bytes) -> str:
+    match status:
+        case 200:
+            remedy = "set INNGEST_BASE_URL, or INNGEST_DEV, of the app to the URL of this server"
+            return f"{url} answers, but has not registered here; {remedy}"
+        case 401:
+            return f"{url} refuses the signature; set its INNGEST_SIGNING_KEY to STEPSTREAM_SIGNING_KEY of this server"
+        case 404 | 405:
+            return f"{url} is not the URL of an SDK: it answers {status}; most apps serve it at /api/inngest"
+    return f"{url} answers {status}: {content.decode(errors='replace')[:_TEXT_CHARACTERS_MAX]}"

@@ -1,0 +1,131 @@
+"""The routes by which apps register: their own request, and the one that lets the gateway ask them."""
+
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError, TooLarge
+from stepstream.gateway.sync.app_client import REGISTRATION_BYTES_MAX, AppClient, Register, SyncError
+from stepstream.gateway.sync.registry import Synced
+from stepstream.gateway.sync.signing_keys import EXPECTED_KIND, SERVER_KIND, SigningKeys
+from stepstream.gateway.wire.registration import read_registration
+
+_NO_KEY = "the signing key is wrong; set INNGEST_SIGNING_KEY of the app to STEPSTREAM_SIGNING_KEY of this server"
+
+
+class Refused(StepstreamError):
+    """A request that is not allowed, with the status of its answer."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Whose requests are answered.
+
+    `foreign` returns why a request must not come from where it does, empty if it may; `knows_api_key` returns whether
+    it has the API key.
+    """
+
+    keys: SigningKeys
+    foreign: Callable[[Mapping[str, str]], str]
+    knows_api_key: Callable[[Mapping[str, str]], bool]
+
+    def check_app(self, headers: Mapping[str, str]) -> None:
+        """Raise Refused unless a request comes from an app."""
+        self._check_place(headers)
+        if not self.keys.accept(headers):
+            raise Refused(401, _NO_KEY)
+
+    def check_operator(self, headers: Mapping[str, str]) -> None:
+        """Raise Refused unless a request comes from an operator."""
+        self._check_place(headers)
+        if not self.knows_api_key(headers):
+            raise Refused(401, "send the API key as `Authorization: Bearer KEY`")
+
+    def _check_place(self, headers: Mapping[str, str]) -> None:
+        if reason := self.foreign(headers):
+            raise Refused(403, reason)
+
+
+def sync_routes(client: AppClient, register: Register, access: Access) -> APIRouter:
+    """Return `POST /fn/register`, which SDKs call, and `POST /v1/apps/sync`, which lets the gateway call an SDK."""
+    kind = access.keys.kind
+
+    async def registered(request: Request) -> Synced:
+        access.check_app(request.headers)
+        expected = request.headers.get(EXPECTED_KIND, kind)
+        if expected != kind:
+            remedy = "unset INNGEST_DEV of the app" if expected == "dev" else "set INNGEST_DEV=1 for the app"
+            raise InvalidInput(f"the app expects a server of the kind {expected!r}, this one is {kind!r}; {remedy}")
+        return await register(read_registration(await _body(request)))
+
+    async def accept(request: Request) -> Response:
+        deploy = request.query_params.get("deployId", "")
+        try:
+            synced = await registered(request)
+        except StepstreamError as error:
+            client.arrived(deploy, error)
+            return _failure(error, kind)
+        client.arrived(deploy, synced)
+        app_id = uuid.uuid5(uuid.NAMESPACE_URL, f"stepstream:{synced.app}")
+        found = {"ok": True, "modified": synced.modified, "sync_id": str(uuid.uuid4()), "app_id": str(app_id)}
+        return JSONResponse(found, headers={SERVER_KIND: kind})
+
+    async def ask(request: Request) -> Response:
+        try:
+            access.check_operator(request.headers)
+            synced = await client.sync(_url(await _body(request)))
+        except StepstreamError as error:
+            found = {"code": error.code, "message": str(error), "field": getattr(error, "field", "")}
+            return JSONResponse({"error": found}, _status(error))
+        return JSONResponse({"app": synced.app, "functions": synced.functions, "modified": synced.modified})
+
+    return APIRouter(
+        routes=[Route("/fn/register", accept, methods=["POST"]), Route("/v1/apps/sync", ask, methods=["POST"])]
+    )
+
+
+async def _body(request: Request) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > REGISTRATION_BYTES_MAX:
+            raise TooLarge(f"the body has more than {REGISTRATION_BYTES_MAX:,} bytes", "body")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _url(body: bytes) -> str:
+    try:
+        url = json.loads(body)["url"]
+    except (ValueError, KeyError, TypeError):
+        url = None
+    if not isinstance(url, str):
+        raise InvalidInput('send {"url": "http://…/api/inngest"}', "body")
+    return url
+
+
+def _failure(error: StepstreamError, kind: str) -> Response:
+    """Return the answer in the form that SDKs read."""
+    status = _status(error)
+    return JSONResponse({"error": str(error), "status": status}, status, {SERVER_KIND: kind})
+
+
+def _status(error: StepstreamError) -> int:
+    match error:
+        case Refused(status=status):
+            return status
+        case TooLarge():
+            return 413
+        case InvalidInput() | Conflict() | SyncError():
+            return 400
+    return 500

@@ -1,0 +1,121 @@
+"""The registry of SDK apps: a view of the topic `functions`, and the writer of their registrations."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from stepstream.contract.errors import Conflict, InvalidInput
+from stepstream.contract.functions import FunctionRegistered, readable_functions
+from stepstream.gateway.sync.addresses import AddressPolicy
+from stepstream.gateway.wire.registration import AppRegistration
+from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.registrations import changes, describe_changes, owners
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """A registration: the name of the app, how many functions it has, and whether that changed anything."""
+
+    app: str
+    functions: int
+    modified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryPorts:
+    """What a registry needs of its process.
+
+    `prepare` returns once an app can be served, and raises a StepstreamError if it cannot. `append` writes records.
+    `serves` returns whether other workers than gateways serve an app. `changed` is called with the name of each app
+    whose functions change.
+    """
+
+    prepare: Callable[[str], Awaitable[None]]
+    append: Callable[[Sequence[NewRecord]], Awaitable[object]]
+    serves: Callable[[str], Awaitable[bool]]
+    changed: Callable[[str], None]
+
+
+class AppRegistry:
+    """The functions of all apps that gateways serve, by the records of `functions` that `fold` was given so far."""
+
+    def __init__(self, ports: RegistryPorts, addresses: AddressPolicy) -> None:
+        self._ports = ports
+        self._addresses = addresses
+        self._stored: dict[str, FunctionRegistered] = {}
+        self._values: dict[str, bytes] = {}
+        self._writing = asyncio.Lock()
+
+    def fold(self, values: Iterable[bytes]) -> None:
+        """Apply records of `functions`, in their order."""
+        touched = dict[str, None]()
+        for value in values:
+            for record in readable_functions([value]):
+                if self._values.get(record.id) != value and record.endpoint:
+                    touched[record.app] = None
+                # The latest record is the last one, as the functions of a release are compared in this order.
+                self._values.pop(record.id, None)
+                self._stored[record.id], self._values[record.id] = record, value
+        for app in touched:
+            self._ports.changed(app)
+
+    def apps(self) -> Mapping[str, Sequence[FunctionRegistered]]:
+        """Return the functions of each app, retired ones included: their open runs continue."""
+        found: dict[str, list[FunctionRegistered]] = {}
+        for record in self._stored.values():
+            if record.endpoint:
+                found.setdefault(record.app, []).append(record)
+        return found
+
+    async def register(self, app: AppRegistration) -> Synced:
+        """Replace the functions of an app.
+
+        Raise InvalidInput for a URL that is not allowed, and for functions that cannot run here, once the others are
+        registered. Raise Conflict if other workers serve the app, or another app has one of its functions.
+        """
+        functions = [each.registered for each in app.functions]
+        for url in {_place(each) for each in (app.url, *(each.endpoint for each in functions))}:
+            await self._addresses.check(url)
+        await self._ports.prepare(app.topic_name)
+        async with self._writing:
+            await self._check(app.topic_name, functions)
+            stored = list(self._values.values())
+            if records := changes({app.topic_name: functions}, stored):
+                await self._ports.append(records)
+                changed = describe_changes(stored, records)
+                logger.info("app %s (%s) at %s is registered: %s", app.name, app.sdk, app.url, changed)
+                self.fold(record.value for record in records)
+        if app.refused:
+            raise InvalidInput(f"app {app.name!r}: {app.refusal}")
+        return Synced(app.name, len(functions), modified=bool(records))
+
+    async def remove(self, url: str) -> bool:
+        """Retire the functions of the app at a URL; return whether one is there."""
+        names = {
+            each.app for each in self._stored.values() if not each.retired and _place(each.endpoint) == _place(url)
+        }
+        for name in names:
+            async with self._writing:
+                records = changes({name: ()}, list(self._values.values()))
+                await self._ports.append(records)
+                self.fold(record.value for record in records)
+        return bool(names)
+
+    async def _check(self, app: str, functions: Sequence[FunctionRegistered]) -> None:
+        others = (each for each in self._stored.values() if each.app == app and not each.endpoint and not each.retired)
+        if any(others) and await self._ports.serves(app):
+            raise Conflict(f"workers that run Python code serve an app {app!r}; rename one of them")
+        for function, owner in owners(app, [each.id for each in functions], self._values.values()).items():
+            if self._is_remote(function) or await self._ports.serves(owner):
+                raise Conflict(f"function {function!r} of app {app!r} is a function of app {owner!r}; change its id")
+
+    def _is_remote(self, function: str) -> bool:
+        return bool(self._stored[function].endpoint)
+
+
+def _place(url: str) -> str:
+    """Return the part of a URL that says where it goes; the functions of an app share it."""
+    return url.partition("?")[0]

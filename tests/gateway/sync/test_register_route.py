@@ -1,0 +1,149 @@
+"""How the registrations of SDKs are answered, and what they write."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from stepstream.contract.codec import encode
+from stepstream.contract.functions import FunctionRegistered
+from stepstream.gateway.sync.addresses import AddressPolicy
+from stepstream.gateway.sync.signing_keys import SigningKeys
+from tests.gateway.exchanges import KEY, read
+from tests.gateway.sync.registering import Gateway, registration
+
+SDKS = ["py", "js3", "js4", "go"]
+
+
+@pytest.mark.parametrize("sdk", SDKS)
+async def test_captured_registrations_are_accepted_once(sdk: str) -> None:
+    """The answer has what SDKs read; the same body again changes nothing, and a part of it retires the rest."""
+    gateway, sent = Gateway(), registration(f"{sdk}-dev-registration")
+    body: dict[str, Any] = copy.deepcopy(sent.body)
+    async with gateway.running() as (_, http):
+        first = await http.post("/fn/register", json=body, headers=sent.fields["headers"] | {"host": "gateway"})
+        assert (first.status_code, first.headers["x-inngest-server-kind"]) == (200, "dev")
+        found = first.json()
+        assert (found["ok"], found["modified"]) == (True, True)
+        assert {"sync_id", "app_id"} < found.keys()
+        ids = {each["id"] for each in body["functions"]}
+        assert gateway.serving == ids
+        assert {each.app for each in gateway.functions.values()} == {"demo"}
+        assert (await http.post("/fn/register", json=body)).json()["modified"] is False
+        written = len(gateway.values)
+        body["functions"] = body["functions"][:1]
+        assert (await http.post("/fn/register", json=body)).json()["modified"] is True
+        assert gateway.serving == {body["functions"][0]["id"]} < ids
+        assert len(gateway.values) > written
+        assert gateway.changed == ["demo", "demo"]
+
+
+async def test_changed_url_moves_all_functions() -> None:
+    """The next call of an open run goes where the latest record says."""
+    gateway, body = Gateway(), registration("js4-dev-registration").body
+    moved: dict[str, Any] = copy.deepcopy(body)
+    for each in moved["functions"]:
+        each["steps"]["step"]["runtime"]["url"] = each["steps"]["step"]["runtime"]["url"].replace(":18302", ":18399")
+    async with gateway.running() as (_, http):
+        await http.post("/fn/register", json=body)
+        assert (await http.post("/fn/register", json=moved)).json()["modified"] is True
+    assert all(":18399/" in each.endpoint for each in gateway.registry.apps()["demo"])
+
+
+async def test_bad_registrations_are_refused_with_the_reason() -> None:
+    """SDKs show the text under `error`; without a number under `status` they would fail to parse it."""
+    gateway, body = Gateway(), registration("js4-dev-registration").body
+    dev = {"x-inngest-expected-server-kind": "cloud"}
+    async with gateway.running() as (_, http):
+        answers = [
+            await http.post("/fn/register", json=body | {"appName": ""}),
+            await http.post("/fn/register", content=b"{"),
+            await http.post("/fn/register", json=body, headers=dev),
+            await http.post("/fn/register", content=b" " * (4 * 1024 * 1024 + 1)),
+            await http.post("/fn/register", json=body, headers={"origin": "https://example.com"}),
+        ]
+    assert [each.status_code for each in answers] == [400, 400, 400, 413, 403]
+    assert all(each.json()["status"] == each.status_code and each.json()["error"] for each in answers)
+    assert "INNGEST_DEV=1" in answers[2].json()["error"]
+    assert gateway.values == []
+
+
+async def test_functions_that_cannot_run_here_are_named() -> None:
+    """The others are registered; what the developer reads says which are not, and why."""
+    gateway = Gateway()
+    sent = next(each for each in read("js4-dev-registration") if each.fields.get("path") == "/fn/register").body
+    async with gateway.running() as (_, http):
+        answer = await http.post("/fn/register", json=sent)
+    assert answer.status_code == 400
+    assert "function 'demo-batched': batchEvents is not supported" in answer.json()["error"]
+    assert gateway.serving == {each["id"] for each in registration("js4-dev-registration").body["functions"]}
+
+
+async def test_app_that_cannot_be_served_is_not_registered() -> None:
+    """Its events would start runs that no worker can run."""
+    gateway, body = Gateway(), registration("js4-dev-registration").body
+    async with gateway.running() as (_, http):
+        answer = await http.post("/fn/register", json=body | {"appName": "unprepared"})
+    assert (answer.status_code, gateway.values) == (400, [])
+
+
+async def test_keys_are_required_in_production() -> None:
+    """With a signing key, the hash that SDKs send is accepted, that of the fallback key too, and nothing else."""
+    other = KEY.replace("00", "11")
+    gateway = Gateway(SigningKeys.of(other, KEY))
+    statuses = list[int]()
+    async with gateway.running() as (_, http):
+        for sdk in ("py", "js3", "js4"):
+            sent = registration(f"{sdk}-cloud-registration")
+            authorization = {"authorization": sent.fields["headers"]["authorization"]}
+            statuses.append((await http.post("/fn/register", json=sent.body, headers=authorization)).status_code)
+        for refused in ("", "Bearer ", "Bearer undefined", "Bearer 00"):
+            answer = await http.post("/fn/register", json=sent.body, headers={"authorization": refused})
+            statuses.append(answer.status_code)
+    assert statuses == [200, 200, 200, 401, 401, 401, 401]
+
+
+async def test_function_belongs_to_one_app() -> None:
+    """A second app cannot register a function of the first one."""
+    gateway, body = Gateway(), registration("js4-dev-registration").body
+    async with gateway.running() as (_, http):
+        await http.post("/fn/register", json=body)
+        other = await http.post("/fn/register", json=body | {"appName": "other"})
+        assert (other.status_code, "is a function of app 'demo'" in other.json()["error"]) == (400, True)
+
+
+async def test_app_of_python_workers_is_left_to_them() -> None:
+    """While they serve, no SDK can have their app or one of their functions; afterwards the app can move to an SDK."""
+    gateway, body = Gateway(python={"demo", "shop"}), registration("js4-dev-registration").body
+    first = body["functions"][0]["id"]
+    values = {"demo": FunctionRegistered("old", "demo"), "shop": FunctionRegistered(first, "shop")}
+    gateway.values += map(encode, values.values())
+    gateway.registry.fold(gateway.values)
+    assert gateway.changed == []
+    async with gateway.running() as (_, http):
+        for reason in ("workers that run Python code", f"function {first!r} of app 'demo' is a function of app 'shop'"):
+            answer = await http.post("/fn/register", json=body)
+            assert (answer.status_code, reason in answer.json()["error"]) == (400, True)
+            gateway.python.discard("demo")
+        gateway.python.clear()
+        assert (await http.post("/fn/register", json=body)).status_code == 200
+    assert gateway.serving == {each["id"] for each in body["functions"]}
+
+
+async def test_url_that_is_not_allowed_is_refused() -> None:
+    """An app on a private address is registered only if the operator allows it."""
+    gateway = Gateway(addresses=AddressPolicy())
+    async with gateway.running() as (_, http):
+        answer = await http.post("/fn/register", json=registration("go-dev-registration").body)
+    assert (answer.status_code, "--allow-host" in answer.json()["error"]) == (400, True)
+
+
+async def test_app_at_a_url_is_removed() -> None:
+    """All its functions are retired, by the URL with or without parameters; an unknown URL changes nothing."""
+    gateway, body = Gateway(), registration("py-dev-registration").body
+    async with gateway.running() as (_, http):
+        await http.post("/fn/register", json=body)
+    assert not await gateway.registry.remove("http://127.0.0.1:1/api/inngest")
+    assert gateway.serving
+    assert await gateway.registry.remove(f"{body['url']}?x=1")
+    assert gateway.serving == set()
