@@ -7,7 +7,7 @@ from http import HTTPStatus
 import htpy as h
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -247,6 +247,9 @@ class _Reception:
                 return await self._error_page(visit, 409, str(error))
             except (StepstreamError, StoreError) as error:
                 return await self._error_page(visit, 503, str(error))
+            except ClientDisconnect:
+                # No client receives this answer.
+                return Response(status_code=HTTPStatus.REQUEST_TIMEOUT)
             except Exception:
                 logger.exception("the page failed to answer %s %s", request.method, request.url.path)
                 return await self._error_page(visit, 500, "The engine failed to render this page; see its log.")
