@@ -42,8 +42,9 @@ def _connections_max() -> int:
 class ServerLimits:
     """Limits that keep one client from starving the others.
 
-    connections_max  one more closes the connection that has been idle the longest
-    header_s         time for the request line and the headers, from the opening of the connection or the last answer
+    connections_max  one more closes the connection that has waited for its client the longest
+    header_s         time for the request line and the headers, from the opening of the connection or the last answer,
+                     and for the rest of a body that was answered before its end
     body_s           time for the body of a request
     write_s          time for which an answer may wait for the client to read
     chunks_free      parts in which a body may arrive, however small; of more, each must have 512 bytes on average
@@ -103,21 +104,22 @@ class _Connection(H11Protocol):
         self.logger: Any = warnings
         self.conn = _Parser(limits.chunks_free)
         self._limits = limits
-        self._phase: Any = None
+        self._phase: tuple[Any, bool] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         self._waiting_since = self.loop.time()
 
     @property
-    def _waits_for_request(self) -> bool:
-        return self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete)
+    def _waits_for_client(self) -> bool:
+        """Whether nothing happens until the client sends the rest of a request, or reads the answer."""
+        return self.flow.write_paused or self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # As uvicorn's.
         """Accept a connection, at the cost of another one if there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections_max:
             others = (each for each in self.connections if isinstance(each, _Connection) and each is not self)
-            waiting = (each for each in others if each._waits_for_request and not each.transport.is_closing())
+            waiting = (each for each in others if each._waits_for_client and not each.transport.is_closing())
             min(waiting, key=lambda each: each._waiting_since, default=self).transport.abort()
         self._watch()
 
@@ -129,7 +131,6 @@ class _Connection(H11Protocol):
     def on_response_complete(self) -> None:
         """Continue with the next request of the connection."""
         super().on_response_complete()
-        self._waiting_since = self.loop.time()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -142,6 +143,7 @@ class _Connection(H11Protocol):
     def pause_writing(self) -> None:
         """Wait for the client to read, for a limited time."""
         super().pause_writing()
+        self._waiting_since = self.loop.time()
         self._write_deadline = self.loop.call_later(self._limits.write_s, self.transport.abort)
 
     def resume_writing(self) -> None:
@@ -152,15 +154,17 @@ class _Connection(H11Protocol):
 
     def _watch(self) -> None:
         """Set the deadline of what the client does now; a phase has one deadline, however slowly it proceeds."""
-        phase = self.conn.their_state
-        if phase is self._phase:
+        phase = self.conn.their_state, self.cycle is None or self.cycle.response_complete
+        if phase == self._phase:
             return
         self._phase = phase
+        self._waiting_since = self.loop.time()
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        seconds = {h11.IDLE: self._limits.header_s, h11.SEND_BODY: self._limits.body_s}.get(phase)
-        if seconds is not None and not self.transport.is_closing():
+        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY) and not self.transport.is_closing():
+            _, is_answered = phase
+            seconds = self._limits.header_s if is_answered else self._limits.body_s
             self._deadline = self.loop.call_later(seconds, self.transport.abort)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stepstream import Event
+from stepstream.api.bodies import FREE_BYTES
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
 from stepstream.api.page_options import PageMode, PageOptions, networks_of
@@ -86,6 +87,15 @@ async def test_wrong_key_opens_nothing(opened: VirtualEngine, key: str) -> None:
     page = await browser.submit(await browser.open("/ui/login"), "main form", key=key)
     assert (page.status, "The key is wrong." in page.text) == (401, True)
     assert (await browser.open("/ui/runs")).status == 401
+
+
+async def test_strangers_send_only_small_forms(opened: VirtualEngine) -> None:
+    """A form of someone without a key is refused by its size, before it takes memory from the requests of others."""
+    site = Site(opened)
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": HOST}
+    for path in ("/ui/login", f"{site.path}/cancel"):
+        answer = await site.browser().client.post(path, content=b"a" * (FREE_BYTES + 1), headers=headers)
+        assert (answer.status_code, "at most 65,536 are allowed" in answer.text) == (400, True)
 
 
 async def test_read_key_opens_no_form(opened: VirtualEngine) -> None:
