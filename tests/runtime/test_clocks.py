@@ -115,6 +115,20 @@ def test_small_steps_are_neither_logged_nor_followed_back(caplog: pytest.LogCapt
     assert not caplog.records
 
 
+def test_small_steps_that_add_up_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A wall clock that falls behind in small steps is as late as after a large one, and the log says so."""
+    hands = Hands()
+    for _ in range(8):
+        hands.wall_s -= 0.3
+        hands.now_s()
+    # What it catches up and loses again counts again.
+    for change_s in (3, -0.6, -0.6):
+        hands.wall_s += change_s
+        hands.now_s()
+    sizes = [record.message.partition(" by ")[2].partition(" s;")[0] for record in caplog.records]
+    assert sizes == ["1.2", "1.2", "1.2"]
+
+
 async def test_a_wait_ends_by_the_clock_that_continues() -> None:
     """A wait after a step back measures what is left by the clock's own time, not by the wall clock."""
     hands = Hands()

@@ -26,7 +26,8 @@ class SystemClock:
 
     When the wall clock steps back, time continues at the pace of a clock that is never set, until the wall clock has
     caught up: a sleep of an hour still takes an hour. A step back and a jump ahead are logged with their size if that
-    is a second or more. `wall_ns` and `elapsed_ns` are the two sources, in nanoseconds.
+    is a second or more, and so are small steps back that add up to it. `wall_ns` and `elapsed_ns` are the two sources,
+    in nanoseconds.
     """
 
     def __init__(self, wall_ns: Callable[[], int] = time.time_ns, elapsed_ns: Callable[[], int] = _elapsed_ns) -> None:
@@ -34,7 +35,7 @@ class SystemClock:
         self._elapsed_ns = elapsed_ns
         # The time is that of the clock that is never set, plus an offset that only grows.
         self._offset_ns = wall_ns() - elapsed_ns()
-        self._behind_ns = 0
+        self._behind_ns = self._logged_ns = 0
 
     def now_ms(self) -> int:
         """Return the time in Unix milliseconds."""
@@ -52,9 +53,12 @@ class SystemClock:
         wall_ns = self._wall_ns()
         now_ns = self._elapsed_ns() + self._offset_ns
         behind_ns = now_ns - wall_ns
-        if behind_ns - self._behind_ns >= _JUMP_NS_MIN:
+        # What the wall clock has caught up may be lost again.
+        self._logged_ns = min(self._logged_ns, max(behind_ns, 0))
+        if behind_ns - self._logged_ns >= _JUMP_NS_MIN:
             back = "the system clock stepped back by %.1f s; time continues without it until it has caught up"
-            logger.warning(back, (behind_ns - self._behind_ns) / 1e9)
+            logger.warning(back, (behind_ns - self._logged_ns) / 1e9)
+            self._logged_ns = behind_ns
         elif behind_ns <= -_JUMP_NS_MIN:
             logger.warning(
                 "the system clock jumped ahead by %.1f s; timers due in that time fire now", -behind_ns / 1e9

@@ -29,8 +29,13 @@ KB = 1_024
 class Folded(RunIndex):
     """A read model that a test fills with runs, one record each at its time."""
 
-    def __init__(self, place: Path | Tables | None = None, retention: Retention | None = None) -> None:
-        super().__init__(place, retention=retention)
+    def __init__(
+        self,
+        place: Path | Tables | None = None,
+        retention: Retention | None = None,
+        now_ms: Callable[[], int] | None = None,
+    ) -> None:
+        super().__init__(place, retention=retention, now_ms=now_ms)
         self._offsets = itertools.count()
 
     def put(self, *entries: HistoryEntry) -> None:
@@ -78,6 +83,29 @@ def test_runs_are_dropped_by_age(new_tables: NewTables) -> None:
     assert index.list(event_id="e-old") == []
     left = dict.fromkeys(TABLES, 3) | {"event_waits": 1, "event_cancels": 0, "dropped_runs": 0}
     assert index.rows() == left
+
+
+NOW = 1_000 * DAY_MS
+
+
+@pytest.mark.parametrize(
+    ("latest", "here"),
+    [
+        ({0: NOW + 91 * DAY_MS}, NOW),
+        ({0: NOW + 91 * DAY_MS, 1: NOW}, NOW),
+        ({0: NOW + 91 * DAY_MS, 1: NOW, 2: NOW}, NOW + 91 * DAY_MS),
+    ],
+    ids=["that of the only shard", "that of one engine", "that of this engine"],
+)
+def test_one_clock_ahead_drops_no_run(latest: dict[int, int], here: int, new_tables: NewTables) -> None:
+    """The age of runs counts by the clocks of most shards, and not by a time that this machine has not reached."""
+    index = Folded(new_tables(), Retention(90 * DAY_MS), lambda: here)
+    index.add("ended", NOW)
+    for shard, at in latest.items():
+        begun = RunBegan(f"begun-{shard}", 1, at, "f", "shop", at, (EventRecord("go", id="e"),))
+        index.fold([LogRecord(HISTORY, shard, 1_000, b"", encode(begun), (), at)])
+    assert not pruned(index)
+    assert "ended" in index.ids()
 
 
 def test_what_events_cancelled_is_dropped_with_the_run(new_tables: NewTables) -> None:

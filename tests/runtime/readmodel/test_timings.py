@@ -118,15 +118,15 @@ def test_timings_are_sorted_and_paged() -> None:
 
 def test_hours_are_dropped_by_age_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """A week is kept; of too many rows, the oldest hours are dropped first."""
-    index = RunIndex(retention=Retention())
+    index = RunIndex(retention=Retention(), now_ms=lambda: NOW + 9 * DAY_MS)
     for hours in (24 * 8, 2, 1):
         added(index, 1, step=f"{'x' * hours}", at=NOW - hours * HOUR_MS)
-    index._latest = NOW
+    index._latest = {0: NOW}
     index.prune()
     assert [each.step for each in listed(index)] == ["x", "xx"]
     monkeypatch.setattr(timings, "ROWS_MAX", 1)
     index.prune()
     assert [each.step for each in listed(index)] == ["x"]
-    index._latest = NOW + 9 * DAY_MS
+    index._latest = {0: NOW + 9 * DAY_MS}
     index.prune()
     assert listed(index) == []

@@ -37,6 +37,10 @@ _PAGE = 1_000
 _UNREADABLE = (msgspec.MsgspecError, UnicodeError, OverflowError, RecursionError)
 
 
+def _wall_ms() -> int:
+    return round(time.time() * 1_000)
+
+
 class _NotFolded(Exception):
     """A record that the tables cannot store."""
 
@@ -49,7 +53,8 @@ class RunIndex:
     """Runs and their steps, indexed by run, function, status and event. Folding an entry again changes nothing.
 
     The tables are in the file `place` (None: in memory), or where other Tables have them. `keep` and `origin` are those
-    of SqliteTables. `prune` drops the runs that exceed `retention`; without it, all are kept.
+    of SqliteTables. `prune` drops the runs that exceed `retention`; without it, all are kept. `now_ms` returns the time
+    of this machine, by default that of the wall clock.
     """
 
     def __init__(
@@ -59,13 +64,15 @@ class RunIndex:
         keep: bool = False,
         retention: Retention | None = None,
         origin: str = "",
+        now_ms: Callable[[], int] | None = None,
     ) -> None:
         if place is None or isinstance(place, Path):
             place = SqliteTables(place, keep=keep, origin=origin)
         self._tables: Tables = place
         self._retention = retention
-        # The time of the latest record (Unix ms). Without new ones nothing is dropped for its age.
-        self._latest = 0
+        self._now_ms = now_ms or _wall_ms
+        # The time of the latest record of each partition (Unix ms). Without new ones nothing is dropped for its age.
+        self._latest: dict[int, int] = {}
         self._warned = False
         # The positions from which this process reads, moved by what it folded.
         self._expected: Offsets = {}
@@ -112,7 +119,8 @@ class RunIndex:
         """
         self._check(HISTORY)
         entries = self._fold(records)
-        self._latest = max(self._latest, records[-1].timestamp)
+        last = records[-1]
+        self._latest[last.partition] = max(self._latest.get(last.partition, 0), last.timestamp)
         self._note(records, entries)
         return entries
 
@@ -234,7 +242,7 @@ class RunIndex:
     def find(self, filter: Filter, limit: int) -> list[RunSummary]:
         """Return the newest runs of a filter, however many must be examined; a limit of 0 returns all."""
         found: list[RunSummary] = []
-        now_ms, before = round(time.time() * 1_000), ""
+        now_ms, before = _wall_ms(), ""
         while True:
             size = _PAGE if not limit else min(limit - len(found), _PAGE)
             with self._tables.checked():
@@ -312,13 +320,14 @@ class RunIndex:
         """
         if self._retention is None:
             return 0
-        if deleted := self._drop(functools.partial(limit_of, self._tables.used_bytes, self._retention, self._latest)):
+        now = self._time()
+        if deleted := self._drop(functools.partial(limit_of, self._tables.used_bytes, self._retention, now)):
             return deleted
         with self._tables.transaction():
             lock_sums(self._db)
-            drop_groups(self._db, self._latest - self._retention.ms)
-            drop_timings(self._db, self._latest)
-            if dropped := drop_lines(self._db, self._latest):
+            drop_groups(self._db, now - self._retention.ms)
+            drop_timings(self._db, now)
+            if dropped := drop_lines(self._db, now):
                 return dropped
         size, limit = self._tables.used_bytes(), self._retention.bytes
         if 0 < limit < size and not self._warned:
@@ -326,6 +335,14 @@ class RunIndex:
             kept = "the list of runs has %s bytes of open runs, which are kept; its limit is %s bytes"
             logger.warning(kept, f"{size:,}", f"{limit:,}")
         return self._tables.shrink()
+
+    def _time(self) -> int:
+        """Return the time from which ages count: that of half of the partitions, or of this machine if it is earlier.
+
+        One clock that is ahead, of another engine or of this machine, must not make all runs old.
+        """
+        latest = sorted(self._latest.values())
+        return min(latest[len(latest) // 2], self._now_ms()) if latest else 0
 
     async def server_bytes(self) -> int | None:
         """Return the size of the tables on the server that has them; None if they are in a file of this process."""
