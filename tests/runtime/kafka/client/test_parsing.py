@@ -8,6 +8,7 @@ import zlib
 from types import SimpleNamespace
 from typing import Any
 
+import cramjam
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import PartitionRecords
@@ -18,7 +19,7 @@ from aiokafka.record.util import calc_crc32c
 from stepstream.contract.limits import MIB
 from stepstream.runtime.kafka.client import parsing
 from stepstream.runtime.kafka.client.answers import records_in
-from stepstream.runtime.kafka.client.inflating import InflatedTooLarge, inflate
+from stepstream.runtime.kafka.client.inflating import CorruptData, InflatedTooLarge, inflate
 from stepstream.runtime.kafka.client.parsing import Batches, batches_of, parse_fetched
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import LogRecord, Unreadable
@@ -241,6 +242,20 @@ def test_gzip_members_and_padding_are_joined(padding: int) -> None:
     assert inflate(COMPRESSED["gzip"], memoryview(data), len(whole)) == whole
     with pytest.raises(InflatedTooLarge):
         inflate(COMPRESSED["gzip"], memoryview(data), len(whole) - 1)
+
+
+def test_small_snappy_blocks_have_a_limit() -> None:
+    """Java's clients write a block for each flush; a batch of a block for each byte took 422 MiB of memory."""
+    header, block = b"\x82SNAPPY\x00" + bytes(8), b"\x00\x00\x00\x03\x01\x00A"
+    codec, most = COMPRESSED["snappy"], 10_000
+    assert inflate(codec, memoryview(header + block * most), most) == b"A" * most
+    with pytest.raises(InflatedTooLarge):
+        inflate(codec, memoryview(header + block * most), most - 1)
+    with pytest.raises(CorruptData, match="too many small blocks"):
+        inflate(codec, memoryview(header + block * 2 * most), 2 * most)
+    page = cramjam.snappy.compress_raw(bytes(512))
+    pages = (len(page).to_bytes(4, "big") + bytes(page)) * 2 * most
+    assert len(inflate(codec, memoryview(header + pages), 2 * most * 512)) == 2 * most * 512
 
 
 def test_many_gzip_members_are_inflated_in_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:

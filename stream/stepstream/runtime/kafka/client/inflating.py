@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import cramjam
@@ -12,6 +12,8 @@ _GZIP_WBITS = 31
 _PIECE_BYTES = 16_384
 _XERIAL_HEADER = b"\x82SNAPPY\x00"
 _XERIAL_BYTES = 16
+# Producers write blocks of 32 KiB, or less when they flush; each costs about a microsecond, however small it is.
+_BLOCKS_FREE, _BLOCK_BYTES_MIN = 10_000, 512
 # The first buffer for a codec whose frames need not have a size; a larger one is tried until the cap.
 _BUFFER_RATIO, _BUFFER_GROWTH, _BUFFER_BYTES_MIN = 8, 8, 64 * 1024
 
@@ -49,18 +51,28 @@ def _after_padding(data: memoryview, at: int) -> int:
     return at
 
 
-def _snappy(data: memoryview, most: int) -> bytes:
-    blocks = [data]
-    if bytes(data[: len(_XERIAL_HEADER)]) == _XERIAL_HEADER:
-        blocks, at = [], _XERIAL_BYTES
-        while at < len(data):
-            (size,) = struct.unpack_from(">i", data, at)
-            blocks.append(data[at + 4 : at + 4 + max(size, 0)])
-            at += 4 + max(size, 0)
-    # Each block starts with its inflated size, which the decoder allocates and then verifies.
-    if sum(cramjam.snappy.decompress_raw_len(block) for block in blocks) > most:
-        raise InflatedTooLarge
-    return b"".join(bytes(cramjam.snappy.decompress_raw(block)) for block in blocks)
+def _snappy(data: memoryview, most: int) -> bytearray:
+    found = bytearray()
+    for count, block in enumerate(_snappy_blocks(data)):
+        if count >= _BLOCKS_FREE + len(found) // _BLOCK_BYTES_MIN:
+            raise CorruptData("the data has too many small blocks of snappy")
+        # Each block starts with its inflated size, which the decoder allocates and then verifies.
+        if len(found) + cramjam.snappy.decompress_raw_len(block) > most:
+            raise InflatedTooLarge
+        found += memoryview(cramjam.snappy.decompress_raw(block))
+    return found
+
+
+def _snappy_blocks(data: memoryview) -> Iterator[memoryview]:
+    if bytes(data[: len(_XERIAL_HEADER)]) != _XERIAL_HEADER:
+        yield data
+        return
+    at = _XERIAL_BYTES
+    while at < len(data):
+        (size,) = struct.unpack_from(">i", data, at)
+        end = at + 4 + max(size, 0)
+        yield data[at + 4 : end]
+        at = end
 
 
 def _framed(codec: Any) -> Callable[[memoryview, int], bytes]:
