@@ -50,10 +50,10 @@ def test_the_image_is_slim_and_not_roots() -> None:
 
 
 def test_the_tables_are_on_a_volume() -> None:
-    """The data folder of the image is its volume, and belongs to its user."""
+    """The data folder of the image is its volume, and only its user may read it."""
     (volume,) = words("stepstream", "VOLUME")
     assert f"STEPSTREAM_DATA_DIR={volume}" in words("stepstream", "ENV")[0]
-    assert f'--owner "${{UID}}" --group "${{UID}}" {volume}' in words("stepstream", "RUN")[0]
+    assert f'--mode=0700 --owner "${{UID}}" --group "${{UID}}" {volume}' in words("stepstream", "RUN")[0]
 
 
 def test_a_worker_is_the_image_with_code_on_top() -> None:

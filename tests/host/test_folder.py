@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import os
 import stat
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 
 from stepstream.host.folder import locked_folder
 from stepstream.host.settings import SettingsError
+from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
+from stepstream.runtime.storage.database import Database
 
 LOCK = """
 import sys
@@ -66,6 +69,21 @@ def test_a_disk_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         locked_folder(tmp_path),
     ):
         pass
+
+
+def test_state_in_an_open_folder_is_closed(tmp_path: Path) -> None:
+    """An image or a volume may come with a folder that any user may read; tables and runs in it are closed to them."""
+    tmp_path.chmod(0o755)
+    before = os.umask(0o022)
+    try:
+        Database(tmp_path / "shard-0").close()
+        index = RunIndex(tmp_path / RUNS_FILE)
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+        index.close()
+    finally:
+        os.umask(before)
+    assert modes.pop("shard-0") == 0o700
+    assert modes == dict.fromkeys((RUNS_FILE, f"{RUNS_FILE}-wal", f"{RUNS_FILE}-shm"), 0o600)
 
 
 def test_only_the_own_user_may_read_state(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from stepstream.runtime.storage.failures import describe_failure
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 _THREADS = 2
+# Only the process's own user may read runs, also in a folder that existed and is open to others.
+_MODE = 0o600
 _OPERATIONS_PER_CHECK = 20_000
 _CORRUPT = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _FAILED_DISK = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
@@ -174,6 +176,10 @@ def _is_disk_failure(error: sqlite3.DatabaseError) -> bool:
 
 def _open(path: Path | None, origin: str) -> SqliteDatabase:
     """Open tables of this version and origin; raise DatabaseError for others."""
+    if path is not None:
+        # SQLite gives its other files the rights of this one; it also describes what prevents that there is a file.
+        with suppress(OSError):
+            path.touch(mode=_MODE)
     db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, factory=SqliteDatabase)
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()

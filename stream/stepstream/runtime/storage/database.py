@@ -13,6 +13,8 @@ from stepstream.runtime.storage.manifest import CorruptError, Manifest
 _ROW = b"r"
 # Tables whose rows are deleted from the front: a scan starts at the first live row, not at the deleted ones before it.
 _QUEUES = frozenset((_ROW + b"t",))
+# Only the process's own user may read rows, also in a folder that existed and is open to others.
+_MODE = 0o700
 # What the message for a lock that this or another process holds contains.
 _LOCKED = ("lock hold by current process", "LOCK: Resource temporarily unavailable")
 
@@ -41,7 +43,7 @@ class Database:
         if not (path / "CURRENT").exists() and (not create or any(path.glob("MANIFEST-*"))):
             # RocksDB would create an empty database in place of this one.
             raise CorruptError("Corruption: the file CURRENT is missing")
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=_MODE, parents=True, exist_ok=True)
         self._manifest = Manifest(path, sync=only_copy)
         self._manifest.check()
         options = Options(raw_mode=True)
