@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.runs.function import RemoteFunction
-from stepstream.gateway.runs.transport import Response, Unreachable
+from stepstream.gateway.runs.transport import Request, Response, Unreachable
 from stepstream.testing import VirtualEngine
 
 DISCOVERY = "step"
@@ -95,6 +95,7 @@ class FakeEndpoint:
     def __init__(self, *discoveries: Scripted, version: int = 2, sdk: str = "inngest-py:v0.5.19", **steps: Any) -> None:
         self.asked: list[Asked] = []
         self.cancelled: list[str] = []
+        self.requests: list[Request] = []
         self._version = version
         self._sdk = sdk
         self._names: dict[str, str] = {DISCOVERY: DISCOVERY}
@@ -119,6 +120,12 @@ class FakeEndpoint:
     def is_done(self) -> bool:
         """Whether every answer was given."""
         return not any(self._scripts.values())
+
+    async def request(self, request: Request) -> Response:
+        """Answer a request that the gateway makes for the app, by the scripts of "fetch"."""
+        self.requests.append(request)
+        answer = self._scripts[hashed("fetch")].popleft()
+        return Response(answer.status, answer.headers, json.dumps(answer.body).encode())
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         """Answer a call."""

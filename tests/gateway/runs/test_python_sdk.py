@@ -16,7 +16,7 @@ from stepstream import Event
 from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.runs.function import RemoteFunction
-from stepstream.gateway.runs.transport import Response
+from stepstream.gateway.runs.transport import Request, Response
 from stepstream.testing import VirtualEngine
 from tests.gateway.runs.server import served
 
@@ -32,6 +32,10 @@ class InProcess:
     def __init__(self, app: Any) -> None:
         self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app))
         self.calls = 0
+
+    async def request(self, request: Request) -> Response:
+        """Make no request: no test needs one."""
+        raise NotImplementedError(request.url)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         """Send a call."""

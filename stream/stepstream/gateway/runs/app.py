@@ -6,21 +6,22 @@ from typing import Any
 
 from stepstream.gateway.runs.code import RemoteCode
 from stepstream.gateway.runs.function import RemoteFunction
+from stepstream.gateway.runs.open_runs import OpenRuns
 from stepstream.gateway.runs.transport import Transport
 from stepstream.sdk.execution import CodeStart
 
 
 @dataclass(slots=True)
 class RemoteApp:
-    """The functions of one app, which may be replaced while its worker serves, and its runs in this process.
+    """The functions of one app, which may be replaced while its worker serves.
 
-    It has no queues.
+    The apps of a process share `runs`. There are no queues.
     """
 
     name: str
     transport: Transport
     functions: dict[str, RemoteFunction] = field(default_factory=dict)
-    runs: dict[str, RemoteCode] = field(default_factory=dict)
+    runs: OpenRuns = field(default_factory=OpenRuns)
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -41,13 +42,9 @@ class RemoteApp:
     def start_code(self, function_id: str, start: CodeStart) -> RemoteCode:
         """Start a run of a function, or continue it."""
         function = self.functions[function_id]
-        code = RemoteCode(lambda: self.functions.get(function_id, function), self.transport, start, self._forget)
-        self.runs[code.run_id] = code
+        code = RemoteCode(lambda: self.functions.get(function_id, function), self.transport, start, self.runs.forget)
+        self.runs.add(code)
         return code
-
-    def _forget(self, code: RemoteCode) -> None:
-        if self.runs.get(code.run_id) is code:
-            del self.runs[code.run_id]
 
     def connect(self, sender: Any) -> None:
         """Do nothing: an app sends its events over HTTP."""

@@ -40,6 +40,8 @@ class Asked:
         self.calls = CallTable()
         self.opened = {each.step: each for each in opened}
         self.pending: set[str] = set()
+        # Steps whose results the code has without another call.
+        self.seen: set[str] = set()
         self._epoch = epoch
         self._groups = 0
         self._races: set[str] = set()
@@ -51,8 +53,8 @@ class Asked:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no step is open."""
-        return not self.opened and not any(self.calls)
+        """Whether nothing will continue the run: no step is open but for attempts that are due."""
+        return not any(self.calls) and all(each.ready for each in self.opened.values())
 
     def others(self, call: Call) -> bool:
         """Return whether a step is open other than that of a call."""
@@ -122,6 +124,9 @@ class Asked:
         self.opened.pop(step, None)
         is_race = step in self._races
         self._drop(step)
+        if step in self.seen:
+            self.seen.discard(step)
+            return False
         return is_race or not merges or not self.pending
 
     def _drop(self, step: str) -> None:

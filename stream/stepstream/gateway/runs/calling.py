@@ -8,6 +8,7 @@ from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.limits import ERROR_OBJECT_BYTES_MAX
+from stepstream.gateway.runs.defers import Defers
 from stepstream.gateway.runs.function import RemoteFunction
 from stepstream.gateway.runs.transport import Transport, Unreachable
 from stepstream.gateway.wire.answers import Answer, Failed, read_answer
@@ -34,7 +35,7 @@ _GO, _JAVASCRIPT = ("go:", "inngest-go:"), ("js:", "inngest-js:")
 class Caller:
     """Makes the calls of one run under one claim; `version` and `sdk` are those that its app last answered with.
 
-    `defers` are the functions that the code has deferred, by the hash of their op, and whether each may be aborted.
+    `defers` are the functions that the code has deferred.
     """
 
     run_id: str
@@ -46,7 +47,9 @@ class Caller:
     version: int = VERSION_UNKNOWN
     sdk: str = ""
     generation: int = 0
-    defers: dict[str, bool] = field(default_factory=dict)
+    defers: Defers = field(default_factory=Defers)
+    _open: set[int] = field(default_factory=set)
+    _events: list[Raw] = field(default_factory=list)
 
     @property
     def merges(self) -> bool:
@@ -71,20 +74,29 @@ class Caller:
                 return _too_large(len(body))
             state = replace(state, use_api=True)
             body = call_body(state)
+        headers = call_headers(state, function.server_kind)
+        self._open.add(state.generation)
         try:
-            headers = call_headers(state, function.server_kind)
             response = await self.transport.post(step_url(function.endpoint, step), headers, body)
         except Unreachable as error:
             return Failed(made_error(str(error), "unreachable"))
+        finally:
+            self._open.discard(state.generation)
         answer = read_answer(response.status, response.headers, response.body)
         self.sdk = answer.sdk or self.sdk
         if self.version == VERSION_UNKNOWN and answer.version is not None:
             self.version = answer.version
         return answer
 
+    def is_open(self, generation: int | None) -> bool:
+        """Return whether the call of this number is open; without a number, whether any is."""
+        return bool(self._open) if generation is None else generation in self._open
+
     def events_json(self) -> list[Raw]:
         """Return the events of the run as its app sees them."""
-        return [event_json(event, self.function_of().id) for event in self.events]
+        if not self._events:
+            self._events = [event_json(event, self.function_of().id) for event in self.events]
+        return self._events
 
     def _state(
         self, function: RemoteFunction, step: str, attempt: int, memos: Mapping[str, Raw], *, parallel: bool
@@ -106,7 +118,7 @@ class Caller:
             run_id_at(self.now_ms(), run_hash(self.run_id, str(generation))),
             item,
             item,
-            self.defers,
+            self.defers.known,
             checkpoints=function.checkpoints or not (self.sdk or function.sdk).startswith(_JAVASCRIPT),
         )
 

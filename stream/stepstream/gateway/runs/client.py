@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
-from stepstream.gateway.runs.transport import Response, Unreachable
+from stepstream.gateway.runs.transport import Request, Response, Unreachable
 from stepstream.gateway.wire.answers import ANSWER_BYTES_MAX
 from stepstream.gateway.wire.signing import SigningKey
 
@@ -19,13 +19,22 @@ _REDIRECTS_MAX = 3
 _CHUNK_BYTES = 64 * 1024
 
 
+def pooled() -> aiohttp.BaseConnector:
+    """Return what opens connections, and keeps them for later calls."""
+    return aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS_PER_HOST_MAX)
+
+
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """What a deployment decides about calls; the time limit is that of one call."""
+    """What a deployment decides about calls; the time limit is that of one call.
+
+    `connector` makes what opens connections: it may refuse addresses.
+    """
 
     key: SigningKey | None = None
     call_s_max: float = CALL_S_MAX
     now_s: Callable[[], float] = time.time
+    connector: Callable[[], aiohttp.BaseConnector] = pooled
 
 
 class HttpTransport:
@@ -43,6 +52,23 @@ class HttpTransport:
         """Send a call and return the response; raise Unreachable if there is none that can be used."""
         try:
             return await self._follow(url, headers, body)
+        except TimeoutError:
+            raise Unreachable(f"no response within {self._options.call_s_max:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unreachable(f"no response: {type(error).__name__}: {error}") from None
+
+    async def request(self, request: Request) -> Response:
+        """Make a request for an app, unsigned, and return the response; raise Unreachable if there is none."""
+        try:
+            async with asyncio.timeout(self._options.call_s_max):
+                async with self._opened().request(
+                    request.method,
+                    request.url,
+                    data=request.body,
+                    headers=request.headers,
+                    allow_redirects=request.follow,
+                ) as response:
+                    return Response(response.status, response.headers, await _read(response))
         except TimeoutError:
             raise Unreachable(f"no response within {self._options.call_s_max:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -78,10 +104,9 @@ class HttpTransport:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
-            connector = aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS_PER_HOST_MAX)
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S_MAX)
             jar = aiohttp.DummyCookieJar()
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar)
+            self._session = aiohttp.ClientSession(connector=self._options.connector(), timeout=timeout, cookie_jar=jar)
         return self._session
 
 

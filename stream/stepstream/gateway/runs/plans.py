@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
+from stepstream.contract.events import INVOKED, EventRecord, check_batch
 from stepstream.contract.kinds import StepKind
+from stepstream.contract.limits import DEFAULT_LIMITS
 from stepstream.contract.plans import InvokePlan, RunPlan, SignalPlan, SleepPlan, StepPlan, WaitPlan
 from stepstream.gateway.wire.ops import InvokeOp, Op, PlannedOp, SignalOp, SleepOp, WaitOp
 
@@ -15,7 +17,7 @@ KINDS: Mapping[type[Op], StepKind] = {
 
 
 def plan_of(op: Op, now_ms: int, group: str, *, limited: bool) -> StepPlan | None:
-    """Return the plan of an op, None for what a call executes; raise InvalidInput for more than 366 days.
+    """Return the plan of an op, None for what a call executes; raise InvalidInput for too long a time or too much data.
 
     Limits on the steps of the function delay calls for steps: then the engine says when they are due.
     """
@@ -29,6 +31,7 @@ def plan_of(op: Op, now_ms: int, group: str, *, limited: bool) -> StepPlan | Non
             left = op.timeout.at(now_ms) - now_ms
             return SignalPlan(step, id, op.signal, left, op.replace, group)
         case InvokeOp(step, id):
+            check_batch([EventRecord(INVOKED, op.data)], DEFAULT_LIMITS)
             left = op.timeout.at(now_ms) - now_ms
             return InvokePlan(step, id, op.function, left, op.data, group)
         case PlannedOp(step, id) if limited:
