@@ -13,7 +13,7 @@ class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `seen` counts the results that the engine gave, up to this one. `own` is 0 for a result of the engine; it counts,
     from 1, the results that the worker itself has produced since then. `fingerprint` is that of the step's plan or
-    report.
+    report, and `signal` the name of the one that the step waited for.
     """
 
     step: str
@@ -23,6 +23,7 @@ class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
     seen: int = 0
     own: int = 0
     fingerprint: int = 0
+    signal: str = ""
 
 
 class Open(msgspec.Struct, frozen=True, omit_defaults=True):

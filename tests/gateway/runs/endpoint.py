@@ -62,9 +62,9 @@ def ops(*found: Op, after: asyncio.Event | None = None, **headers: str) -> Scrip
     return Scripted(206, list(found), _named(headers), after)
 
 
-def returned(value: Any = None) -> Scripted:
+def returned(value: Any = None, *, after: asyncio.Event | None = None) -> Scripted:
     """Return the answer of code that returned."""
-    return Scripted(200, value)
+    return Scripted(200, value, after=after)
 
 
 def raised(message: str = "oops", status: int = 500, **headers: str) -> Scripted:

@@ -106,6 +106,18 @@ async def test_an_answer_of_no_sdk_is_a_failed_attempt(answer: Scripted, code: s
         assert engine.run("demo-f").status == "completed"
 
 
+async def test_a_failure_handler_gets_the_error_object() -> None:
+    """It is a function that the event of the failure starts, which has the error as the app reported it."""
+    error = {"name": "TypeError", "message": "oops", "cause": {"message": "deep"}}
+    endpoint = FakeEndpoint(Scripted(500, error), returned())
+    handler = registered("demo-f-failure", event="stream/function.failed")
+    async with virtual(endpoint, registered(retries=0), handler) as engine:
+        await engine.send(GO)
+    event = endpoint.asked[-1].body["event"]
+    assert (event["name"], event["data"]["error"]) == ("inngest/function.failed", error)
+    assert event["data"]["function_id"] == "demo-f"
+
+
 async def test_the_caller_of_a_failed_function_gets_its_error_object() -> None:
     """The error of an invoked function passes through the engine as it came."""
     invoke = op("InvokeFunction", "i", opts={"function_id": "demo-callee"})

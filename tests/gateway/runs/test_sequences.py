@@ -85,12 +85,15 @@ async def test_waits_that_time_out_are_null() -> None:
 
 
 async def test_a_signal_reaches_the_code() -> None:
-    """The memo of a signal has its name and its data."""
-    endpoint = FakeEndpoint(ops(op("WaitForSignal", "s", opts={"signal": "s", "timeout": "1h"})), returned())
-    async with virtual(endpoint) as engine:
+    """The memo of a signal has its name and its data, even if the run was loaded again."""
+    wait = op("WaitForSignal", "s", opts={"signal": "approve/1", "timeout": "1h"})
+    endpoint = FakeEndpoint(ops(wait), ops(op("Sleep", "nap", name="1m")), returned())
+    async with virtual(endpoint, live_cache=False) as engine:
         await engine.send(GO)
-        assert await engine.signal("s", {"ok": True})
-    assert endpoint.asked[-1].body["steps"] == {hashed("s"): {"data": {"signal": "s", "data": {"ok": True}}}}
+        assert await engine.signal("approve/1", {"ok": True})
+        await engine.advance("1m")
+    for each in endpoint.asked[1:]:
+        assert each.body["steps"][hashed("s")] == {"data": {"signal": "approve/1", "data": {"ok": True}}}
 
 
 async def test_a_second_wait_for_a_signal_fails_its_run() -> None:

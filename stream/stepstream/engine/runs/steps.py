@@ -59,7 +59,7 @@ def _report_dispatched(draft: Draft, report: StepReported) -> None:
 def engine_memo(run: Run, step: str, opened: OpenStep, outcome: Outcome) -> tuple[Run, Memo]:
     """Return a result that did not come from the worker that holds the run, and the run that counts it."""
     run = replace(run, seen=run.seen + 1)
-    return run, Memo(step, opened.id, opened.kind, outcome, run.seen, fingerprint=opened.fingerprint)
+    return run, Memo(step, opened.id, opened.kind, outcome, run.seen, 0, opened.fingerprint, opened.signal)
 
 
 def keep_result(

@@ -9,6 +9,7 @@ from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.gateway.rest.recent_events import RecentEvents
+from stepstream.gateway.wire.checkpoints import Checkpoint
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.readmodel.index import RunIndex
 
@@ -37,6 +38,15 @@ class RunInputs(Protocol):
         """Return the memos of a run, a JSON object by step; None if the gateway does not have the run."""
 
 
+class Checkpoints(Protocol):
+    """The runs for which this gateway makes calls."""
+
+    def __contains__(self, run_id: object) -> bool: ...
+
+    async def checkpoint(self, found: Checkpoint) -> bool:
+        """Keep the steps that an app reports; return whether its call is open, once they are durable."""
+
+
 class AppRemoval(Protocol):
     """Forgets apps."""
 
@@ -62,7 +72,8 @@ class RestOptions:
 class RestParts:
     """What the endpoints use; `now_ms` returns the time (Unix ms).
 
-    Without `inputs` they are read from the read model; without `apps` none can be removed.
+    Without `inputs` they are read from the read model; without `checkpoints` none is accepted, and without `apps` none
+    can be removed.
     """
 
     engine: EngineFacade
@@ -73,4 +84,5 @@ class RestParts:
     now_ms: Callable[[], int] = field(default_factory=lambda: SystemClock().now_ms)
     recent: RecentEvents = field(default_factory=RecentEvents)
     inputs: RunInputs | None = None
+    checkpoints: Checkpoints | None = None
     apps: AppRemoval | None = None

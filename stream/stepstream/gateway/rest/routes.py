@@ -4,6 +4,7 @@ from fastapi import APIRouter, Depends
 
 from stepstream.gateway.rest.access import guard, refuse_foreign
 from stepstream.gateway.rest.cancel_routes import add_cancellations
+from stepstream.gateway.rest.checkpoint_routes import add_checkpoints
 from stepstream.gateway.rest.event_routes import add_events, add_sending, add_signals
 from stepstream.gateway.rest.function_routes import add_functions, add_probes, add_test_endpoints
 from stepstream.gateway.rest.graphql_routes import add_graphql
@@ -15,12 +16,12 @@ from stepstream.gateway.rest.run_routes import add_inputs, add_runs
 _OPEN = (add_sending, add_probes)
 _GUARDED = (
     *(add_signals, add_events, add_runs, add_inputs, add_cancellations, add_functions, add_realtime, add_graphql),
-    add_test_endpoints,
+    *(add_checkpoints, add_test_endpoints),
 )
 
 
 def rest_routes(parts: RestParts) -> APIRouter:
-    """Return the endpoints that SDKs and their test suites ask, beside those of registration, checkpoints and Connect.
+    """Return the endpoints that SDKs and their test suites ask, beside those of registration and Connect.
 
     Their errors have the form that SDKs parse, also those of routes of other rooms that use `replies.route_class`.
     """

@@ -12,7 +12,7 @@ class OpenRuns:
     def __init__(self) -> None:
         self._codes: dict[str, RemoteCode] = {}
 
-    def __contains__(self, run_id: str) -> bool:
+    def __contains__(self, run_id: object) -> bool:
         return run_id in self._codes
 
     def add(self, code: RemoteCode) -> None:

@@ -49,20 +49,20 @@ class Results:
             if outcome is None:
                 return
             del self._reporting[call]
-            self.memos.setdefault(call.step, _memo(RUN, outcome, call.id))
+            self.memos.setdefault(call.step, _memo(RUN, outcome))
             yield call.step, None
         while self._news:
             memo = self._news.popleft()
             self.seen = max(self.seen, memo.seen)
             if memo.step not in self.memos:
-                self.memos[memo.step] = _memo(memo.kind, memo.outcome, memo.id)
+                self.memos[memo.step] = _memo(memo.kind, memo.outcome, memo.signal or memo.id)
                 yield memo.step, memo
 
 
-def _memo(kind: StepKind, outcome: Outcome, id: str) -> Raw:
+def _memo(kind: StepKind, outcome: Outcome, signal: str = "") -> Raw:
     if isinstance(outcome, Failure):
         if outcome.error.code == _INVOKE_TIMEOUT:
             outcome = TimedOut()
         else:
             return memo_json(kind, outcome, error=outcome.raw)
-    return memo_json(kind, outcome, signal=id)
+    return memo_json(kind, outcome, signal=signal)

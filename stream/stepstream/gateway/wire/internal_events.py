@@ -60,11 +60,13 @@ def _data(event: EventRecord, function: str) -> Json:
         return {**data, "_inngest": _inner(data, {"fn_id": function, "correlation_id": event.id.replace(":", ".", 1)})}
     if event.name in _END_NAMES:
         status = str(data.get("status", "")).capitalize()
-        shown: dict[str, Json] = {name: value for name, value in data.items() if name != "status"}
+        shown: dict[str, Json] = {name: value for name, value in data.items() if name not in ("status", "raw_error")}
         if isinstance(cause := data.get("event"), dict):
             shown["event"] = _shaped(cause)
             shown["events"] = [shown["event"]]
-        error = {"error": data["error"]} if "error" in data else {}
+        if "raw_error" in data:
+            shown["error"] = data["raw_error"]  # What the SDK that reported it makes an exception of.
+        error = {"error": shown["error"]} if "error" in shown else {}
         return {**shown, "_inngest": _inner(data, {"status": status, **error})}
     return data
 
