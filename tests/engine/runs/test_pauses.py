@@ -15,7 +15,7 @@ def test_a_paused_run_keeps_results_and_gets_no_command() -> None:
     13 | plan r1 sleep:b:20 signal:s:paid:1000 | planned s until 1013; planned b until 20
     13 | plan r1 send:c:sent ack wake          | kept c=["r1:c:0"]; emit sent#r1:c:0
     14 | claim r1 c1                           | stop r1 paused
-    15 | signal paid ="x" reply=S              | reply S delivered; kept s="x"
+    15 | signal paid ="x" reply=S              | reply S delivered r1; kept s="x"
     20 | tick                                  | kept b=null
     21 | lost app                              | -
     22 | warn r1 changed                       | warned changed
