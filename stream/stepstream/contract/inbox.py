@@ -59,6 +59,19 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     step_gates: tuple[Gate, ...] = ()
 
 
+class TriggersContinued(TypedRecord, frozen=True, tag="triggers.continued"):
+    """The next functions that an event may trigger are due: those whose ids follow `after`.
+
+    A run that it starts is `deduplicated`, and has its `chain` and `arrived_at`, as in RunRequested.
+    """
+
+    event: EventRecord
+    after: str = ""
+    deduplicated: bool = False
+    chain: int = 0
+    arrived_at: int = 0
+
+
 class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):
     """A caller sends a signal; the process named `reply_to` expects an answer: whether a run waited for it."""
 
@@ -349,6 +362,7 @@ CallerRequest = SignalSent | SignalWithStart | CancelRequested | ControlRequest
 RunOperation = CancelRequested | RerunRequested | PauseRequested | UnpauseRequested
 InboxRecord = (
     RunRequested
+    | TriggersContinued
     | StepResolved
     | SignalRunEnded
     | ChildContinued

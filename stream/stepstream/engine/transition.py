@@ -28,6 +28,7 @@ from stepstream.contract.inbox import (
     StepReported,
     StepResolved,
     StepsPlanned,
+    TriggersContinued,
     WarningReported,
 )
 from stepstream.contract.limits import DEFAULT_LIMITS, TIMERS_PER_BATCH_MAX, Limits
@@ -80,7 +81,6 @@ from stepstream.engine.runs.admission import (
     begin_run,
     fire_cron,
     forget_start,
-    receive_event,
     register_function,
     rerun,
     review_crons,
@@ -110,6 +110,7 @@ from stepstream.engine.runs.scope_pauses import apply_scope, end_pause, request_
 from stepstream.engine.runs.signal_starts import end_signal_run, signal_or_start
 from stepstream.engine.runs.starts import receive_grant
 from stepstream.engine.runs.steps import answer_step, fail_step, fire_step, receive_match, report_step
+from stepstream.engine.runs.triggers import continue_triggers, receive_event
 from stepstream.engine.state.changes import Changes
 from stepstream.engine.state.draft import Draft, LimitExceeded
 from stepstream.engine.state.keys import Key
@@ -189,6 +190,7 @@ HANDLERS: dict[type, _Handler] = dict(
     [
         # Events, and what they start.
         _on(EventReceived, receive_event),
+        _on(TriggersContinued, continue_triggers),
         _on(EventRouted, route_event),
         _on(RunRequested, begin_run),
         _on(FunctionRegistered, register_function),

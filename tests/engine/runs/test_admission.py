@@ -1,6 +1,19 @@
 """Starting runs, as record tables: deduplication, triggers, events of the future, and cron."""
 
-from tests.engine.tables import table
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from stepstream.contract.inbox import RunRequested, TriggersContinued
+from stepstream.engine.matching import match_budget
+from stepstream.engine.state.changes import Changes, Send
+from stepstream.engine.state.records import EventReceived
+from stepstream.engine.transition import transition
+from tests.engine import tables
+from tests.engine.tables import Line, World, table
+
+COSTLY = f"[{','.join('1' * 100)}].all(x,x==1)"
 
 
 @table()
@@ -241,3 +254,32 @@ def test_a_function_may_have_event_and_cron_triggers() -> None:
     300003 | function f retired                | -
     300004 | event go                          | -
     """
+
+
+@pytest.mark.parametrize(
+    "function",
+    [f"on=go?{COSTLY}", f"on=go attributes=a:{COSTLY}", f"on=go cancel_on=stop:?{COSTLY}"],
+    ids=["conditions", "attributes", "conditions that cancel"],
+)
+def test_costly_expressions_start_functions_in_several_transitions(function: str) -> None:
+    """One event starts all functions that it triggers, each once, and no transition does the work of many."""
+    started: list[int] = []
+
+    def watched(*arguments: Any, **options: Any) -> Changes:
+        changes = transition(*arguments, **options)
+        if isinstance(arguments[1], EventReceived | TriggersContinued):
+            sent = [change.record for change in changes.changes if isinstance(change, Send)]
+            started.append(sum(isinstance(record, RunRequested) for record in sent))
+        return changes
+
+    world = World(3)
+    for number in range(20):
+        world.play(Line(10, f"function f{number:02} {function}", ""))
+    with (
+        mock.patch.object(match_budget, "MATCHED_VISITS_PER_RECORD_MAX", 1_000),
+        mock.patch.object(tables, "transition", watched),
+    ):
+        began = world.play(Line(11, "event go", ""))
+    assert len([word for word in began if word.startswith("began")]) == 20
+    assert sum(started) == 20
+    assert max(started) < 5

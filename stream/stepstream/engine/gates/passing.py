@@ -12,27 +12,31 @@ from stepstream.contract.gates import Excess, Gate, GateAsked, GateLeft, GateRul
 from stepstream.contract.limits import GATE_KEY_CHARACTERS_MAX
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import OpenStep, Run
-from stepstream.expressions.predicates import EvaluationError, evaluate
+from stepstream.expressions.predicates import EvaluationError, Meter, evaluate
 
 
-def gates_of(draft: Draft, function: FunctionRegistered, event: EventRecord) -> tuple[Gate, ...]:
+def gates_of(
+    draft: Draft, function: FunctionRegistered, event: EventRecord, meter: Meter | None = None
+) -> tuple[Gate, ...]:
     """Return the gates of a run: the rules of its function, with the values of their keys for its event.
 
     A run without an idempotency key passes no gate for it; other runs without a key share a gate.
     """
-    return _gates(draft, [rule for rule in function.gates if not rule.steps], event)
+    return _gates(draft, [rule for rule in function.gates if not rule.steps], event, meter)
 
 
-def step_gates_of(draft: Draft, function: FunctionRegistered, event: EventRecord) -> tuple[Gate, ...]:
+def step_gates_of(
+    draft: Draft, function: FunctionRegistered, event: EventRecord, meter: Meter | None = None
+) -> tuple[Gate, ...]:
     """Return the gates that each attempt of a step of a run passes."""
-    return _gates(draft, [rule for rule in function.gates if rule.steps], event)
+    return _gates(draft, [rule for rule in function.gates if rule.steps], event, meter)
 
 
-def _gates(draft: Draft, rules: Sequence[GateRule], event: EventRecord) -> tuple[Gate, ...]:
+def _gates(draft: Draft, rules: Sequence[GateRule], event: EventRecord, meter: Meter | None) -> tuple[Gate, ...]:
     if not rules:
         return ()
     fields = {"event": event_fields(event)}
-    pairs = ((rule, _value(draft, rule.key, fields)) for rule in rules)
+    pairs = ((rule, _value(draft, rule.key, fields, meter)) for rule in rules)
     return tuple(
         Gate(rule.name, rule.limit, value or "", rule.period_ms, rule.burst, rule.excess, rule.steps, rule.most_ms)
         for rule, value in pairs
@@ -40,12 +44,12 @@ def _gates(draft: Draft, rules: Sequence[GateRule], event: EventRecord) -> tuple
     )
 
 
-def _value(draft: Draft, key: str, fields: dict[str, Any]) -> str | None:
+def _value(draft: Draft, key: str, fields: dict[str, Any], meter: Meter | None) -> str | None:
     """Return the value of a key as a text, None if the event has none."""
     if not key:
         return ""
     try:
-        return _text(evaluate(key, fields))
+        return _text(evaluate(key, fields, meter))
     except (EvaluationError, InvalidInput):
         draft.count("gate_key_errors")
         return None

@@ -1,5 +1,7 @@
 """Evaluation of predicates within the work that one transition may do."""
 
+from collections.abc import Mapping
+
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.events import EventRecord, event_fields
 from stepstream.contract.limits import (
@@ -37,7 +39,7 @@ class Candidate:
 class MatchBudget:
     """The budget of one transition: it is `full` after too many bytes, or too much work of expressions."""
 
-    __slots__ = ("_bytes_left", "_characters_left", "_draft", "_parsed", "_sources", "full", "visits")
+    __slots__ = ("_bytes_left", "_characters_left", "_draft", "_parsed", "_sources", "visits")
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
@@ -46,13 +48,15 @@ class MatchBudget:
         self.visits = 0
         self._sources: set[str] = set()
         self._parsed: dict[bytes, Json] = {}
-        self.full = False
+
+    @property
+    def full(self) -> bool:
+        """Whether the rest belongs into a later transition."""
+        return self._bytes_left <= 0 or self._characters_left < 0 or self.visits >= MATCHED_VISITS_PER_RECORD_MAX
 
     def charge(self, size_bytes: int) -> None:
-        """Charge for bytes that are parsed, or were parsed to decode a row."""
+        """Charge for bytes that are parsed, were parsed to decode a row, or are copied."""
         self._bytes_left -= size_bytes
-        if self._bytes_left <= 0:
-            self.full = True
 
     def satisfies(self, candidate: Candidate, predicate: Predicate) -> bool:
         """Return whether an event satisfies a predicate; an expression that fails does not match."""
@@ -63,24 +67,20 @@ class MatchBudget:
         source = predicate.residual
         if not source:
             return True
-        if source not in self._sources:
-            self._charge_expression(source)
         small = len(predicate.bindings) < LARGE_BYTES_MIN
         bindings = load_json(predicate.bindings) if small else self._load(bytes(predicate.bindings))
-        try:
-            return holds(source, {**(bindings if isinstance(bindings, dict) else {}), "async": fields}, self)
-        except EvaluationError:
-            self._draft.count("match_errors")
-            return False
-        finally:
-            if self.visits >= MATCHED_VISITS_PER_RECORD_MAX:
-                self.full = True
+        return self.holds(source, {**(bindings if isinstance(bindings, dict) else {}), "async": fields}, "match_errors")
 
-    def _charge_expression(self, source: str) -> None:
-        self._sources.add(source)
-        self._characters_left -= len(source)
-        if self._characters_left <= 0:
-            self.full = True
+    def holds(self, source: str, bindings: Mapping[str, Json], errors: str) -> bool:
+        """Return whether an expression is true, and charge for it; one that fails is not, and is counted."""
+        if source not in self._sources:
+            self._sources.add(source)
+            self._characters_left -= len(source)
+        try:
+            return holds(source, bindings, self)
+        except EvaluationError:
+            self._draft.count(errors)
+            return False
 
     def _load(self, raw: bytes) -> Json:
         """Parse large bindings and charge for them; equal ones are parsed once."""

@@ -1,4 +1,4 @@
-"""Starting runs: events and the clock find their functions, and each cause starts a function once."""
+"""Starting runs: each cause, such as an event or a time of the clock, starts a function once."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,17 +7,16 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 from msgspec.structs import replace
 
-from stepstream.contract.codec import Json, dump_json
+from stepstream.contract.codec import dump_json
 from stepstream.contract.commands import Memo
-from stepstream.contract.events import CRON, OWN_NAMES, OWN_PREFIX, EventRecord, event_fields
-from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered, trigger_names
+from stepstream.contract.events import CRON, OWN_NAMES, OWN_PREFIX, EventRecord
+from stepstream.contract.functions import CronTrigger, EventTrigger, FunctionRegistered
 from stepstream.contract.gates import Excess
 from stepstream.contract.history import RunBegan
-from stepstream.contract.ids import is_sent_event_id, run_hash, run_id_at, run_routing
+from stepstream.contract.ids import run_hash, run_id_at, run_routing
 from stepstream.contract.inbox import RunRequested
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import MINUTE_MS, START_HELD_MS_MAX
-from stepstream.contract.matching import EventRouted
 from stepstream.contract.operators.bulk import FAILED
 from stepstream.contract.operators.control import Rerun, RerunRequested
 from stepstream.contract.outcomes import outcome_bytes
@@ -29,7 +28,6 @@ from stepstream.engine.runs.pauses import is_paused
 from stepstream.engine.runs.starts import start_code
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.kept_rows import LookbackWindows
-from stepstream.engine.state.records import EventReceived
 from stepstream.engine.state.rows import Crons, Run, RunEvents, Start, Timer, TimerKind, Triggers
 from stepstream.engine.state.tables import (
     CRONS,
@@ -41,7 +39,7 @@ from stepstream.engine.state.tables import (
     start_key,
     triggers_key,
 )
-from stepstream.expressions.predicates import EvaluationError, holds
+from stepstream.expressions.predicates import Meter
 
 
 def register_function(draft: Draft, function: FunctionRegistered) -> None:
@@ -91,41 +89,6 @@ def _set_lookback_window(draft: Draft, function: FunctionRegistered) -> None:
         draft.put(LOOKBACK_WINDOWS_KEY, LookbackWindows(windows, row.version + 1 if row else 0))
 
 
-def receive_event(draft: Draft, received: EventReceived) -> None:
-    """Start the functions that the event triggers, and send it to the shard of its name, where waits are matched."""
-    derived = received.own and (received.event.name.startswith(OWN_PREFIX) or is_sent_event_id(received.event.id))
-    explicit = bool(received.event.id) and not derived
-    event = replace(
-        received.event,
-        id=received.event.id or received.position,
-        ts=received.event.ts or _within(received.arrived_at, draft.now),
-    )
-    for function_id in _triggered(draft, event):
-        if function := draft.function(function_id):
-            arrived_at = received.arrived_at if explicit else 0
-            request_run(draft, function, event, deduplicated=explicit, chain=received.chain, arrived_at=arrived_at)
-    draft.route_in_order(event.name, EventRouted(event, received.arrived_at))
-
-
-def _triggered(draft: Draft, event: EventRecord) -> list[str]:
-    functions: list[str] = []
-    rows = [row for name in trigger_names(event.name) if (row := draft.get(triggers_key(name)))]
-    pairs = [pair for row in rows for pair in row.functions]
-    fields = event_fields(event) if any(condition for _, condition in pairs) else {}
-    for function_id, condition in pairs:
-        if function_id not in functions and (not condition or _condition_holds(draft, condition, fields)):
-            functions.append(function_id)
-    return functions
-
-
-def _condition_holds(draft: Draft, condition: str, fields: dict[str, Json]) -> bool:
-    try:
-        return holds(condition, {"event": fields})
-    except EvaluationError:
-        draft.count("condition_errors")
-        return False
-
-
 def request_run(
     draft: Draft,
     function: FunctionRegistered,
@@ -134,11 +97,15 @@ def request_run(
     deduplicated: bool = False,
     chain: int = 0,
     arrived_at: int = 0,
+    meter: Meter | None = None,
 ) -> None:
-    """Request the shard that owns the run to start it; an event of the future starts it at the time of the event."""
+    """Request the shard that owns the run to start it; an event of the future starts it at the time of the event.
+
+    `meter` sums the work of the function's expressions.
+    """
     hash_part = run_hash(function.id, event.id)
     # The deduplication of an event older than its window may be forgotten: its run then gets a new id.
-    known_at = _within(arrived_at, draft.now)
+    known_at = within(arrived_at, draft.now)
     remembered = event.ts + draft.limits.start_dedup_ms > known_at
     request = RunRequested(
         run_id_at(event.ts if remembered else known_at, hash_part),
@@ -151,16 +118,16 @@ def request_run(
         suppress_end_events=event.name.startswith(OWN_PREFIX) and event.name != CRON,
         chain=chain,
         arrived_at=arrived_at,
-        attributes=attributes_of(draft, function, event),
+        attributes=attributes_of(draft, function, event, meter),
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,
-        gates=gates_of(draft, function, event),
-        step_gates=step_gates_of(draft, function, event),
+        gates=gates_of(draft, function, event, meter),
+        step_gates=step_gates_of(draft, function, event, meter),
     )
     draft.route(hash_part, request)
 
 
-def _within(arrived_at: int, now: int) -> int:
+def within(arrived_at: int, now: int) -> int:
     """Return when the log took an event; producers set that time, so it may be missing or in the future."""
     return min(arrived_at, now) if arrived_at > 0 else now
 
@@ -282,7 +249,7 @@ def _started_before(draft: Draft, request: RunRequested) -> bool:
     Only the times at which the log took the two events count: an event that is read late, or again after a crash, has
     the same outcome as one that is read at once.
     """
-    arrived_at = _within(request.arrived_at, draft.now)
+    arrived_at = within(request.arrived_at, draft.now)
     hash_part = run_routing(request.run_id)
     key = start_key(hash_part)
     timer = Timer(TimerKind.START_EXPIRY, hash_part)
