@@ -29,10 +29,15 @@ def parse(arguments: Sequence[str]) -> str:
     command: Any = typer.main.get_command(cli)
     context, rest = None, list(arguments)
     path: list[str] = []
-    while hasattr(command, "commands"):
+    while hasattr(command, "commands") and not _runs_itself(command, rest):
         context = command.context_class(command, parent=context, info_name="stepstream")
         name, _, rest = command.resolve_command(context, rest)
         command = load_command(name) if not path else command.commands[name]
         path.append(name)
     command.make_context(" ".join(path), rest, parent=context)
     return " ".join(path)
+
+
+def _runs_itself(group: Any, arguments: Sequence[str]) -> bool:
+    """Return whether a group is the command: it can run without one of its commands, and no name of one follows."""
+    return bool(group.invoke_without_command) and (not arguments or arguments[0].startswith("-"))

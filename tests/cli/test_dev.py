@@ -186,6 +186,19 @@ async def broken_work(ctx: Context) -> None:
     again.communicate(timeout=60)
 
 
+@pytest.mark.long
+def test_dev_runs_without_a_file(tmp_path: Path) -> None:
+    """It waits for an app of an SDK at the URL that is given, and SIGTERM ends it."""
+    url = "http://127.0.0.1:9/api/inngest"
+    command = [sys.executable, "-m", "stepstream", "dev", "--port", "0", "--app-url", url]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert "runs without a Python file" in until(process, "stepstream")
+    assert until(process, "no app answers") == f"no app answers at {url} yet\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
 def until(process: "subprocess.Popen[str]", words: str) -> str:
     """Return the next line of output that contains these words."""
     assert process.stdout is not None

@@ -66,7 +66,7 @@ MemoryMib = Annotated[
 cli = commands()
 
 
-def _greet(form: Format, *lines: str) -> None:
+def greet(form: Format, *lines: str) -> None:
     """Report what started: as lines for people, or as one line of a log that machines read."""
     if form is Format.JSON:
         logger.info("; ".join(line.strip() for line in lines))
@@ -117,7 +117,7 @@ def engine(
         cluster = kafka_settings_from(bootstrap=kafka, namespace=namespace)
 
         def ready(actual: int, shards: int) -> None:
-            _greet(
+            greet(
                 log_format,
                 f"stepstream engine {__version__} on {cluster.bootstrap}, {shards} shards in total",
                 f"  {address_of(settings.host, actual)}, tables in {settings.data_dir}",
@@ -175,7 +175,7 @@ def worker(
                 lines.append(f"  {address_of(settings.metrics_host, port)}/metrics")
             if not len(app):
                 lines.append(f"  {NO_FUNCTION}")
-            _greet(log_format, *lines)
+            greet(log_format, *lines)
 
         await serve_worker(spec, settings, cluster, ready)
 

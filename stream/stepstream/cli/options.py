@@ -45,6 +45,15 @@ LogLevel = Annotated[
     typer.Option(envvar="STEPSTREAM_LOG_LEVEL", help="Lowest level to log; each attempt of a step is logged as info."),
 ]
 
+AllowHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        help="A name, such as *.svc.cluster.local, or a network, such as 10.0.0.0/8, where apps of Inngest SDKs may be "
+        "although it is private; may be repeated. Variable: STEPSTREAM_ALLOW_HOSTS, separated by commas.",
+    ),
+]
+
 # Kafka.
 Bootstrap = Annotated[
     str | None,

@@ -43,6 +43,7 @@ COMMANDS = {
     ),
     "engine": Command("cluster", "Serve shards and the HTTP API on Kafka; any number of engines share the shards."),
     "worker": Command("cluster", "Run the code of an app on Kafka; any number of workers share its runs."),
+    "gateway": Command("gateway", "Serve apps of Inngest SDKs on Kafka; any number of gateways share their runs."),
     "topics": Command("topics", "Create and check the topics of a cluster."),
     "readmodel": Command("read_model", "Create and migrate the read model in a PostgreSQL database."),
     "dead-letters": Command("dead_letters", "List, show and redrive records that could not be processed."),

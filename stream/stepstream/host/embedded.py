@@ -16,6 +16,7 @@ from stepstream.host.http_server import engine_api, probes, serve_http
 from stepstream.host.monitoring.disk import DiskGauges
 from stepstream.host.monitoring.gauges import EmbeddedGauges, index_readings, memory_readings
 from stepstream.host.monitoring.versions import build_info
+from stepstream.host.sdk_apps import Hosting, Polling, SdkApps, connections_of, polled
 from stepstream.host.serving import listen, stop_on_signals
 from stepstream.host.settings import Settings
 from stepstream.host.unmatched import UnmatchedEventReporter
@@ -101,6 +102,9 @@ class DevReporter(Protocol):
     def ready(self, port: int) -> None:
         """Report that requests are accepted on this port."""
 
+    def notice(self, line: str) -> None:
+        """Report what happens to an app of an SDK."""
+
     def unmatched(self, line: str) -> None:
         """Report an event that starts no function and resumes no wait."""
 
@@ -108,8 +112,20 @@ class DevReporter(Protocol):
         """Report that the process stops once the bodies of this many steps end."""
 
 
-async def serve(app: App | None, settings: Settings, reporter: DevReporter) -> None:
-    """Serve until SIGINT or SIGTERM, then drain."""
+def _hosting(app: App | None, parts: RunningEngine, reporter: DevReporter) -> Hosting:
+    """Return what the process does for apps of SDKs, which it serves beside the Python app."""
+
+    async def prepare(_: str) -> None:
+        """Do nothing: a journal has all topics."""
+
+    async def serves(name: str) -> bool:
+        return app is not None and name == app.name
+
+    return Hosting(prepare, parts.backbone.append, serves, parts.engine.add, reporter.notice, is_alone=True)
+
+
+async def serve(app: App | None, settings: Settings, reporter: DevReporter, poll: Polling) -> None:
+    """Serve until SIGINT or SIGTERM, then drain; `poll` says which apps of SDKs are registered by themselves."""
     listener = listen(settings.host, settings.port)
     stop = stop_on_signals()
     watchers = [reporter.show]
@@ -120,7 +136,11 @@ async def serve(app: App | None, settings: Settings, reporter: DevReporter) -> N
         for watcher in watchers:
             watcher(entry)
 
-    async with running_engine(app, settings, watch) as (engine, backbone, index, metrics):
+    # The connections outlast the engine, whose workers end their calls when they drain.
+    async with connections_of(settings) as connections, running_engine(app, settings, watch) as parts:
+        engine, backbone, index, metrics = parts
+        apps = SdkApps(settings, connections, _hosting(app, parts, reporter), poll)
+        apps.restore(await backbone.functions())
         events = UnmatchedEventReporter(engine.send, index, engine.functions, backbone.is_idle, reporter.unmatched, app)
         watchers.append(events.watch)
         stop.bodies = lambda: _bodies(engine)
@@ -129,8 +149,14 @@ async def serve(app: App | None, settings: Settings, reporter: DevReporter) -> N
         dead_letters = LatestDeadLetters(LocalDeadLetterLog(backbone))
         facade = EngineFacade(events.send, engine.signal, *control, events.unmatched, metrics.readings, dead_letters)
         api = engine_api(facade, index, metrics.text, settings, stop)
-        async with probes(settings, lambda: True, lambda: engine.unready, metrics.text):
-            await serve_http(api, listener, stop, reporter.ready)
+        site = apps.site(api, facade, index, is_python=app is not None)
+
+        def ready(port: int) -> None:
+            reporter.ready(port)
+            apps.listening.set()
+
+        async with probes(settings, lambda: True, lambda: engine.unready, metrics.text), polled(apps):
+            await serve_http(site, listener, stop, ready)
         reporting.cancel()
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from stepstream.api.facade import EngineFacade
-from stepstream.contract.topics import DEAD_LETTERS, HISTORY, LOGS, REPLIES
+from stepstream.contract.topics import DEAD_LETTERS, REPLIES
 from stepstream.host.deadletters.latest import ClusterDeadLetterLog, LatestDeadLetters
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import engine_api, probes, serve_http
@@ -14,7 +14,7 @@ from stepstream.host.monitoring.database import DatabaseGauge
 from stepstream.host.monitoring.disk import DiskGauges
 from stepstream.host.monitoring.gauges import BacklogGauges, EngineGauges, Measured, index_readings
 from stepstream.host.monitoring.versions import build_info
-from stepstream.host.read_models import open_read_model
+from stepstream.host.read_models import open_read_model, read_model_parts
 from stepstream.host.serving import listen, stop_on_signals
 from stepstream.host.settings import Settings, read_sources
 from stepstream.host.source_parts import source_parts
@@ -33,7 +33,6 @@ from stepstream.runtime.metrics import Metrics, Reading
 from stepstream.runtime.overview import RunningWorker
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.readmodel.index import RunIndex
-from stepstream.runtime.readmodel.pruning import keep_pruned
 
 logger = logging.getLogger(__name__)
 _WORKERS_S_MAX = 3.0
@@ -59,23 +58,6 @@ def _facade(
     workers = functools.partial(_running_workers, backlogs)
     control = (callers.send, callers.signal, workers, lambda: gauges.unready, callers)
     return EngineFacade(*control, group, readings=readings, dead_letters=LatestDeadLetters(log))
-
-
-def _read_model(
-    backbone: KafkaBackbone, index: RunIndex, group: ShardGroup
-) -> dict[str, Callable[[], Awaitable[None]]]:
-    """Return the parts that keep the read model current; an engine folds its own shards into a shared one."""
-    owned = (lambda: group.assigned) if index.is_shared else None
-
-    async def read(topic: str) -> None:
-        async for records in backbone.follow(topic, index.positions, owned):
-            await index.folded(records)
-
-    parts: dict[str, Callable[[], Awaitable[None]]] = {}
-    parts["read_model"] = functools.partial(read, HISTORY)
-    parts["logs"] = functools.partial(read, LOGS)
-    parts["pruning"] = functools.partial(keep_pruned, index.pruned, beside_loop=index.is_shared)
-    return parts | ({"changes": index.follow} if index.is_shared else {})
 
 
 async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable[[int, int], None]) -> None:
@@ -132,7 +114,8 @@ async def _serve_shards(
 
     try:
         await warn_of_missing(cluster, sources)
-        parts = {"shards": group.serve, "answers": callers.serve, **_read_model(backbone, index, group)}
+        owned = (lambda: group.assigned) if index.is_shared else None
+        parts = {"shards": group.serve, "answers": callers.serve, **read_model_parts(backbone, index, owned)}
         parts |= {name: each.measure for name, each in measured.items()}
         parts |= {"topics": watch.serve}
         parts |= source_parts(cluster, "sources", sources, backbone.append, metrics)

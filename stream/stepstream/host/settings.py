@@ -15,6 +15,7 @@ from stepstream.contract.errors import InvalidDuration, InvalidInput, Stepstream
 from stepstream.contract.limits import BODY_THREADS_MAX, DAY_MS, MEMORY_BYTES_MAX, MIB, NAMESPACE_CHARACTERS_MAX
 from stepstream.contract.text.durations import duration_ms
 from stepstream.contract.text.names import check_topic_part
+from stepstream.gateway.sync.signing_keys import SigningKeys
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.readmodel.pruning import (
     RETENTION_BYTES_MIN,
@@ -65,6 +66,9 @@ class Settings:
     memory_mib       how many MiB of results and reports the workers of the process hold
     body_threads     how many plain step bodies run at the same time
     read_model       the URL of a PostgreSQL database that has the list of runs; empty for a file of each engine
+    signing_key      the key that gateway and apps of Inngest SDKs share; without it, they are in development mode
+    signing_key_fallback  one more key that is accepted from apps, while they change to another one
+    allow_hosts      names and networks that URLs of apps may have although they are not public, separated by commas
     """
 
     data_dir: Path = Path(".stepstream")
@@ -92,6 +96,9 @@ class Settings:
     proxies: str = ""
     # Its password must not be in a message or a log.
     read_model: str = field(default="", repr=False)
+    signing_key: str = field(default="", repr=False)
+    signing_key_fallback: str = field(default="", repr=False)
+    allow_hosts: str = ""
 
     def __post_init__(self) -> None:
         for name in ("event_key", "api_key", "read_key"):
@@ -103,7 +110,7 @@ class Settings:
             raise SettingsError("read_key is in addition to the API key: set STEPSTREAM_API_KEY, to another value")
         if self.user_header and not self.page_options.proxies:
             raise SettingsError("user_header counts only behind a proxy: set STEPSTREAM_PROXIES, such as 10.0.0.0/8")
-        if not is_loopback(self.host) and not (self.event_key and self.api_key):
+        if not self.is_local and not (self.event_key and self.api_key):
             raise SettingsError(
                 f"host {self.host!r} can be reached from other machines: set STEPSTREAM_EVENT_KEY and "
                 "STEPSTREAM_API_KEY, or bind to 127.0.0.1"
@@ -114,12 +121,32 @@ class Settings:
             raise SettingsError("read_model: expected a URL such as postgresql://USER:PASSWORD@HOST:5432/DATABASE")
         if self.read_model and self.retention_bytes is not None:
             raise SettingsError("retention_bytes limits a file, and read_model is a database: set only retention")
-        _ = self.kept_runs, self.page_options
+        _ = self.kept_runs, self.page_options, self.signing_keys
 
     @property
     def keys(self) -> Keys:
         """The secrets that clients must send."""
         return Keys(self.event_key, self.api_key, self.read_key)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs on this machine can reach the process."""
+        return is_loopback(self.host)
+
+    @property
+    def serves_sdks(self) -> bool:
+        """Whether SDKs may send requests: beside an API key, only if they have a key as well, the signing key."""
+        return bool(self.signing_key) or not self.api_key
+
+    @property
+    def signing_keys(self) -> SigningKeys:
+        """The keys that are shared with apps of SDKs."""
+        if self.signing_key_fallback and not self.signing_key:
+            raise SettingsError("signing_key_fallback is in addition to the signing key: set STEPSTREAM_SIGNING_KEY")
+        try:
+            return SigningKeys.of(self.signing_key, self.signing_key_fallback)
+        except InvalidInput as error:
+            raise SettingsError(f"{error}; make one with `echo signkey-prod-$(openssl rand -hex 32)`") from None
 
     @property
     def page_options(self) -> PageOptions:
@@ -266,4 +293,7 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         read("user_header", ""),
         read("proxies", ""),
         read("read_model", ""),
+        read("signing_key", ""),
+        read("signing_key_fallback", ""),
+        read("allow_hosts", ""),
     )

@@ -145,5 +145,6 @@ async def test_app_at_a_url_is_removed() -> None:
         await http.post("/fn/register", json=body)
     assert not await gateway.registry.remove("http://127.0.0.1:1/api/inngest")
     assert gateway.serving
+    assert gateway.registry.urls() == {"demo": body["url"]}
     assert await gateway.registry.remove(f"{body['url']}?x=1")
-    assert gateway.serving == set()
+    assert (gateway.serving, gateway.registry.urls()) == (set(), {})

@@ -174,6 +174,12 @@ class Fleet:
         name = f"worker-{len(self.workers)}"
         return self._add(self.workers, name, ["worker", str(self.app), *options], environment, module)
 
+    def add_gateway(self, *options: str, **environment: str) -> Member:
+        """Start another gateway."""
+        name = f"gateway-{len(self.workers)}"
+        arguments = ["gateway", "--data-dir", str(self.folder / name), "--port", "0", *options]
+        return self._add(self.workers, name, arguments, environment, "stepstream")
+
     def _add(
         self,
         members: list[Member],

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 _RUNS_KNOWN_MAX = 10_000
 _TEXT_CHARACTERS_MAX = 200
 _SOON_MS = 12 * HOUR_MS
+NO_APP = "it serves each app of an Inngest SDK that registers"
 NO_FUNCTION = "the app has no function yet, so nothing can start: write @app.function(on(…)) above one"
 _COLOURS = {
     RunStatus.COMPLETED: "green",
@@ -109,7 +110,7 @@ class HistoryPrinter:
 class TerminalReporter(HistoryPrinter):
     """Reports to a person at a terminal; `opens` opens the page in a browser."""
 
-    def __init__(self, screen: Screen, app: App, settings: Settings, *, opens: bool = False) -> None:
+    def __init__(self, screen: Screen, app: App | None, settings: Settings, *, opens: bool = False) -> None:
         super().__init__(screen)
         self._app = app
         self._settings = settings
@@ -124,16 +125,23 @@ class TerminalReporter(HistoryPrinter):
 
     def ready(self, port: int) -> None:
         """Print what serves, and where."""
-        functions = counted(len(self._app), "function")
-        self._print(("stepstream", "bold"), f" {__version__} serves ", (self._app.name, "cyan"), f" ({functions})")
+        if self._app:
+            functions = counted(len(self._app), "function")
+            self._print(("stepstream", "bold"), f" {__version__} serves ", (self._app.name, "cyan"), f" ({functions})")
+        else:
+            self._print(("stepstream", "bold"), f" {__version__} runs without a Python file; {NO_APP}")
         address = address_of(self._settings.host, port)
         self._print(f"  send events to {address}/e/dev, state is in {self._settings.data_dir}")
         if page := page_address(self._settings, port):
             self._print(f"  see all runs at {page}")
             if self._opens:
                 open_page(page, lambda text: self._print((f"  {text}", "yellow")))
-        if not len(self._app):
+        if self._app and not len(self._app):
             self._print((f"  {NO_FUNCTION}", "yellow"))
+
+    def notice(self, line: str) -> None:
+        """Print what happens to an app of an SDK."""
+        self._print(line)
 
     def unmatched(self, line: str) -> None:
         """Print that an event matched nothing."""
@@ -147,7 +155,7 @@ class TerminalReporter(HistoryPrinter):
 class LogReporter:
     """Reports to the log, for machines; the attempts of steps are logged where they run."""
 
-    def __init__(self, app: App, settings: Settings, *, opens: bool = False) -> None:
+    def __init__(self, app: App | None, settings: Settings, *, opens: bool = False) -> None:
         self._app = app
         self._settings = settings
         self._opens = opens
@@ -164,11 +172,16 @@ class LogReporter:
     def ready(self, port: int) -> None:
         """Log what serves, and where."""
         address = address_of(self._settings.host, port)
-        logger.info("stepstream %s serves %s at %s", __version__, self._app.name, address)
+        name = self._app.name if self._app else "apps of Inngest SDKs"
+        logger.info("stepstream %s serves %s at %s", __version__, name, address)
         if self._opens and (page := page_address(self._settings, port)):
             open_page(page, logger.warning)
-        if not len(self._app):
+        if self._app and not len(self._app):
             logger.warning(NO_FUNCTION)
+
+    def notice(self, line: str) -> None:
+        """Log what happens to an app of an SDK."""
+        logger.info("%s", line)
 
     def unmatched(self, line: str) -> None:
         """Log that an event matched nothing."""

@@ -71,9 +71,9 @@ class AddressPolicy:
             if reason := self.refusal(each):
                 raise InvalidInput(f"{url!r}: {reason}", "url")
 
-    def connector(self) -> aiohttp.TCPConnector:
+    def connector(self, **options: Any) -> aiohttp.TCPConnector:
         """Return a connector whose connections, of redirects too, only go to allowed addresses."""
-        return aiohttp.TCPConnector(resolver=_Resolver(self), socket_factory=self._socket, limit=0)
+        return aiohttp.TCPConnector(resolver=_Resolver(self), socket_factory=self._socket, **options)
 
     def note(self, host: str, addresses: Sequence[str]) -> None:
         """Allow the addresses that a host has now if its name is allowed."""

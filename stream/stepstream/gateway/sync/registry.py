@@ -70,6 +70,10 @@ class AppRegistry:
                 found.setdefault(record.app, []).append(record)
         return found
 
+    def urls(self) -> Mapping[str, str]:
+        """Return where each app is that has functions, by the URL of one of them."""
+        return {each.app: _place(each.endpoint) for each in self._stored.values() if each.endpoint and not each.retired}
+
     async def register(self, app: AppRegistration) -> Synced:
         """Replace the functions of an app.
 

@@ -23,6 +23,8 @@ _READ_MS = 1_000
 _RECORDS_PER_READ = 500
 # How often a release that was replaced checks whether its successor still serves.
 _CHECK_S = 10.0
+# A gateway takes the functions of its apps from the topic, so it has no release.
+GATEWAY_RELEASE = "gateway"
 
 
 class FunctionRegistrar:
@@ -138,7 +140,12 @@ def client_of(app: App) -> str:
 
     It has their release, and the versions of stepstream and Python.
     """
-    return f"{CLIENT}-{release_of(app)}-{_VERSIONS}"
+    return client_of_release(release_of(app))
+
+
+def client_of_release(release: str) -> str:
+    """Return the client id of the workers of a release."""
+    return f"{CLIENT}-{release}-{_VERSIONS}"
 
 
 def worker_of(client: str) -> RunningWorker:

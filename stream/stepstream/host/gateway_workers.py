@@ -1,0 +1,108 @@
+"""The workers of a gateway on Kafka: one for each app, started when the app first appears, and all drained together."""
+
+import asyncio
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from stepstream.gateway.runs.app import RemoteApp
+from stepstream.host.broker_contact import BrokerContact
+from stepstream.host.monitoring.gauges import WorkerGauges
+from stepstream.host.worker_slot import WorkerSlot
+from stepstream.runtime.kafka.backbone import KafkaBackbone
+from stepstream.runtime.kafka.client.answers import Extent
+from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.workers.group_lease import MemberOptions
+from stepstream.runtime.kafka.workers.worker_log import KafkaWorkerLog
+from stepstream.runtime.metrics import Reading
+from stepstream.runtime.supervision import keep_serving
+from stepstream.runtime.worker.options import WorkerOptions
+from stepstream.runtime.worker.worker import Worker
+
+# Gauges of the process, which has them once for all of its workers.
+_OF_PROCESS = {"ready", "rebalances"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What the workers share: the cluster, its shards, how they are members of their groups, and their options."""
+
+    cluster: Cluster
+    backbone: KafkaBackbone
+    shards: int
+    member: MemberOptions
+    options: WorkerOptions
+
+
+class GatewayWorkers:
+    """The workers by app; the process is ready once it knows all apps and each has a worker that is a member."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._contact = BrokerContact()
+        self._slots: dict[str, WorkerSlot] = {}
+        self._gauges: dict[str, WorkerGauges] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        # Whether the topic of functions has been read up to its end.
+        self.known = asyncio.Event()
+
+    def start(self, app: RemoteApp) -> None:
+        """Serve one more app."""
+        slot = self._slots[app.name] = WorkerSlot(app.name, self._contact)
+        gauges = self._gauges[app.name] = WorkerGauges(slot, self._fleet.backbone)
+        serving = keep_serving(f"worker of {app.name}", functools.partial(self._serve, app, slot))
+        measuring = keep_serving(f"lags of {app.name}", gauges.measure)
+        self._tasks += map(asyncio.ensure_future, (serving, measuring))
+
+    async def _serve(self, app: RemoteApp, slot: WorkerSlot) -> None:
+        if slot.draining:
+            await asyncio.get_running_loop().create_future()
+        fleet = self._fleet
+        log = KafkaWorkerLog(fleet.cluster, app.name, fleet.shards, fleet.member)
+        slot.take(worker := Worker(log, app, fleet.options), log)
+        await worker.serve()
+
+    def check(self, topics: Mapping[str, Extent]) -> None:
+        """Let workers start over whose topics were created again."""
+        for slot in self._slots.values():
+            slot.check(topics)
+
+    @property
+    def unready(self) -> str:
+        """Why the process is not ready; empty if it is."""
+        if not self.known.is_set():
+            return "starting: the registered apps are not read yet"
+        reasons = {app: slot.unready for app, slot in self._slots.items()}
+        return "; ".join(f"app {app}: {reason}" for app, reason in reasons.items() if reason)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the groups have confirmed the memberships recently."""
+        return all(slot.alive for slot in self._slots.values())
+
+    @property
+    def bodies(self) -> int:
+        """How many calls are in progress."""
+        return sum(slot.load.bodies for slot in self._slots.values() if slot.load)
+
+    def read(self) -> Iterator[Reading]:
+        """Return the current gauges."""
+        yield Reading("ready", (), not self.unready)
+        yield Reading("rebalances", ("worker",), sum(slot.assignments for slot in self._slots.values()))
+        for gauges in self._gauges.values():
+            yield from (reading for reading in gauges.read() if reading.name not in _OF_PROCESS)
+
+    async def drain(self, seconds: float) -> bool:
+        """Let running calls finish for so long; return whether all of them did."""
+        draining = (slot.drain(seconds) for slot in self._slots.values())
+        ends = await asyncio.gather(*draining, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException) and not isinstance(end, TimeoutError):
+                raise end
+        return not any(ends)
+
+    async def stop(self) -> None:
+        """Leave the groups."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

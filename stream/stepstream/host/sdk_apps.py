@@ -1,0 +1,169 @@
+"""The apps of SDKs that a process serves: it registers them, and gives each a worker that calls its functions."""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+from starlette.types import ASGIApp
+
+from stepstream.api.facade import EngineFacade
+from stepstream.api.guards import foreign_reason, knows_key
+from stepstream.gateway.rest.parts import RestOptions, RestParts, ServerKind
+from stepstream.gateway.rest.routes import rest_routes
+from stepstream.gateway.runs.app import RemoteApp
+from stepstream.gateway.runs.client import CONNECTIONS_PER_HOST_MAX, ClientOptions, HttpTransport
+from stepstream.gateway.runs.function import RemoteFunction
+from stepstream.gateway.runs.open_runs import OpenRuns
+from stepstream.gateway.sync.addresses import AddressPolicy
+from stepstream.gateway.sync.app_client import AppClient
+from stepstream.gateway.sync.polling import AppPoller
+from stepstream.gateway.sync.register_route import Access, sync_routes
+from stepstream.gateway.sync.registry import AppRegistry, RegistryPorts, Synced
+from stepstream.gateway.sync.shared_site import shared_site
+from stepstream.gateway.wire.registration import AppRegistration
+from stepstream.host.settings import Settings, SettingsError
+from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.supervision import keep_serving
+
+
+@dataclass(frozen=True, slots=True)
+class Hosting:
+    """What the process does for the apps.
+
+    `prepare` returns once an app can be served. `append` writes records of `functions`. `serves` returns whether
+    other workers than gateways serve an app. `start` starts the worker of an app. `report` receives a line about each
+    app that appears, changes, fails or stops answering. A process that `is_alone` gets all requests of its apps, which
+    may report steps while a call is open.
+    """
+
+    prepare: Callable[[str], Awaitable[None]]
+    append: Callable[[Sequence[NewRecord]], Awaitable[object]]
+    serves: Callable[[str], Awaitable[bool]]
+    start: Callable[[RemoteApp], None]
+    report: Callable[[str], None]
+    is_alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Polling:
+    """Which apps are asked to register again and again: those at `urls`, those found on local `ports`, and with
+    `registered` those that have registered. In production, apps are registered when they are deployed.
+    """
+
+    urls: Sequence[str] = ()
+    ports: Sequence[int] = ()
+    registered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """The connections to apps: of calls, and of all other requests; they only go to `addresses`."""
+
+    addresses: AddressPolicy
+    transport: HttpTransport
+    session: aiohttp.ClientSession
+
+
+def check_sdks_served(settings: Settings) -> None:
+    """Raise SettingsError if apps of SDKs cannot be served, because their requests could not be authenticated."""
+    if not settings.serves_sdks:
+        raise SettingsError(
+            "apps of Inngest SDKs do not send the API key: set STEPSTREAM_SIGNING_KEY too, "
+            "for example to the output of `echo signkey-prod-$(openssl rand -hex 32)`"
+        )
+
+
+@asynccontextmanager
+async def connections_of(settings: Settings) -> AsyncIterator[Connections]:
+    """Connect to apps while the block runs; local ones too while only programs on this machine reach the process."""
+    hosts = [each.strip() for each in settings.allow_hosts.split(",") if each.strip()]
+    addresses = AddressPolicy(local=settings.is_local, hosts=hosts)
+    pooled = functools.partial(addresses.connector, limit=0, limit_per_host=CONNECTIONS_PER_HOST_MAX)
+    transport = HttpTransport(ClientOptions(settings.signing_keys.current, connector=pooled))
+    async with aiohttp.ClientSession(connector=addresses.connector()) as session:
+        try:
+            yield Connections(addresses, transport, session)
+        finally:
+            await transport.close()
+
+
+class SdkApps:
+    """The apps of SDKs in one process; `registry` must be given the records of `functions`."""
+
+    def __init__(self, settings: Settings, connections: Connections, hosting: Hosting, poll: Polling) -> None:
+        self._settings = settings
+        self._transport = connections.transport
+        self._hosting = hosting
+        self._polls_registered = poll.registered
+        self._apps: dict[str, RemoteApp] = {}
+        self._runs = OpenRuns()
+        # Whether the process answers requests: an app that is asked to register may do so by one.
+        self.listening = asyncio.Event()
+        ports = RegistryPorts(hosting.prepare, hosting.append, hosting.serves, self._changed)
+        self.registry = AppRegistry(ports, connections.addresses)
+        self._client = AppClient(connections.session, settings.signing_keys, self._register)
+        searched = [port for port in poll.ports if port != settings.port]
+        self.poller = AppPoller(self._client, connections.session, hosting.report, searched)
+        for url in poll.urls:
+            self.poller.add(url)
+
+    def site(self, own: ASGIApp, engine: EngineFacade, index: RunIndex, *, is_python: bool) -> ASGIApp:
+        """Return our own API with the routes of SDKs; `is_python` says that the process serves a Python app too."""
+        if not self._settings.serves_sdks:
+            return own
+        keys, signing = self._settings.keys, self._settings.signing_keys
+        is_open = signing.current is not None
+        access = Access(
+            signing,
+            foreign=(lambda _: "") if is_open else foreign_reason,
+            knows_api_key=lambda headers: knows_key(headers, keys.api),
+        )
+        event_keys, runs = [keys.event] if keys.event else [], self._runs
+        options = RestOptions(ServerKind(signing.kind), event_keys, signing.all, any_host=is_open)
+        routers = [
+            sync_routes(self._client, self._register, access),
+            rest_routes(RestParts(engine, index, options, inputs=runs, checkpoints=runs, apps=self.registry)),
+        ]
+        return shared_site(own, routers, lambda: not is_python or bool(self.registry.apps()))
+
+    def restore(self, functions: Iterable[bytes]) -> None:
+        """Serve the apps of an earlier process, from the records of `functions`."""
+        self.registry.fold(functions)
+        for name, url in self.registry.urls().items() if self._polls_registered else ():
+            self.poller.add(url, name)
+
+    async def _register(self, app: AppRegistration) -> Synced:
+        synced = await self.registry.register(app)
+        if self._polls_registered:
+            self.poller.add(app.url, app.name)
+        return synced
+
+    def _changed(self, name: str) -> None:
+        kind, alone = self._settings.signing_keys.kind, self._hosting.is_alone
+        functions = [RemoteFunction(each, alone, kind) for each in self.registry.apps()[name]]
+        if app := self._apps.get(name):
+            app.replace(functions)
+            return
+        app = self._apps[name] = RemoteApp(name, self._transport, runs=self._runs)
+        app.replace(functions)
+        self._hosting.start(app)
+
+
+@asynccontextmanager
+async def polled(apps: SdkApps) -> AsyncIterator[None]:
+    """Ask apps to register while the block runs, once `apps.listening` is set."""
+
+    async def serve() -> None:
+        await apps.listening.wait()
+        await apps.poller.serve()
+
+    polling = asyncio.ensure_future(keep_serving("the registration of apps", serve))
+    try:
+        yield
+    finally:
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)

@@ -1,0 +1,135 @@
+"""A process without Python code serves an app of an official SDK that registers with it, and after a restart too."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from stepstream import App
+from stepstream.api.http import make_api
+from stepstream.contract.codec import load_json
+from stepstream.contract.history import HistoryEntry, RunEnded
+from stepstream.gateway.sync import polling
+from stepstream.host import embedded
+from stepstream.host.sdk_apps import Hosting, Polling, SdkApps, connections_of
+from stepstream.host.settings import Settings
+from stepstream.testing import VirtualEngine
+from tests.fakes.facades import facade_of
+from tests.gateway.exchanges import KEY
+from tests.gateway.runs.server import served
+from tests.gateway.sdk_server import Endpoint, adding_app
+
+
+class Reporter:
+    """What the developer reads; the port, and the end of each run, can be awaited."""
+
+    def __init__(self) -> None:
+        self.lines: asyncio.Queue[str] = asyncio.Queue()
+        self.port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.ends: asyncio.Queue[RunEnded] = asyncio.Queue()
+
+    def know(self, run_id: str, function: str, started_at: int) -> None:
+        """Ignore a run of an earlier process."""
+
+    def show(self, entry: HistoryEntry) -> None:
+        """Note the end of a run."""
+        if isinstance(entry, RunEnded):
+            self.ends.put_nowait(entry)
+
+    def ready(self, port: int) -> None:
+        """Note the port."""
+        self.port.set_result(port)
+
+    def notice(self, line: str) -> None:
+        """Note what happens to an app."""
+        self.lines.put_nowait(line)
+
+    def unmatched(self, line: str) -> None:
+        """Ignore an event that matched nothing."""
+
+    def draining(self, bodies: int) -> None:
+        """Ignore the end."""
+
+
+@asynccontextmanager
+async def serving(folder: Path, urls: list[str], monkeypatch: Any) -> AsyncIterator[Reporter]:
+    """Run `stepstream dev` without a file in this process; the block's end is a SIGTERM."""
+    stop = asyncio.Event()
+    monkeypatch.setattr(polling, "POLL_S", 0.01)
+    monkeypatch.setattr(embedded, "stop_on_signals", lambda: stop)
+    reporter = Reporter()
+    settings = Settings(data_dir=folder, port=0)
+    served: asyncio.Future[None] = asyncio.ensure_future(
+        embedded.serve(None, settings, reporter, Polling(urls, registered=True))
+    )
+    waiting: set[asyncio.Future[Any]] = {served, reporter.port}
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        yield reporter
+    finally:
+        stop.set()
+        await served
+
+
+async def _refuse(_: Any) -> Any:
+    raise AssertionError("no app registers")
+
+
+HOSTING = Hosting(_refuse, _refuse, _refuse, lambda _: None, lambda _: None)
+
+
+async def one() -> int:
+    """Be a step of the app."""
+    return 1
+
+
+@pytest.mark.slow
+async def test_app_registers_and_runs_also_after_a_restart(tmp_path: Path, monkeypatch: Any) -> None:
+    """The URL of an app is enough; the next process knows the app from the log, before it registers again."""
+    endpoint = Endpoint()
+    async with served(endpoint.answer) as base:
+        url = f"{base}/api/inngest"
+        for urls in ([url], []):
+            async with serving(tmp_path, urls, monkeypatch) as reporter, asyncio.timeout(30):
+                server = f"http://127.0.0.1:{await reporter.port}"
+                if urls:
+                    endpoint.serve(adding_app(server, one))
+                    while await reporter.lines.get() != f"app demo at {url} is registered: 1 function":
+                        pass
+                async with httpx.AsyncClient(base_url=server) as client:
+                    event = {"name": "demo/add", "data": {"n": 40}}
+                    answer = (await client.post("/e/key", json=event)).json()
+                    ended = await reporter.ends.get()
+                    assert (ended.function, load_json(ended.output)) == ("demo-add", 42)
+                    runs = (await client.get(f"/v1/events/{answer['ids'][0]}/runs")).json()["data"]
+                    assert [run["status"] for run in runs] == ["Completed"]
+                    assert (await client.get("/api/v1/runs")).json()["runs"][0]["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("settings", "statuses"),
+    [
+        (Settings(), [200, 200, 404]),
+        (Settings(api_key="api"), [404, 401, 401]),
+        (Settings(event_key="event", api_key="api", signing_key=KEY), [401, 401, 401]),
+    ],
+    ids=["no keys", "API key only", "signing key"],
+)
+async def test_keys_protect_runs_from_requests_of_sdks(settings: Settings, statuses: list[int]) -> None:
+    """Who does not know a key reads nothing by the paths of SDKs that the API key protects elsewhere."""
+    sdk = {"x-inngest-sdk": "js:v4"}
+    async with VirtualEngine(App("empty")) as engine, connections_of(settings) as connections:
+        own = make_api(facade_of(engine.engine), engine.index, bytes, keys=settings.keys)
+        apps = SdkApps(settings, connections, HOSTING, Polling())
+        site: Any = apps.site(own, facade_of(engine.engine), engine.index, is_python=True)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://localhost") as client:
+            answers = [
+                await client.post("/v0/gql", json={"query": "{ apps { id } }"}, headers=sdk),
+                await client.get("/v1/events", headers=sdk),
+                await client.get("/v1/runs/01M8MW4B2VG100Q5XKED901QHM", headers=sdk),
+            ]
+    assert [each.status_code for each in answers] == statuses
