@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from stepstream.engine.state.lifecycle import BULK_LIFE, RUN_LIFE, STEP_LIFE
+from stepstream.gateway.runs import phases as remote
 from stepstream.runtime.worker.runs.lifecycle import OWNERSHIPS, PHASES, Move
 from stepstream.runtime.worker.runs.states import Effect, Event, Ownership, Phase
 from stepstream.sdk.replay.calls import CALL_LIFE, CallEvent, CallState
@@ -25,7 +26,8 @@ A run, a step and a bulk operation in the engine come from `stream/stepstream/en
 checks every transition of each against these tables. A run in a worker comes from
 `stream/stepstream/runtime/worker/runs/lifecycle.py`. A worker does what these tables say and nothing else. A call,
 which is a step that code awaits, comes from `stream/stepstream/sdk/replay/calls.py`. The replay of a run checks every
-transition of a call against that table. All three reject a transition that is not in them, and tests exercise each
+transition of a call against that table. The calls to a function of an SDK come from
+`stream/stepstream/gateway/runs/phases.py`. All of them reject a transition that is not in them, and tests exercise each
 one that is.
 """
 RUN_TEXT = """\
@@ -67,6 +69,11 @@ Where an event has several next states, the state of the step decides. `discover
 `due` if the step is open in the engine already, as it may be when the code is replayed. `retry` leads to `due` if the
 engine has called for the next attempt already. A call whose step has a stored result goes from `new` to `resolved`.
 """
+REMOTE_TEXT = """\
+A gateway runs a function of an [Inngest SDK](sdk-endpoints.md) by discovery calls, in which the app executes the code
+from its first line, and by calls for single steps. A step has the life cycle of a call, above. `running` is a call
+that is open. At most one discovery call is open at a time, and one begins whenever `calling` is entered.
+"""
 
 
 def find_moves(life: Mapping[S, Mapping[Any, tuple[S, ...]]]) -> list[tuple[S, str, S]]:
@@ -82,6 +89,9 @@ def render() -> str:
     words = ["### Events\n", _list(Event), "### Effects\n", _list(Effect)]
     call = ["## A call in the code of a run\n", CALL_TEXT, _list(CallState), *_draw(CALL_LIFE, "event")]
     call += ["### Events of a call\n", _list(CallEvent)]
+    phases = {was: {need: (to,) for need, to in moves.items()} for was, moves in remote.PHASES.items()}
+    call += ["## The calls to a function of an SDK\n", REMOTE_TEXT, _list(remote.Phase), *_draw(phases, "need")]
+    call += ["### Needs\n", _list(remote.Need)]
     engine += [*_draw(STEP_LIFE), "## A bulk operation\n", BULK_TEXT, *_draw(BULK_LIFE)]
     return "\n".join([HEAD, *engine, *worker, *ownership, *words, *call])
 
@@ -122,7 +132,7 @@ def _list(words: type[StrEnum]) -> str:
 
 
 def _node(state: str) -> str:
-    return "[*]" if state in ("absent", "stopped", "resolved", "abandoned") else state.replace("-", "_")
+    return "[*]" if state in ("absent", "stopped", "resolved", "abandoned", "over") else state.replace("-", "_")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.runs.function import RemoteFunction
-from stepstream.gateway.runs.transport import Request, Response, Unreachable
+from stepstream.gateway.runs.transport import Request, Response, Transport, Unreachable
 from stepstream.testing import VirtualEngine
 
 DISCOVERY = "step"
@@ -163,7 +163,7 @@ def registered(id: str = FUNCTION, *, retries: int = 4, event: str = "demo/go", 
     return FunctionRegistered(id, "demo", (EventTrigger(event),), retries=retries, **more)
 
 
-def app_of(endpoint: FakeEndpoint, *functions: FunctionRegistered, sdk: str = "py:v0.5.19") -> RemoteApp:
+def app_of(endpoint: Transport, *functions: FunctionRegistered, sdk: str = "py:v0.5.19") -> RemoteApp:
     """Return the app `demo`, whose functions an endpoint executes."""
     app = RemoteApp("demo", endpoint)
     url = "http://app.test/api/inngest?fnId={}&stepId=step"

@@ -5,6 +5,7 @@ import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from stepstream.contract.codec import Raw
 from stepstream.contract.commands import Memo, Open
@@ -57,7 +58,7 @@ class RemoteCode(Answering):
         self._forget = forget
         self._loop = asyncio.get_running_loop()
         # The worker knows this object when the constructor has returned.
-        self._loop.call_soon(self._begin)
+        self._loop.call_soon(self._safely, self._begin)
 
     # What the worker uses.
 
@@ -74,7 +75,7 @@ class RemoteCode(Answering):
         """Take in results and due attempts, and the acknowledgement that the planned waits are registered."""
         self.results.add(memos)
         # Not now: the worker is in the middle of a transition of the run.
-        self._loop.call_soon(self._resume, retries, acknowledged)
+        self._loop.call_soon(self._safely, self._resume, retries, acknowledged)
 
     def abort(self) -> None:
         """Stop the calls; the runner gets no further one."""
@@ -83,9 +84,16 @@ class RemoteCode(Answering):
 
     # Phases and tasks.
 
-    def _begin(self) -> None:
+    def _safely(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Do something in a callback of the event loop, unless the run is over; an error ends the run."""
         if self.over:
             return
+        try:
+            work(*arguments)
+        except Exception as error:  # noqa: BLE001 - the run must not wait forever for a callback that failed
+            self._break(error)
+
+    def _begin(self) -> None:
         for _ in self.results.take():
             pass
         self.seen = self.results.seen
@@ -103,8 +111,6 @@ class RemoteCode(Answering):
             self._runner.suspended(self)
 
     def _resume(self, retries: Iterable[Open], acknowledged: bool) -> None:
-        if self.over:
-            return
         for call in self._asked.due(retries):
             self._start(call)
         if acknowledged:
