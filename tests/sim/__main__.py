@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from stepstream.host.serving import collect_garbage_seldom
 from tests.sim.faults import Faults
 from tests.sim.schedule import judge, judge_seed, random_operators, random_rebalances, random_schedule, run_schedule
 from tests.sim.world import Setting
@@ -18,6 +19,7 @@ _PROGRESS_EVERY_S = 5.0
 
 def main(arguments: list[str]) -> int:
     """Run schedules by seed, print their rate and every failure, and return the exit code."""
+    collect_garbage_seldom()
     options = dict(argument.split("=", 1) for argument in arguments)
     make: Callable[[int], tuple[Setting, Faults]] = random_schedule
     repeat = ""

@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-PASSES_MAX = 60_000
+PASSES_MAX = 20_000
 _PASS_S = 0.0001
 
 

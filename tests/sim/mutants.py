@@ -204,6 +204,7 @@ MUTANTS = (
                 '    if timer.kind.endswith("-expiry"):\n        draft.delete(tick.timer)\n    draft.time("timer_late"',
             ),
         ),
+        program="parallel",
     ),
     Mutant(
         "the timer of a finished step is kept",

@@ -49,7 +49,8 @@ def patch(mutant: Mutant, text: str) -> str:
 
 def copy_with(mutant: Mutant | None, place: Path) -> Path:
     """Copy the package to a folder, with a bug if one is given; return the folder from which to import it."""
-    shutil.copytree(SOURCE, place / "stepstream", ignore=shutil.ignore_patterns("__pycache__"))
+    # With the compiled modules, except those that another process is writing; only the one with the bug is compiled.
+    shutil.copytree(SOURCE, place / "stepstream", ignore=shutil.ignore_patterns("*.pyc.*"))
     if mutant:
         path = place / "stepstream" / mutant.module
         path.write_text(patch(mutant, path.read_text()))
