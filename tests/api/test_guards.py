@@ -98,7 +98,9 @@ async def test_a_worker_needs_the_same_key(header: str) -> None:
         assert (await client.get("/metrics", headers=BEARER)).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8288", "127.0.0.1:8288", "127.9.9.9", "[::1]:8288", "[::1]"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8288", "127.0.0.1:8288", "127.9.9.9", "[::1]:8288", "0.0.0.0:8288"]
+)
 @pytest.mark.parametrize("origin", ["", "http://localhost:3000", "http://127.0.0.1", "http://[::1]:8288"])
 async def test_without_keys_this_machine_may_do_everything(host: str, origin: str) -> None:
     """Requests to a name of the loopback are accepted, also from pages that were loaded from there."""

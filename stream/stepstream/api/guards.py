@@ -54,12 +54,20 @@ def foreign_reason(headers: Mapping[str, str]) -> str:
     was rebound to 127.0.0.1 could even read the answers; such a request has that name as its `Host`.
     """
     host = headers.get("host", "")
-    if not is_loopback(_name_of(f"//{host}")):
+    if not _is_here(_name_of(f"//{host}")):
         return f"the host {host!r} is not a loopback address, and this process has no keys: {_REMEDY}"
     origin = headers.get("origin")
-    if origin is not None and not is_loopback(_name_of(origin)):
+    if origin is not None and not _is_here(_name_of(origin)):
         return f"a page of {origin!r} must not send requests to a process without keys: {_REMEDY}"
     return ""
+
+
+def _is_here(host: str) -> bool:
+    """Return whether a client that names this host means its own machine, also by 0.0.0.0 or ::."""
+    try:
+        return is_loopback(host) or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def _name_of(address: str) -> str:

@@ -11,7 +11,7 @@ from stepstream.gateway.rest.parts import RestOptions, RestParts
 from stepstream.gateway.rest.routes import rest_routes
 from stepstream.gateway.rest.site import sdk_site
 from stepstream.runtime.metrics import Metrics
-from stepstream.sdk.app import App
+from stepstream.sdk.served import ServedApp
 from stepstream.testing import VirtualEngine
 from tests.fakes.facades import facade_of
 
@@ -45,7 +45,7 @@ class SdkClient:
 
 
 @asynccontextmanager
-async def running(app: App, options: RestOptions | None = None, **more: Any) -> AsyncIterator[SdkClient]:
+async def running(app: ServedApp, options: RestOptions | None = None, **more: Any) -> AsyncIterator[SdkClient]:
     """Run an engine with an app and the endpoints for SDKs."""
     async with VirtualEngine(app) as engine:
         client = SdkClient(engine, options or RestOptions(), **more)

@@ -83,7 +83,10 @@ def error_object(error: Json) -> Json:
     """Return the error of a run or a step as the SDK reported it; None without one."""
     if not isinstance(error, dict):
         return None
-    return {name: error[name] for name in ("name", "message", "stack") if name in error}
+    raw = error.get("raw")
+    return (
+        raw if isinstance(raw, dict) else {name: error[name] for name in ("name", "message", "stack") if name in error}
+    )
 
 
 def result_of(status: str, output: Json, error: Json) -> Json:

@@ -37,7 +37,7 @@ from stepstream.runtime.readmodel.tables.approvals import ask
 from stepstream.runtime.readmodel.tables.bulks import write_bulks
 from stepstream.runtime.readmodel.tables.error_groups import ErrorGroups
 from stepstream.runtime.readmodel.tables.rows import RunRow, StepRow
-from stepstream.runtime.readmodel.tables.schema import text_of
+from stepstream.runtime.readmodel.tables.schema import error_text, text_of
 from stepstream.runtime.readmodel.tables.seen_events import is_resumed, note_cancelled, note_resumed
 from stepstream.runtime.readmodel.tables.timings import Timings
 from stepstream.runtime.readmodel.tables.waits import find_waits, retry
@@ -219,7 +219,7 @@ class Batch:
         run.error, run.error_text, run.error_group, run.paused, run.deadline = None, None, None, None, None
         run.waits = None
         if entry.error:
-            run.fail(entry.error)
+            run.fail(entry.error, entry.raw)
         if entry.status == RunStatus.COMPLETED:
             run.output = bytes(entry.output).decode()
         if entry.status == RunStatus.FAILED:
@@ -320,8 +320,8 @@ def _columns_of(outcome: Outcome) -> tuple[StepStatus, str | None, str | None]:
     match outcome:
         case Value(data):
             return StepStatus.COMPLETED, bytes(data).decode(), None
-        case Failure(info):
-            return StepStatus.FAILED, None, text_of(info)
+        case Failure(info, raw):
+            return StepStatus.FAILED, None, error_text(info, raw)
         case TimedOut():
             return StepStatus.TIMED_OUT, None, None
         case _:

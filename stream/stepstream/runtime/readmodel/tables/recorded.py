@@ -16,6 +16,15 @@ _events_of = msgspec.json.Decoder(tuple[EventRecord, ...]).decode
 _error_of = msgspec.json.Decoder(ErrorInfo).decode
 
 
+class _StoredError(ErrorInfo, frozen=True):
+    """An error of a step with the error object of an SDK, as error_text writes it."""
+
+    raw: Raw = NULL
+
+
+_stored_error_of = msgspec.json.Decoder(_StoredError).decode
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
     """A run as a rerun needs it. `memos` are in the order in which its code got them.
@@ -65,7 +74,8 @@ def _memo(step: str, id: str, kind: str, status: str, output: str | None, error:
 def _outcome(status: str, output: str | None, error: str | None) -> Outcome:
     match status:
         case StepStatus.FAILED:
-            return Failure(_error_of(error or ""))
+            found = _stored_error_of(error or "")
+            return Failure(ErrorInfo(found.name, found.message, found.stack, found.code), found.raw)
         case StepStatus.TIMED_OUT:
             return TimedOut()
         case _:

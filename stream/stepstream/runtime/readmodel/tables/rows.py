@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from stepstream.contract.codec import Json
+from stepstream.contract.codec import NULL, Json, Raw
 from stepstream.contract.history import RunBegan
 from stepstream.contract.kinds import RunStatus, StepStatus
 from stepstream.contract.outcomes import ErrorInfo
 from stepstream.runtime.readmodel.dialect import Database
-from stepstream.runtime.readmodel.tables.schema import attribute_text, small_error, text_of
+from stepstream.runtime.readmodel.tables.schema import attribute_text, error_text, small_error, text_of
 
 _strings = msgspec.json.Decoder(list[str]).decode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
@@ -147,9 +147,9 @@ class RunRow:
         """Note the run as which it continued."""
         self.continuation = text_of({**_object(self.continuation or "{}"), "to": run_id})
 
-    def fail(self, error: ErrorInfo) -> None:
-        """Note its error."""
-        self.error, self.error_text, self.has_texts = small_error(error), text_of(error), True
+    def fail(self, error: ErrorInfo, raw: Raw = NULL) -> None:
+        """Note its error, and the error object of an SDK if there is one."""
+        self.error, self.error_text, self.has_texts = small_error(error), error_text(error, raw), True
 
     def inserted(self) -> Sequence[object]:
         """Return the values of INSERT."""

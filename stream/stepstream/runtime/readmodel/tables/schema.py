@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from stepstream.contract.codec import Json, encode
+from stepstream.contract.codec import NULL, Json, Raw, encode
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import ErrorInfo
 from stepstream.runtime.readmodel.tables import timings
@@ -109,6 +109,12 @@ CREATE INDEX IF NOT EXISTS runs_by_tail ON runs ({TAIL});
 def text_of(value: Any) -> str:
     """Return a value as JSON."""
     return encode(value).decode()
+
+
+def error_text(error: ErrorInfo, raw: Raw = NULL) -> str:
+    """Return an error as JSON, with the error object `raw` of an SDK of another language if there is one."""
+    text = text_of(error)
+    return text if bytes(raw) == bytes(NULL) else f'{text[:-1]},"raw":{bytes(raw).decode()}}}'
 
 
 def small_error(error: ErrorInfo | None) -> str | None:

@@ -1,0 +1,68 @@
+"""Runs whose code is in an app with an SDK, as the test suite of the SDK reads them."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from stepstream.contract.outcomes import Failure
+from stepstream.gateway.rest.parts import RestOptions
+from tests.gateway.rest.sites import SdkClient, running
+from tests.gateway.runs.endpoint import FakeEndpoint, Scripted, app_of, hashed, op, ops, ran, registered, returned
+
+ERROR = {"code": "unknown", "message": "boom", "name": "ValueError", "stack": None, "cause": {"message": "deep"}}
+RUN = "query ($id: String!) { run(runID: $id) { output status trace { outputID childrenSpans { name outputID } } } }"
+OUTPUT = "query ($id: String!) { runTraceSpanOutputByID(outputID: $id) { data error { message name stack cause } } }"
+
+
+@asynccontextmanager
+async def served(*answers: Scripted, **steps: Any) -> AsyncIterator[SdkClient]:
+    """Run an engine whose functions are scripts of answers."""
+    async with running(app_of(FakeEndpoint(*answers, **steps), registered(retries=0)), RestOptions()) as client:
+        yield client
+
+
+async def ask(client: SdkClient) -> Any:
+    """Send the event, and return the run with its trace."""
+    await client.send({"name": "demo/go", "data": {"n": 1}})
+    return (await client.ask(RUN, id=client.engine.run().run_id))["run"]
+
+
+async def output(client: SdkClient, id: str) -> Any:
+    """Return the output of a span."""
+    return (await client.ask(OUTPUT, id=id))["runTraceSpanOutputByID"]
+
+
+async def test_the_output_of_a_failed_run_is_the_error_object_of_the_sdk() -> None:
+    """Suites compare the whole object, with fields that only their SDK knows."""
+    async with served(Scripted(500, ERROR)) as client:
+        run = await ask(client)
+        assert (run["status"], json.loads(run["output"])) == ("FAILED", ERROR)
+        shown = (await client.http.get(f"/v1/runs/{client.engine.run().run_id}")).json()["data"]
+        assert shown["output"] == ERROR
+        found = await output(client, run["trace"]["outputID"])
+        assert found["error"] == {"message": "boom", "name": "ValueError", "stack": None, "cause": '{"message":"deep"}'}
+
+
+async def test_the_error_object_of_a_step_is_its_output() -> None:
+    """A step that failed for good has the error, and a run that is repeated takes over the whole object."""
+    async with served(ops(op("StepFailed", "bad", error=ERROR)), returned("caught")) as client:
+        run = await ask(client)
+        assert (run["status"], run["output"]) == ("COMPLETED", '"caught"')
+        (span,) = run["trace"]["childrenSpans"]
+        assert (await output(client, span["outputID"]))["error"]["cause"] == '{"message":"deep"}'
+        recorded = await client.engine.index.queries.recorded(client.engine.run().run_id)
+        assert recorded is not None
+        (memo,) = recorded.memos
+        assert isinstance(memo.outcome, Failure)
+        assert json.loads(bytes(memo.outcome.raw)) == ERROR
+
+
+async def test_steps_are_found_by_their_display_names() -> None:
+    """Two steps with one name are in the order of their execution; each has its output."""
+    second = {**ran("foo", 1), "id": hashed("foo:1")}
+    async with served(ops(ran("foo", 0)), ops(second), returned([0, 1])) as client:
+        run = await ask(client)
+        spans = run["trace"]["childrenSpans"]
+        assert [span["name"] for span in spans] == ["foo", "foo"]
+        assert [(await output(client, span["outputID"]))["data"] for span in spans] == ["0", "1"]
