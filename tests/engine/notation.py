@@ -241,6 +241,7 @@ def _function(words: Words) -> FunctionRegistered:
         cancel_on=tuple(map(_cancel_trigger, _listed(words, "cancel_on"))),
         timeouts=None if timeouts == RunTimeouts() else timeouts,
         gates=read_gates(name, words),
+        priority=words.text("priority"),
     )
 
 

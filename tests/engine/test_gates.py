@@ -17,6 +17,40 @@ from tests.fakes.tables import Tables
 
 
 @table()
+def test_a_run_with_a_priority_passes_others_that_wait() -> None:
+    """It is moved forward by so many seconds; among runs with the same time the order is that in which they asked.
+
+    10    | function f on=go concurrency=1 priority=event.data.p | -
+    10    | event go {"p":0}   | began r1 f queued; admitted r1 after 0; start r1
+    20    | event go {"p":0}   | began r2 f queued
+    30    | event go {"p":9}   | began r3 f queued
+    40    | event go {"p":9}   | began r4 f queued
+    50    | event go {"p":-9}  | began r5 f queued
+    60    | event go {"p":"x"} | began r6 f queued
+    61    | count gate_key_errors | 1
+    9045  | event go {"p":0}   | began r7 f queued
+    10000 | return r1 =1       | completed r1 =1; emit stream/function.finished#r1:finished;
+          |                    | admitted r3 after 9970; start r3
+    10001 | return r3 =1       | completed r3 =1; emit stream/function.finished#r3:finished;
+          |                    | admitted r4 after 9961; start r4
+    10002 | return r4 =1       | completed r4 =1; emit stream/function.finished#r4:finished;
+          |                    | admitted r2 after 9982; start r2
+    10003 | event go {"p":99}  | began r8 f queued
+    10004 | return r2 =1       | completed r2 =1; emit stream/function.finished#r2:finished;
+          |                    | admitted r8 after 1; start r8
+    10005 | return r8 =1       | completed r8 =1; emit stream/function.finished#r8:finished;
+          |                    | admitted r6 after 9945; start r6
+    10006 | return r6 =1       | completed r6 =1; emit stream/function.finished#r6:finished;
+          |                    | admitted r7 after 961; start r7
+    10007 | return r7 =1       | completed r7 =1; emit stream/function.finished#r7:finished;
+          |                    | admitted r5 after 9957; start r5
+    10008 | return r5 =1       | completed r5 =1; emit stream/function.finished#r5:finished
+    10009 | rows GateWaiter    | 0
+    10009 | rows GateState     | 0
+    """
+
+
+@table()
 def test_runs_beyond_a_limit_start_in_order_when_others_end() -> None:
     """A run that ends, in whatever way, lets the first one that waits start; at the end no row is left.
 

@@ -110,6 +110,12 @@ GATE_MUTANTS = (
         program="refused",
     ),
     Mutant(
+        "a run with a priority is not found in the queue",
+        _GATE,
+        (("passed = min(state.passed, (place[0], places - 1))", "passed = state.passed"),),
+        program="spread",
+    ),
+    Mutant(
         "a run that is debounced does not end",
         _GATE,
         (("        draft.route_to_run(waiter.run_id, GateRefused(gate, waiter.run_id, asked.run_id))\n", ""),),

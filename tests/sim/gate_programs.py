@@ -60,26 +60,30 @@ def tenants() -> Program:
 
 
 def spread() -> Program:
-    """Calls that start ten minutes apart after a burst of two, one of which would start too late, and their callers."""
+    """Calls that start ten minutes apart after a burst of two, and their callers; one overtakes some that are late."""
     app = App("sim")
 
     async def script(world: World) -> None:
         await world.send(*(Event("go", {"n": n}) for n in range(6)))
-        await world.advance("1h")
+        await world.advance("15m")
         await world.send(Event("go", {"n": 6}))
+        await world.advance("45m")
+        await world.send(Event("go", {"n": 7}))
         await world.advance("3h")
 
-    ends = {("call", "completed"): 5, ("call", "cancelled"): 2, ("caller", "completed"): 7}
+    ends = {("call", "completed"): 5, ("call", "cancelled"): 3, ("caller", "completed"): 8}
     program = Program(app, script, ends)
 
-    @app.function(throttle=Throttle(6, "1h", burst=1), timeouts=Timeouts(start="25m"), backoff="5s")
+    throttle, timeouts, priority = Throttle(6, "1h", burst=1), Timeouts(start="25m"), "event.data.n == 6 ? 7200 : 0"
+
+    @app.function(throttle=throttle, timeouts=timeouts, priority=priority, backoff="5s")
     async def call(ctx: Context) -> str:
         return await ctx.step.run("call", program.body, ctx, "call")
 
     @app.function(on("go"), backoff="5s")
     async def caller(ctx: Context) -> object:
         try:
-            return await ctx.step.invoke("call", function=call, data={})
+            return await ctx.step.invoke("call", function=call, data=ctx.event.data)
         except StepError as error:
             return error.code
 

@@ -74,7 +74,8 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     expressions on `event` by name, whose values become the attributes of a run when it begins. The events of
     `cancel_on` cancel its open runs, and so do `timeouts`. `retries` is how many attempts of a step, or of the code
     between steps, may follow the first one. `input` is the JSON schema of the data of the events that start it, null if
-    it declares none. Its runs pass its `gates` one after the other. `endpoint` is the URL by which a gateway calls a
+    it declares none. Its runs pass its `gates` one after the other, and `priority` is a CEL expression on `event`,
+    whose value in seconds moves a run forward where it waits for one. `endpoint` is the URL by which a gateway calls a
     function of an app that uses another SDK, and `sdk` that SDK, such as `js:v4.24.0`.
     """
 
@@ -95,6 +96,7 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     retries: int = RETRIES_DEFAULT
     input: Raw = NULL
     gates: tuple[GateRule, ...] = ()
+    priority: str = ""
     endpoint: str = ""
     sdk: str = ""
 

@@ -77,7 +77,8 @@ def gate_id(name: str, value: str) -> str:
 class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     """A gate that a run passes before its code starts, or an attempt of a step before its body does.
 
-    It is a rule with the value of its key for the event of the run.
+    It is a rule with the value of its key for the event of the run, which its priority moves forward in the queue by
+    `ahead_ms`.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     excess: Excess = Excess.WAIT
     steps: bool = False
     most_ms: int = 0
+    ahead_ms: int = 0
 
     @property
     def id(self) -> str:

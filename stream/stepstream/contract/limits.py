@@ -63,6 +63,8 @@ CANCEL_ON_PER_FUNCTION_MAX = 5
 # The limits on the runs of a function, the number that each may name, and the text of a key of one.
 GATES_PER_FUNCTION_MAX = 11
 LIMITS_PER_FUNCTION_MAX = 5
+# By how much a priority moves a start forward or back in a queue.
+PRIORITY_MS_MAX = 12 * HOUR_MS
 GATE_LIMIT_MAX = 1_000_000
 GATE_KEY_CHARACTERS_MAX = 256
 GATE_NAME_CHARACTERS_MAX = 2_048

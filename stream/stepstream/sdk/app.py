@@ -129,18 +129,16 @@ class App:
         singleton: Singleton | None = None,
         idempotency: str | Idempotency = "",
         limits: Sequence[Limit] = (),
+        priority: str = "",
     ) -> _Decorator:
         """Make the decorated handler a durable function of this app.
 
         Args:
             triggers: Up to ten of `on(…)` and `cron(…)`. A function without triggers starts only by `step.invoke`.
-            id: The id of the function. Open runs refer to it, so keep it when you rename the handler. By default the
-                name of the handler with dashes for underscores.
+            id: The id, to which open runs refer. By default the name of the handler with dashes for underscores.
             retries: How many attempts may follow the first, 0 to 20, of each step and of the code between steps.
-            backoff: The delay before each retry: one duration, a list whose last one repeats, or a function of the
-                attempt (from 0). By default 15 s, 30 s, 1 m, 2 m, 5 m … up to 2 h, plus up to 30 s of jitter.
-            on_failure: A handler that runs as a separate function, `ID-on-failure`, when a run fails; not when it is
-                cancelled. The data of its event has the original `event` and the `error`.
+            backoff: The delays of retries: a duration, a list whose last one repeats, or a function of the attempt.
+            on_failure: A handler that runs as the function `ID-on-failure` when a run fails; its event has the error.
             attributes: What people find runs by: CEL expressions on `event` by name (`{"id": "event.data.id"}`) when a
                 run begins. One that fails or has no string, number or bool adds none. See also `ctx.set_attributes`.
             cancel_on: Up to five events that cancel an open run: `[CancelOn("withdrawn", match="data.order_id")]`.
@@ -152,13 +150,14 @@ class App:
             debounce: A run starts once no other event came for a period; those of earlier events are skipped.
             singleton: One open run: another one is skipped, replaces it or waits.
             idempotency: A CEL expression on `event`: one run for each of its values in 24 hours; more are skipped.
+            priority: A CEL expression on `event`: by how many seconds a run is moved forward where it is queued.
             limits: Up to five that functions share by name: `[Limit("openai", 60, "1m")]`; more runs are queued.
 
         Raises `DefinitionError`. The handler takes a `Context` if it is `async def`, a `ThreadedContext` if plain.
         """
         _check_parentheses(triggers)
-        flow: tuple[Any, ...] = (input, concurrency, throttle, rate_limit, debounce, singleton, idempotency, limits)
-        own = (self.lookback_ms, tuple(self.queues), self.chain_max, cancel_on, timeouts, *flow)
+        flow: tuple[Any, ...] = (concurrency, throttle, rate_limit, debounce, singleton, idempotency, limits)
+        own = (self.lookback_ms, tuple(self.queues), self.chain_max, cancel_on, timeouts, input, *flow, priority)
         options = FunctionOptions(triggers, retry_policy(retries, backoff), None, dict(attributes or {}), *own)
         return lambda handler: self._define(handler, id, options, on_failure)
 

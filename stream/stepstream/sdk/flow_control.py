@@ -162,6 +162,18 @@ def gate_rules(
     return tuple(rules)
 
 
+def check_priority(function: str, priority: str, gates: Sequence[GateRule]) -> str:
+    """Return the priority of a function's runs; raise DefinitionError if it is not valid, or no run could wait."""
+    place = f"function {function!r}: priority="
+    try:
+        check_key(priority)
+    except (InvalidInput, ExpressionError) as error:
+        raise DefinitionError(f"{place}: {error}") from None
+    if priority and not any(rule.excess is Excess.WAIT for rule in gates):
+        raise DefinitionError(f"{place}: no run of the function is queued; add concurrency=, throttle= or limits=")
+    return priority
+
+
 def limit_name(kind: str, owner: str, key: str) -> str:
     """Return the name by which functions share a limit."""
     return f"{kind} of {owner} by {key}" if key else f"{kind} of {owner}"

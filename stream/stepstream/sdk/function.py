@@ -32,7 +32,7 @@ from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.cancellation import CancelOn, Timeouts, cancel_triggers
 from stepstream.sdk.deferred import check, object_schema
 from stepstream.sdk.errors import DefinitionError
-from stepstream.sdk.flow_control import Concurrency, Throttle, gate_rules
+from stepstream.sdk.flow_control import Concurrency, Throttle, check_priority, gate_rules
 from stepstream.sdk.named_limits import Limit, check_limits, in_order
 from stepstream.sdk.refusals import Debounce, Idempotency, RateLimit, Singleton, refusal_rules
 
@@ -155,6 +155,7 @@ class FunctionOptions:
     singleton: Singleton | None = None
     idempotency: str | Idempotency = ""
     limits: Sequence[Limit] = ()
+    priority: str = ""
 
 
 class Function(Generic[T_co]):
@@ -181,6 +182,7 @@ class Function(Generic[T_co]):
         refusing = refusal_rules(id, *asked_first, options.concurrency)
         self.limits = check_limits(id, options.limits)
         self.gates = (*refusing, *in_order(waiting, self.limits))
+        self.priority = check_priority(id, options.priority, self.gates)
         self.input = _input_schema(id, options.input)
         self.is_async = _is_async(handler)
         self.__doc__ = handler.__doc__
@@ -217,6 +219,7 @@ class Function(Generic[T_co]):
             retries=self.policy.retries,
             input=self.input,
             gates=self.gates,
+            priority=self.priority,
         )
 
 

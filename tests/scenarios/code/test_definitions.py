@@ -110,6 +110,8 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
     "debounce": (lambda _: Debounce("0s"), ["Debounce", "'0s' is not between 1 ms and 366 days"]),
     "debounce-timeout": (lambda _: Debounce("1s", timeout="367d"), ["'367d' is not between 1 ms and 366 days"]),
     "debounce-text": (lambda app: app.function(debounce="1s")(nothing), ['Debounce("10s")']),  # type: ignore[arg-type]
+    "priority": (lambda app: app.function(priority="event.", throttle=Throttle(1, "1s"))(nothing), ["priority=: 1:"]),
+    "priority-alone": (lambda app: app.function(priority="1")(nothing), ["no run of the function is queued"]),
     "singleton-mode": (lambda _: Singleton("first"), ["'first' is not one of skip, cancel, wait"]),  # type: ignore[arg-type]
     "singleton-key": (lambda _: Singleton("skip", key="event.data."), ["Singleton", "1:"]),
     "singleton-text": (lambda app: app.function(singleton="skip")(nothing), ['Singleton("skip")']),  # type: ignore[arg-type]

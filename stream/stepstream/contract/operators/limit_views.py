@@ -46,12 +46,12 @@ class RunLimitRequested(TypedRecord, frozen=True, tag="limit.run_requested"):
 class LimitView(msgspec.Struct, frozen=True):
     """What holds a limit, or waits for it; times are Unix ms, 0 for none.
 
-    `key` is the value of its key. `limit` and `burst` are those that count now. `since` is when the run that waits
-    longest asked, `next_start` when a limit with a period allows the next start. `holders` and `waiters` are the first
-    run ids, in order; a limit with a period has no holders. `place` is that of the requested run in the queue, from 1;
-    0 if it does not wait, or has more than a thousand before it. `step` is the id of the step that waits, if it is not
-    the run. The limit counts `steps` instead of runs. One that is `paused` lets none pass. `excess` and `most_ms` are
-    those of GateRule.
+    `key` is the value of its key. `limit` and `burst` are those that count now. `since` is when the run that passes
+    next asked, `next_start` when a limit with a period allows the next start. `holders` and `waiters` are the first run
+    ids, in order; a limit with a period has no holders. `place` is that of the requested run in the queue, from 1; 0 if
+    it does not wait, or has more than a thousand before it. `step` is the id of the step that waits, if it is not the
+    run. The limit counts `steps` instead of runs. One that is `paused` lets none pass. `excess` and `most_ms` are those
+    of GateRule.
     """
 
     name: str

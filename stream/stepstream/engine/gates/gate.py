@@ -12,10 +12,11 @@ from msgspec.structs import replace
 
 from stepstream.contract.gates import Excess, Gate, GateAsked, GateGranted, GateLeft, GateRefused
 from stepstream.contract.ids import run_routing, time_part
+from stepstream.contract.limits import PRIORITY_MS_MAX
 from stepstream.engine.gates.overrides import in_force
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter
-from stepstream.engine.state.keys import Key, number_bytes
+from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter, queue_bytes
+from stepstream.engine.state.keys import Key
 from stepstream.engine.state.rows import Timer, TimerKind
 from stepstream.engine.state.tables import (
     GATE_QUEUE,
@@ -63,7 +64,7 @@ def _debounce(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
     gate, first = state.gate, state.first if state.waiting else draft.now
     due = draft.now + gate.period_ms
     state = replace(state, first=first, next_us=(min(due, first + gate.most_ms) if gate.most_ms else due) * _US_PER_MS)
-    for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate.id), number_bytes(state.passed)), 1):
+    for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate.id), queue_bytes(state.passed)), 1):
         if time_part(waiter.run_id) > time_part(asked.run_id):
             draft.route_to_run(asked.run_id, GateRefused(gate, asked.run_id, waiter.run_id))
             return state
@@ -75,19 +76,21 @@ def _debounce(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
 def _enqueue(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
     if state.gate.excess is Excess.REPLACE:
         state = _replace_others(draft, state, asked.run_id)
-    gate, place = state.gate, state.place + 1
+    gate, asked_at, places = state.gate, max(draft.now, state.asked_at), state.places + 1
+    place = (asked_at + PRIORITY_MS_MAX - asked.gate.ahead_ms, places)
     draft.put(gate_run_key(gate.id, asked.run_id, asked.step), GateRun(place))
     draft.put(gate_place_key(gate.id, place), GateWaiter(asked.run_id, draft.now, asked.step, asked.number))
     draft.count("gate_waits", gate.name)
     draft.count("open_gate_waiters", gate.name)
-    return replace(state, waiting=state.waiting + 1, place=place)
+    passed = min(state.passed, (place[0], places - 1))
+    return replace(state, waiting=state.waiting + 1, places=places, asked_at=asked_at, passed=passed)
 
 
 def _replace_others(draft: Draft, state: GateState, by: str) -> GateState:
     """Have the run that holds the permit end, and those that wait, a bounded number; the latter leave the queue now."""
     gate, most = state.gate, draft.limits.waits_per_match_max
     draft.route_later(run_routing(state.latest), GateRefused(gate, state.latest, by))
-    for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate.id), number_bytes(state.passed)), most):
+    for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate.id), queue_bytes(state.passed)), most):
         state = _dequeue(draft, state, key, waiter)
         draft.route_later(run_routing(waiter.run_id), GateRefused(gate, waiter.run_id, by))
     return state
@@ -140,7 +143,7 @@ def _let_pass(draft: Draft, state: GateState) -> GateState:
     if not state.waiting or not _is_free(draft, state):
         return state
     gate, most = state.gate.id, draft.limits.waits_per_match_max
-    for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate), number_bytes(state.passed)), most):
+    for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate), queue_bytes(state.passed)), most):
         state = _grant(draft, _dequeue(draft, state, key, waiter), waiter)
         draft.route_later(run_routing(waiter.run_id), GateGranted(gate, waiter.run_id, waiter.step, waiter.number))
         if not _is_free(draft, state):

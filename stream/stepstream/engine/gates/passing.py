@@ -1,6 +1,5 @@
 """The way of a run, or of an attempt of a step, through its gates: one after the other, and left at the end."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -9,7 +8,7 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, event_fields
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.gates import Excess, Gate, GateAsked, GateLeft, GateRule
-from stepstream.contract.limits import GATE_KEY_CHARACTERS_MAX
+from stepstream.contract.limits import GATE_KEY_CHARACTERS_MAX, PRIORITY_MS_MAX
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import OpenStep, Run
 from stepstream.expressions.predicates import EvaluationError, Meter, evaluate
@@ -22,26 +21,49 @@ def gates_of(
 
     A run without an idempotency key passes no gate for it; other runs without a key share a gate.
     """
-    return _gates(draft, [rule for rule in function.gates if not rule.steps], event, meter)
+    return _gates(draft, function, event, meter, steps=False)
 
 
 def step_gates_of(
     draft: Draft, function: FunctionRegistered, event: EventRecord, meter: Meter | None = None
 ) -> tuple[Gate, ...]:
     """Return the gates that each attempt of a step of a run passes."""
-    return _gates(draft, [rule for rule in function.gates if rule.steps], event, meter)
+    return _gates(draft, function, event, meter, steps=True)
 
 
-def _gates(draft: Draft, rules: Sequence[GateRule], event: EventRecord, meter: Meter | None) -> tuple[Gate, ...]:
+def _gates(
+    draft: Draft, function: FunctionRegistered, event: EventRecord, meter: Meter | None, *, steps: bool
+) -> tuple[Gate, ...]:
+    rules = [rule for rule in function.gates if rule.steps == steps]
     if not rules:
         return ()
     fields = {"event": event_fields(event)}
-    pairs = ((rule, _value(draft, rule.key, fields, meter)) for rule in rules)
+    pairs = [(rule, _value(draft, rule.key, fields, meter)) for rule in rules]
+    ahead_ms = _ahead_ms(draft, function.priority, fields, meter)
     return tuple(
-        Gate(rule.name, rule.limit, value or "", rule.period_ms, rule.burst, rule.excess, rule.steps, rule.most_ms)
+        _gate(rule, value or "", ahead_ms)
         for rule, value in pairs
         if value is not None or rule.excess is not Excess.IDEMPOTENT
     )
+
+
+def _gate(rule: GateRule, value: str, ahead_ms: int) -> Gate:
+    known = rule.name, rule.limit, value, rule.period_ms, rule.burst, rule.excess, rule.steps, rule.most_ms
+    return Gate(*known, ahead_ms if rule.excess is Excess.WAIT else 0)
+
+
+def _ahead_ms(draft: Draft, priority: str, fields: dict[str, Any], meter: Meter | None) -> int:
+    """Return by how much a run is moved forward in its queues; 0 if its priority is not a whole number of seconds."""
+    if not priority:
+        return 0
+    try:
+        seconds = evaluate(priority, fields, meter)
+    except EvaluationError:
+        seconds = None
+    if not isinstance(seconds, int) or isinstance(seconds, bool):
+        draft.count("gate_key_errors")
+        return 0
+    return min(max(seconds * 1_000, -PRIORITY_MS_MAX), PRIORITY_MS_MAX)
 
 
 def _value(draft: Draft, key: str, fields: dict[str, Any], meter: Meter | None) -> str | None:

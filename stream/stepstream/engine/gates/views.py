@@ -16,8 +16,7 @@ from stepstream.contract.operators.limit_views import (
 from stepstream.engine.gates.gate import next_start
 from stepstream.engine.gates.overrides import shown
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.gate_rows import GateState
-from stepstream.engine.state.keys import number_bytes
+from stepstream.engine.state.gate_rows import GateState, queue_bytes
 from stepstream.engine.state.tables import (
     GATE_QUEUE,
     GATE_RUNS,
@@ -89,7 +88,7 @@ def show_run_limit(draft: Draft, asked: RunLimitRequested) -> None:
 
 def _view(draft: Draft, state: GateState, most: int, place: int = 0) -> LimitView:
     gate, is_paused = shown(draft, state.gate)
-    queue = draft.scan(GATE_QUEUE, gate_part(gate.id), most, number_bytes(state.passed))
+    queue = draft.scan(GATE_QUEUE, gate_part(gate.id), most, queue_bytes(state.passed))
     return LimitView(
         gate.name,
         gate.value,
@@ -124,5 +123,5 @@ def _place(draft: Draft, state: GateState, asked: LimitRequested) -> int:
     row = draft.get(gate_run_key(state.gate.id, asked.run_id, asked.step))
     if row is None or not row.place:
         return 0
-    queue = draft.scan(GATE_QUEUE, gate_part(state.gate.id), _ROWS_MAX, number_bytes(state.passed))
+    queue = draft.scan(GATE_QUEUE, gate_part(state.gate.id), _ROWS_MAX, queue_bytes(state.passed))
     return next((number for number, (key, _) in enumerate(queue, 1) if place_in_queue(key) == row.place), 0)

@@ -3,13 +3,22 @@
 import msgspec
 
 from stepstream.contract.gates import Gate
+from stepstream.engine.state.keys import number_bytes
+
+# A place in the queue of a gate: by time, which a priority moves (Unix ms and PRIORITY_MS_MAX more), then by number.
+QueuePlace = tuple[int, int]
+
+
+def queue_bytes(place: QueuePlace) -> bytes:
+    """Return a place as bytes that sort as the places do."""
+    return number_bytes(place[0]) + number_bytes(place[1])
 
 
 class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
     """A gate that runs hold or wait for: how many of each, and the places in its queue that came last.
 
-    `place` is the last that was given, and `passed` that of the last run that passed from the queue. `latest` is the
-    run that passed last, which holds the permit of a gate that has only one.
+    So many `places` were given, the last one by the time `asked_at` (Unix ms), which never goes back; no run waits at
+    `passed` or before it. `latest` is the run that passed last, which holds the permit of a gate that has only one.
     Those that are debounced came from `first` on (Unix ms).
     A gate with a period has `next_us`, the theoretical arrival time of the next start (Unix microseconds). `due` is
     when its timer fires (Unix ms, 0: it has none).
@@ -18,18 +27,19 @@ class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
     gate: Gate
     held: int = 0
     waiting: int = 0
-    place: int = 0
-    passed: int = 0
+    places: int = 0
+    passed: QueuePlace = (0, 0)
     next_us: int = 0
     due: int = 0
     latest: str = ""
     first: int = 0
+    asked_at: int = 0
 
 
 class GateRun(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A run, or a step of one, that waits for a gate at a place of its queue, or holds a permit (0)."""
+    """A run, or a step of one, that waits for a gate at a place of its queue, or holds a permit."""
 
-    place: int = 0
+    place: QueuePlace | None = None
 
 
 class GateWaiter(msgspec.Struct, frozen=True, omit_defaults=True):

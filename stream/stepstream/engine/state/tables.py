@@ -12,7 +12,7 @@ from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.ids import Bucket, StepRef, run_routing
 from stepstream.contract.operators.bulk import BulkItem
 from stepstream.contract.operators.limit_settings import LimitSetting
-from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter
+from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter, QueuePlace, queue_bytes
 from stepstream.engine.state.kept_rows import (
     IndexedEvent,
     KeptEvent,
@@ -355,14 +355,15 @@ def gate_run_key(gate: str, run_id: str, step: str = "") -> Key[GateRun]:
     return GATE_RUNS.key(gate_part(gate), f"{run_id}/{step}".encode() if step else run_id.encode())
 
 
-def gate_place_key(gate: str, place: int) -> Key[GateWaiter]:
+def gate_place_key(gate: str, place: QueuePlace) -> Key[GateWaiter]:
     """Return the key of a place in the queue of a gate."""
-    return GATE_QUEUE.key(gate_part(gate), number_bytes(place))
+    return GATE_QUEUE.key(gate_part(gate), queue_bytes(place))
 
 
-def place_in_queue(key: Key[GateWaiter]) -> int:
+def place_in_queue(key: Key[GateWaiter]) -> QueuePlace:
     """Return the place of a run in the queue of a gate."""
-    return int.from_bytes(key.sort, "big")
+    half = len(key.sort) // 2
+    return int.from_bytes(key.sort[:half], "big"), int.from_bytes(key.sort[half:], "big")
 
 
 def limit_setting_key(gate: str) -> Key[LimitSetting]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from stepstream.engine.state.keys import number_bytes
+from stepstream.engine.state.gate_rows import queue_bytes
 from stepstream.engine.state.tables import GATE_QUEUE, GATES, gate_part
 from stepstream.engine.state.view import View, scan_table
 
@@ -23,7 +23,7 @@ class OldestWaits:
         """Read the next limits; return since when a run waits (Unix ms), by the name of the limit."""
         rows = scan_table(self._view, GATES, limit=_GATES_MAX, after=self._after)
         for _, state in rows:
-            queue = gate_part(state.gate.id), 1, number_bytes(state.passed)
+            queue = gate_part(state.gate.id), 1, queue_bytes(state.passed)
             for _, waiter in scan_table(self._view, GATE_QUEUE, *queue) if state.waiting else ():
                 if waiter.since:
                     name = state.gate.name
