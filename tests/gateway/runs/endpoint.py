@@ -172,6 +172,6 @@ def app_of(endpoint: Transport, *functions: FunctionRegistered, sdk: str = "py:v
     return app
 
 
-def virtual(endpoint: FakeEndpoint, *functions: FunctionRegistered, sdk: str = "py:v0.5.19", **options: Any) -> Any:
+def virtual(endpoint: Transport, *functions: FunctionRegistered, sdk: str = "py:v0.5.19", **options: Any) -> Any:
     """Return an engine in memory that serves the app `demo`."""
     return VirtualEngine(app_of(endpoint, *functions, sdk=sdk), **options)
