@@ -80,6 +80,23 @@ async def test_a_race_discovers_at_once() -> None:
     assert endpoint.cancelled == ["b"]
 
 
+async def test_the_loser_of_a_race_delays_nothing() -> None:
+    """The code proceeds when the other steps that it waits for are done, while the loser is still open."""
+    slow = op("Sleep", "slow", name="1d", opts=RACE)
+    endpoint = FakeEndpoint(
+        ops(planned("fast", opts=RACE), slow),
+        ops(planned("a"), planned("b"), slow),
+        returned("done"),
+        fast=ops(ran("fast")),
+        a=ops(ran("a")),
+        b=ops(ran("b")),
+    )
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+        assert engine.run("demo-f").output == "done"
+    assert endpoint.log == ["step/0", "fast+/0", "step+/1", "a+/1", "b+/1", "step+/3"]
+
+
 async def test_waits_are_registered_before_siblings_run() -> None:
     """A sibling may send the event: its call begins when the engine has confirmed the wait."""
     endpoint = FakeEndpoint(ops(planned("send"), WAIT), returned(), send=ops(ran("send", ["id"])))

@@ -33,7 +33,7 @@ class Asked:
 
     `opened` are those that the engine had open when this began and that no answer has named yet. `pending` are the
     steps of all answers: where an SDK merges parallel steps, the result of the last one of them is followed by a
-    discovery call. A step in a race is followed by one in any case.
+    discovery call. A step in a race is followed by one in any case, and is not among them.
     """
 
     def __init__(self, epoch: int, opened: Iterable[Open]) -> None:
@@ -141,7 +141,6 @@ class Asked:
         plans: list[StepPlan] = []
         begin: list[Call] = []
         group = self._new_group() if merges and len(ops) > 1 else ""
-        self.pending.update(op.step for op in ops)
         for op in ops:
             if isinstance(op, _DONE) or self.calls.get(op.step) is not None:
                 continue
@@ -160,6 +159,7 @@ class Asked:
                 call.open = True
                 self.calls.move(call, CallEvent.PLAN, CallState.OPEN)
                 plans.append(plan)
+        self.pending.update(op.step for op in ops if op.step not in self._races)
         return Request(tuple(plans), tuple(begin))
 
     def _new_group(self) -> str:
