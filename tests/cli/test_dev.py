@@ -199,6 +199,40 @@ def test_dev_runs_without_a_file(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.long
+def test_a_second_signal_ends_code_that_spins(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The command ends at once, although its child's event loop is blocked, and says what runs again."""
+    code = """
+from stepstream import App, Context, on
+
+app = App("a")
+
+
+async def spin() -> None:
+    print("spinning", flush=True)
+    while True:
+        pass
+
+
+@app.function(on("go"))
+async def work(ctx: Context) -> None:
+    # The request is answered before the event loop is blocked.
+    await ctx.step.sleep("nap", "500ms")
+    await ctx.step.run("spin", spin)
+"""
+    (tmp_path / "app.py").write_text(code, encoding="utf-8")
+    process = dev(tmp_path, "--port", "0")
+    httpx.post(f"http://127.0.0.1:{port_of(process)}/e/dev", json={"name": "go"}).raise_for_status()
+    until(process, "spinning")
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.5)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "will run again: 1" in capfd.readouterr().err
+
+
 def until(process: "subprocess.Popen[str]", words: str) -> str:
     """Return the next line of output that contains these words."""
     assert process.stdout is not None

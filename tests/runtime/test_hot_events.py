@@ -54,7 +54,7 @@ def test_labels_are_bounded_and_printable() -> None:
     hot = HotEvents()
     hot.add(300, {"évènement": 100, "a\x1b[31m\u202e\n": 100, "x" * 255: 100})
     names = [name for name, _ in hot.shares()]
-    assert names == ["évènement", "a\\x1b[31m\\u202e\\n", "x" * (LABEL_CHARACTERS_MAX - 1) + "…"]
+    assert names == ["évènement", "a\\u001b[31m\\u202e\\n", "x" * (LABEL_CHARACTERS_MAX - 1) + "…"]
 
 
 def test_metrics_name_the_shard_and_its_hot_events() -> None:

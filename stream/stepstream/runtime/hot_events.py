@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from stepstream.contract.text.printable import printable
+
 # Two windows of this length are added: what the shard did in the last 30 to 60 seconds.
 WINDOW_S = 30.0
 # Fewer inputs than this in both windows say nothing about load.
@@ -70,5 +72,5 @@ class HotEvents:
 
 def _label(name: str) -> str:
     """Return a name that any producer may have chosen as text that is safe to print, and not long."""
-    text = name if name.isprintable() else ascii(name)[1:-1]
+    text = printable(name)
     return text if len(text) <= LABEL_CHARACTERS_MAX else f"{text[: LABEL_CHARACTERS_MAX - 1]}…"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from stepstream.contract.limits import DAY_MS
 from stepstream.contract.topics import CHANGELOG, ENGINES
 from stepstream.runtime.kafka.client.answers import Extent
 from stepstream.runtime.kafka.client.settings import KafkaSettings
@@ -78,6 +79,14 @@ async def test_each_topic_that_differs_has_a_line_with_the_command() -> None:
     assert sorted(unreadable.partition(" cannot be read; grant DescribeConfigs")[0].split()) == sorted(
         ["the", "configuration", "of", "topics", "n.functions,", "n.replies"]
     )
+
+
+@pytest.mark.parametrize(("kept", "differs"), [("1", ["retention.ms"]), (str(400 * DAY_MS), []), ("-1", [])])
+async def test_records_may_be_kept_for_longer(kept: str, differs: list[str]) -> None:
+    """A longer retention loses nothing, and is the choice of an operator."""
+    cluster = Described(3, "2")
+    cluster.changed = {"events": {"retention.ms": kept}}
+    assert [each.key for each in (await survey(cluster, ["shop"])).configs] == differs
 
 
 async def test_large_segments_of_heartbeats_are_reported() -> None:

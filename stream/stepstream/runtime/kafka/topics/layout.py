@@ -32,6 +32,7 @@ _COMPARED = (
 # Two replicas acknowledge each write, so that the loss of any one broker loses no record and stops no writer.
 _REPLICAS_FOR_A_QUORUM = 3
 _IN_SYNC = "min.insync.replicas"
+_FOREVER = "-1"
 
 
 class LayoutError(StepstreamError):
@@ -71,7 +72,7 @@ def _config(topic: Topic) -> dict[str, str]:
         "cleanup.policy": "compact" if topic.compacted else "delete",
         "retention.ms": str(topic.retention_ms),
         # The default of a cluster may delete records before they are read.
-        "retention.bytes": "-1",
+        "retention.bytes": _FOREVER,
         "max.message.bytes": str(topic.message_bytes_max),
     }
     if topic.compacted:
@@ -214,6 +215,9 @@ def _suffices(key: str, actual: str, expected: str, replicas: int) -> bool:
     if key == _IN_SYNC and actual.isdigit():
         # More are safer, as long as one broker may be unavailable.
         return int(expected) <= int(actual) < replicas
+    if key == "retention.ms" and actual and expected != _FOREVER:
+        # An operator may keep records for longer.
+        return actual == _FOREVER or int(actual) >= int(expected)
     return actual == expected
 
 
