@@ -56,10 +56,10 @@ def _conditions(draft: Draft, event: str, after: str) -> Iterable[tuple[str, lis
 
 def _triggers(budget: MatchBudget, candidate: Candidate, conditions: list[str]) -> bool:
     """Return whether one of the conditions of a function holds; an empty one always does."""
-    return any(
-        not condition or budget.holds(condition, {"event": candidate.fields}, "condition_errors")
-        for condition in conditions
-    )
+    if "" in conditions:
+        return True
+    fields = {"event": candidate.fields}
+    return any(budget.holds(condition, fields, "condition_errors") for condition in conditions)
 
 
 def _start(draft: Draft, function: FunctionRegistered, due: TriggersContinued, budget: MatchBudget) -> None:
@@ -73,5 +73,6 @@ def _start(draft: Draft, function: FunctionRegistered, due: TriggersContinued, b
         meter=budget,
     )
     # Each run gets a copy of the event. When it begins, often in this batch, conditions that cancel it are evaluated.
-    budget.charge(len(bytes(due.event.data)))
-    budget.visits += EVALUATION_VISITS_MAX * sum(1 for rule in function.cancel_on if rule.condition)
+    budget.charge(len(due.event.data))
+    for rule in function.cancel_on:
+        budget.visits += EVALUATION_VISITS_MAX if rule.condition else 0
