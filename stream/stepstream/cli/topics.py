@@ -163,6 +163,7 @@ def acls(
     operator: Annotated[str, _principal("The user of `topics apply`, `topics check` and `dead-letters`")] = (
         "User:operator"
     ),
+    gateway: Annotated[str, _principal("The user of the gateways of apps of Inngest SDKs")] = "",
     form: Annotated[AclForm, typer.Option("--format", help="Shell commands for Kafka's tools, or JSON.")] = (
         AclForm.KAFKA
     ),
@@ -172,5 +173,5 @@ def acls(
     """Print the access control lists that let each process do what it needs, and nothing else."""
     settings = kafka_settings_from(bootstrap=kafka, namespace=namespace)
     full_names(settings, expected_topics(apps or [], 1))
-    found = expected_acls(settings, apps or [], Principals(engine, worker, producer, operator))
+    found = expected_acls(settings, apps or [], Principals(engine, worker, producer, operator, gateway))
     out.text((render_acl_json(found) if form is AclForm.JSON else render_acl_commands(settings, found)).rstrip("\n"))

@@ -32,6 +32,16 @@ def test_producers_may_only_append_events() -> None:
     ]
 
 
+def test_gateways_serve_apps_that_are_not_known_yet() -> None:
+    """They may be members of each app's group, and create its topic; they write what workers do."""
+    of_worker = expected_acls(SETTINGS, ["shop"], Principals(worker="User:g"))
+    found = expected_acls(SETTINGS, [], Principals(gateway="User:g"))
+    commands = Acl("User:g", "topic", "eu.commands.", ("Describe", "Read", "Create", "DescribeConfigs"), prefixed=True)
+    assert {commands, Acl("User:g", "group", "eu.worker-", ("Describe", "Read"), prefixed=True)} <= set(found)
+    written = [{acl.name for acl in acls if "Write" in acl.operations} for acls in (of_worker, found)]
+    assert written[0] - written[1] == {"eu.logs"}
+
+
 def test_only_engines_write_state_and_commands() -> None:
     """No other role may write changelog, history and replies; only operators send commands again."""
     found = expected_acls(SETTINGS, ["shop"], Principals("User:e", "User:w", "User:p", "User:o"))

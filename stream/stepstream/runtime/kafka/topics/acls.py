@@ -43,12 +43,14 @@ class Principals:
     worker    the workers of the given apps
     producer  programs that write events to the topic themselves
     operator  who creates and checks topics, and redrives dead letters
+    gateway   the gateways, for all apps of Inngest SDKs
     """
 
     engine: str = ""
     worker: str = ""
     producer: str = ""
     operator: str = ""
+    gateway: str = ""
 
 
 _READ, _WRITE, _BOTH = ("Describe", "Read"), ("Describe", "Write"), ("Describe", "Read", "Write")
@@ -56,7 +58,13 @@ _READ, _WRITE, _BOTH = ("Describe", "Read"), ("Describe", "Write"), ("Describe",
 
 def expected_acls(settings: KafkaSettings, apps: Sequence[str], of: Principals) -> list[Acl]:
     """Return the ACLs of each principal; apps are APP, or APP.QUEUE for the workers of a queue."""
-    roles = ((of.engine, _engine()), (of.worker, _worker(apps)), (of.producer, _producer()), (of.operator, _operator()))
+    roles = (
+        (of.engine, _engine()),
+        (of.worker, _worker(apps)),
+        (of.producer, _producer()),
+        (of.operator, _operator()),
+        (of.gateway, _gateway()),
+    )
     return [
         acl._replace(principal=principal, name=settings.name(acl.name))
         for principal, acls in roles
@@ -95,6 +103,15 @@ def _worker(apps: Sequence[str]) -> Iterator[Acl]:
     yield Acl("", "topic", REPLIES, (*_READ, "DescribeConfigs"))
     for topic in (HISTORY, ENGINES):
         yield Acl("", "topic", topic, ("Describe",))
+
+
+def _gateway() -> Iterator[Acl]:
+    """Yield what the workers of any app need; a gateway also creates the topics of new apps, and lists runs."""
+    yield Acl("", "topic", f"{COMMANDS}.", (*_READ, "Create", "DescribeConfigs"), prefixed=True)
+    yield Acl("", "group", "worker-", _READ, prefixed=True)
+    yield from (acl for acl in _worker(()) if acl.name not in (HISTORY, LOGS))
+    for topic in (HISTORY, LOGS):
+        yield Acl("", "topic", topic, (*_READ, "DescribeConfigs"))
 
 
 def _producer() -> Iterator[Acl]:
