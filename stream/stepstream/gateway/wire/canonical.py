@@ -69,11 +69,12 @@ def _utf16(name: str) -> bytes:
 
 def _number(number: float) -> str:
     """Return a number as ECMAScript's Number::toString writes it."""
-    sign, parts, exponent = Decimal(repr(number)).as_tuple()
+    text = repr(number)
+    if "e" not in text:
+        return text.removesuffix(".0") if number else "0"
+    sign, parts, exponent = Decimal(text).as_tuple()
     all_digits = "".join(map(str, parts))
     digits = all_digits.rstrip("0")
-    if not digits:
-        return "0"
     point = len(all_digits) + int(exponent)
     if len(digits) <= point <= _DIGITS_MAX:
         text = digits.ljust(point, "0")
