@@ -15,7 +15,6 @@ from stepstream.contract.events import FAILED
 from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.contract.limits import MIB, SDK_CHARACTERS_MAX
 from stepstream.contract.text.names import check_workers_name
-from stepstream.contract.text.wording import counted
 from stepstream.gateway.wire.function_mapping import FunctionConfig, read_function
 
 REGISTRATION_BYTES_MAX = 4 * MIB
@@ -67,10 +66,7 @@ class AppRegistration:
     @property
     def refusal(self) -> str:
         """Why functions are refused, as text for the developers of the app; empty if none is."""
-        if not self.refused:
-            return ""
-        reasons = "; ".join(f"function {each.id!r}: {each.reason}" for each in self.refused)
-        return f"{counted(len(self.refused), 'function')} refused, {len(self.functions):,} registered. {reasons}"
+        return "; ".join(f"function {each.id!r}: {each.reason}" for each in self.refused)
 
 
 class _Registration(msgspec.Struct):
