@@ -110,10 +110,10 @@ async def test_attempts_are_children_of_their_step(client: SdkClient) -> None:
         states = [(span["name"], span["status"]) for span in found["childrenSpans"]]
         return found["status"], found["stepOp"], found["attempts"], states
 
-    assert await flaky_span() == ("RUNNING", "RUN", 1, [("Attempt 0", "FAILED")])
+    assert await flaky_span() == ("RUNNING", "RUN", 0, [("Attempt 0", "FAILED")])
     await client.engine.advance("2m")
     done = [("Attempt 0", "FAILED"), ("Attempt 1", "COMPLETED")]
-    assert await flaky_span() == ("COMPLETED", "RUN", 2, done)
+    assert await flaky_span() == ("COMPLETED", "RUN", 1, done)
 
 
 async def test_the_errors_of_steps_and_runs_are_outputs(client: SdkClient) -> None:
@@ -148,6 +148,23 @@ async def test_events_are_found_by_their_ulid(client: SdkClient) -> None:
     assert (await client.ask(query, id="unknown"))["eventV2"] is None
     listed = await client.ask("{ eventsV2(first: 5) { edges { node { id runs { id } } } totalCount } }")
     assert [edge["node"]["id"] for edge in listed["eventsV2"]["edges"]] == [other, own]
+
+
+async def test_the_latest_events_are_listed_with_their_runs(client: SdkClient) -> None:
+    """The older TypeScript suite looks in a list for its event, and for a run of the function by its name."""
+    (id,) = await client.send({"name": "broken", "data": {"n": 1}})
+    query = """query { events(query: {}) { id name payload }
+        stream(query: {limit: 999, includeInternalEvents: false}) { id trigger runs { id function { name } } } }"""
+    found = await client.ask(query)
+    assert found["events"] == [{"id": id, "name": "broken", "payload": '{"n":1}'}]
+    (item,) = found["stream"]
+    assert (item["id"], item["trigger"], item["runs"][0]["function"]["name"]) == (id, "broken", "broken")
+    timeline = (
+        "query ($id: String!) { run(runID: $id) { trace { stepType status childrenSpans { stepType attempts } } } }"
+    )
+    trace = (await client.ask(timeline, id=item["runs"][0]["id"]))["run"]["trace"]
+    assert (trace["stepType"], trace["status"]) == ("FINALIZATION", "FAILED")
+    assert trace["childrenSpans"] == [{"stepType": "RUN", "attempts": 0}]
 
 
 async def test_runs_are_listed_in_pages(client: SdkClient) -> None:

@@ -41,7 +41,7 @@ async def test_the_output_of_a_failed_run_is_the_error_object_of_the_sdk() -> No
         shown = (await client.http.get(f"/v1/runs/{client.engine.run().run_id}")).json()["data"]
         assert shown["output"] == ERROR
         found = await output(client, run["trace"]["outputID"])
-        assert found["error"] == {"message": "boom", "name": "ValueError", "stack": None, "cause": '{"message":"deep"}'}
+        assert found["error"] == {"message": "boom", "name": "ValueError", "stack": None, "cause": {"message": "deep"}}
 
 
 async def test_the_error_object_of_a_step_is_its_output() -> None:
@@ -50,7 +50,7 @@ async def test_the_error_object_of_a_step_is_its_output() -> None:
         run = await ask(client)
         assert (run["status"], run["output"]) == ("COMPLETED", '"caught"')
         (span,) = run["trace"]["childrenSpans"]
-        assert (await output(client, span["outputID"]))["error"]["cause"] == '{"message":"deep"}'
+        assert (await output(client, span["outputID"]))["error"]["cause"] == {"message": "deep"}
         recorded = await client.engine.index.queries.recorded(client.engine.run().run_id)
         assert recorded is not None
         (memo,) = recorded.memos
@@ -66,3 +66,12 @@ async def test_steps_are_found_by_their_display_names() -> None:
         spans = run["trace"]["childrenSpans"]
         assert [span["name"] for span in spans] == ["foo", "foo"]
         assert [(await output(client, span["outputID"]))["data"] for span in spans] == ["0", "1"]
+
+
+async def test_dev_lists_the_url_of_each_function() -> None:
+    """The older TypeScript suite looks for the function by its name and URL."""
+    async with served() as client:
+        (function,) = (await client.http.get("/dev")).json()["functions"]
+    url = "http://app.test/api/inngest?fnId=demo-f&stepId=step"
+    assert (function["name"], function["steps"]) == ("f", [{"id": "step", "name": "step", "uri": url}])
+    assert function["triggers"] == [{"event": "demo/go"}]

@@ -30,6 +30,8 @@ from stepstream.gateway.rest.spans import json_text, output_of, trace_of
 from stepstream.gateway.wire.internal_events import sdk_name
 
 _PAGE_MAX = 400
+# The runs of each event may be asked for.
+_STREAM_MAX = 100
 _query, _mutation = QueryType(), MutationType()
 # Suites write the type of an id as ID, ULID or String, whichever the field has.
 _RULES = [rule for rule in specified_rules if rule is not VariablesInAllowedPositionRule]
@@ -109,6 +111,19 @@ async def _event(_: Any, info: Any, query: dict[str, str]) -> dict[str, Any] | N
 @_query.field("eventV2")
 async def _event_v2(_: Any, info: Any, id: str) -> dict[str, Any] | None:
     return await find_event(info.context, id)
+
+
+@_query.field("events")
+async def _latest_events(_: Any, info: Any, **_query: Any) -> list[dict[str, Any]]:
+    found = await listed_events(info.context, "", "", _STREAM_MAX)
+    return [event_forms(info.context, event) for _at, event in found]
+
+
+@_query.field("stream")
+async def _stream(_: Any, info: Any, query: dict[str, Any]) -> list[dict[str, Any]]:
+    found = await listed_events(info.context, "", "", min(max(query["limit"], 1), _STREAM_MAX))
+    forms = [event_forms(info.context, event) for _at, event in found]
+    return [{**form, "trigger": form["name"], "type": "EVENT", "inBatch": False} for form in forms]
 
 
 @_query.field("eventsV2")

@@ -10,6 +10,7 @@ scalar UUID
 type Query {
     apps(filter: Map): [App!]!
     event(query: EventQuery!): Event
+    events(query: EventsQuery!): [Event!]!
     eventV2(id: ULID!): EventV2
     eventsV2(first: Int = 50, after: String, filter: EventsFilter): EventsConnection!
     functionBySlug(query: FunctionQuery!): Function
@@ -19,6 +20,7 @@ type Query {
     runTrace(runID: String!): RunTraceSpan
     runTraceSpanOutputByID(outputID: String!): RunTraceSpanOutput
     runTrigger(runID: String!): RunTraceTrigger
+    stream(query: StreamQuery!): [StreamItem!]!
     runs(
         first: Int = 40, after: String, filter: RunsFilterV2, orderBy: [RunsV2OrderBy!], preview: Boolean
     ): RunsConnection!
@@ -32,6 +34,8 @@ type Mutation {
 input EventQuery { eventId: ID!, workspaceId: ID }
 input FunctionQuery { functionSlug: String!, workspaceId: ID }
 input FunctionRunQuery { functionRunId: ID!, workspaceId: ID }
+input EventsQuery { workspaceId: ID, lastEventId: ID }
+input StreamQuery { after: Time, before: Time, limit: Int = 50, includeInternalEvents: Boolean }
 input EventsFilter { from: Time, until: Time, query: String, eventNames: [String!], includeInternalEvents: Boolean }
 enum FunctionRunStatus { QUEUED, RUNNING, COMPLETED, FAILED, CANCELLED, SKIPPED, WAITING, PAUSED, UNKNOWN }
 enum RunsOrderByDirection { ASC, DESC }
@@ -61,6 +65,7 @@ type Event {
     id: ID!, name: String, createdAt: Time, payload: String, raw: String, pendingRuns: Int, totalRuns: Int,
     functionRuns: [FunctionRun!]
 }
+type StreamItem { id: ID!, trigger: String!, type: String!, createdAt: Time!, runs: [FunctionRun!], inBatch: Boolean! }
 type EventV2 {
     id: ULID!, idempotencyKey: String, name: String!, occurredAt: Time, raw: String!, receivedAt: Time, runs: [Run!]!,
     version: String
@@ -69,8 +74,8 @@ type EventsConnection { edges: [EventsEdge!]!, pageInfo: PageInfo!, totalCount: 
 type EventsEdge { node: EventV2!, cursor: String! }
 
 type FunctionRun {
-    id: ID!, name: String, functionID: String!, status: String, output: String, startedAt: Time, finishedAt: Time,
-    eventID: ID, event: Event, history: [RunHistoryItem!]!
+    id: ID!, name: String, functionID: String!, function: Function, status: String, output: String,
+    startedAt: Time, finishedAt: Time, eventID: ID, event: Event, history: [RunHistoryItem!]!
 }
 type RunHistoryItem { id: ID!, attempt: Int!, createdAt: Time, stepName: String, type: String }
 type Run {
@@ -85,7 +90,7 @@ type RunTraceSpan {
 }
 type SpanMetadata { scope: String!, kind: String!, values: Map!, updatedAt: Time! }
 type RunTraceSpanOutput { input: String, data: String, error: SpanError }
-type SpanError { message: String!, name: String, stack: String, cause: String }
+type SpanError { message: String!, name: String, stack: String, cause: Map }
 type RunTraceTrigger {
     IDs: [ULID!]!, eventName: String, payloads: [String!]!, timestamp: Time, isBatch: Boolean!, batchID: ULID,
     cron: String

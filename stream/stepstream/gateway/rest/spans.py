@@ -41,6 +41,9 @@ def trace_of(run: RunView) -> dict[str, Any]:
     span = _span(run.run_id, run.run_id, run.function, run_state(run.status))
     times = _times(run.accepted_at, run.started_at, run.ended_at)
     more = {"isRoot": True, "attempts": run.attempt, "outputID": run.run_id if ended else None}
+    if ended:
+        # Suites look for the end of the code among all spans, and expect no child but the steps.
+        more["stepType"] = "FINALIZATION"
     return {**span, **times, **more, "childrenSpans": children}
 
 
@@ -50,7 +53,8 @@ def _step_span(run: RunView, step: StepView) -> dict[str, Any]:
     state = _STEP_STATES.get(step.status) or ("RUNNING" if step.kind == StepKind.RUN else "WAITING")
     span = _span(run.run_id, id, step.id, state)
     times = _times(step.first_at, step.started_at or step.first_at, step.ended_at)
-    op = {"stepID": step.step, "stepOp": _OPS[step.kind], "attempts": step.attempts}
+    # Attempts count from 0.
+    op = {**_op(step), "attempts": max(step.attempts - 1, 0)}
     children = _attempts(run, step, state)
     return {**span, **times, **op, "outputID": id if ended else None, "childrenSpans": children}
 
@@ -61,7 +65,7 @@ def _attempts(run: RunView, step: StepView, state: str) -> list[dict[str, Any]]:
         return []
     last = "FAILED" if step.status == StepStatus.RETRYING else state
     states = ["FAILED"] * (step.attempts - 1) + [last]
-    op = {"stepID": step.step, "stepOp": _OPS[step.kind], "childrenSpans": []}
+    op = {**_op(step), "childrenSpans": []}
     id = f"{run.run_id}.{step.step}"
     return [
         {
@@ -72,6 +76,10 @@ def _attempts(run: RunView, step: StepView, state: str) -> list[dict[str, Any]]:
         }
         for number, each in enumerate(states)
     ]
+
+
+def _op(step: StepView) -> dict[str, Any]:
+    return {"stepID": step.step, "stepOp": _OPS[step.kind], "stepType": _OPS[step.kind]}
 
 
 def _span(run_id: str, id: str, name: str, state: str) -> dict[str, Any]:
@@ -104,12 +112,11 @@ def span_error(error: Json) -> dict[str, Any] | None:
     found = error_object(error)
     if not isinstance(found, dict):
         return None
-    cause = found.get("cause")
     return {
         "name": found.get("name") or "Error",
         "message": found.get("message") or "",
         "stack": found.get("stack"),
-        "cause": json_text(cause) if cause is not None else None,
+        "cause": found.get("cause"),
     }
 
 
