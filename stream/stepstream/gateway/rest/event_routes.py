@@ -18,19 +18,18 @@ from stepstream.gateway.rest.sent_events import event_ids, read_event, split_eve
 
 SEED_HEADER = "X-Inngest-Event-Id-Seed"
 SIGNAL_BYTES_MAX = MIB
-_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 _LIMIT = Query(20, ge=1, le=100)
 
 
 def add_sending(router: APIRouter, parts: RestParts) -> None:
-    """Add the endpoint that accepts events, in the order of which those before an invalid one are accepted."""
+    """Add the endpoint that accepts events, in the order of which those before an invalid one are accepted.
+
+    They are JSON whatever the Content-Type: `curl --data` says that it sends a form.
+    """
 
     @router.post("/e/{key}")
     async def send_events(key: str, request: Request) -> JSONResponse:
         check_event_key(parts.options, key)
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() in _FORMS:
-            reason = "send events as JSON, with the header Content-Type: application/json; a form is not accepted"
-            raise InvalidInput(reason, "body")
         async with parts.bodies.body(request, parts.limits.request_bytes_max) as body:
             return await _accept(parts, body, request.headers.get(SEED_HEADER, ""))
 
