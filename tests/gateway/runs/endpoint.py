@@ -163,12 +163,14 @@ def registered(id: str = FUNCTION, *, retries: int = 4, event: str = "demo/go", 
     return FunctionRegistered(id, "demo", (EventTrigger(event),), retries=retries, **more)
 
 
-def app_of(endpoint: Transport, *functions: FunctionRegistered, sdk: str = "py:v0.5.19") -> RemoteApp:
+def app_of(
+    endpoint: Transport, *functions: FunctionRegistered, sdk: str = "py:v0.5.19", checkpoints: bool = True
+) -> RemoteApp:
     """Return the app `demo`, whose functions an endpoint executes."""
     app = RemoteApp("demo", endpoint)
     url = "http://app.test/api/inngest?fnId={}&stepId=step"
     found = functions or (registered(),)
-    app.replace(RemoteFunction(replace(each, endpoint=url.format(each.id), sdk=sdk)) for each in found)
+    app.replace(RemoteFunction(replace(each, endpoint=url.format(each.id), sdk=sdk), checkpoints) for each in found)
     return app
 
 

@@ -1,9 +1,13 @@
 """Steps one after the other, in apps that official SDKs serve: what is called, with which results, and what is kept."""
 
+import pytest
+
 from stepstream import Event
 from stepstream.contract.limits import Limits
+from stepstream.testing import VirtualEngine
 from tests.gateway.runs.endpoint import (
     FakeEndpoint,
+    app_of,
     hashed,
     op,
     ops,
@@ -188,22 +192,38 @@ async def test_a_result_that_is_too_large_is_an_error_of_its_step() -> None:
     assert memo["error"]["name"] == "OutputTooLarge"
 
 
-async def test_a_large_run_sends_neither_events_nor_memos() -> None:
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a text of which two are more than a call has room for: 4,000 bytes in place of 4 MiB."""
+    monkeypatch.setattr("stepstream.gateway.runs.calling.CALL_BYTES_MAX", 4_000)
+    return "x" * 2_500
+
+
+async def test_a_large_run_sends_neither_events_nor_memos(large: str) -> None:
     """Above 4 MiB the app asks for them; it can get them from the run."""
-    data = "x" * (3 * 1024 * 1024)
-    endpoint = FakeEndpoint(ops(ran("a", data)), ops(ran("b", data)), returned())
+    endpoint = FakeEndpoint(ops(ran("a", large)), ops(ran("b", large)), returned())
     async with virtual(endpoint) as engine:
         await engine.send(GO)
         assert engine.run("demo-f").status == "completed"
-    large = endpoint.asked[2].body
-    assert (large["use_api"], large["ctx"]["use_api"], large["events"], large["steps"]) == (True, True, [], {})
+    body = endpoint.asked[2].body
+    assert (body["use_api"], body["ctx"]["use_api"], body["events"], body["steps"]) == (True, True, [], {})
     assert endpoint.asked[2].memos == ["a", "b"]
 
 
-async def test_a_large_run_of_the_go_sdk_fails() -> None:
+async def test_one_of_several_gateways_sends_a_large_run_as_it_is(large: str) -> None:
+    """What an app would fetch might be asked of another gateway, and so might the steps that it reports."""
+    endpoint = FakeEndpoint(ops(op("Sleep", "nap", name="1s")), returned(), sdk="inngest-js:v4.24.0")
+    app = app_of(endpoint, sdk="js:v4.24.0", checkpoints=False)
+    async with VirtualEngine(app) as engine:
+        await engine.send(Event("demo/go", {"text": 2 * large}))
+        await engine.advance("1s")
+    for each in endpoint.asked:
+        assert (each.body["use_api"], len(each.body["events"]), "fn_id" in each.body["ctx"]) == (False, 1, False)
+
+
+async def test_a_large_run_of_the_go_sdk_fails(large: str) -> None:
     """That SDK would see no memos, and run the first step again."""
-    data = "x" * (3 * 1024 * 1024)
-    endpoint = FakeEndpoint(ops(ran("a", data)), ops(ran("b", data)), sdk="go:v0.16.0")
+    endpoint = FakeEndpoint(ops(ran("a", large)), ops(ran("b", large)), sdk="go:v0.16.0")
     async with virtual(endpoint, sdk="go:v0.16.0") as engine:
         await engine.send(GO)
         run = engine.run("demo-f")

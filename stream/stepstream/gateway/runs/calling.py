@@ -64,7 +64,7 @@ class Caller:
     async def call(self, step: str, attempt: int, memos: Mapping[str, Raw], *, parallel: bool) -> Answer:
         """Call the app and return its answer; a call that cannot be made is a failed attempt.
 
-        A call that is too large has neither events nor memos, which the app then asks for.
+        A call that is too large has neither events nor memos, if the app can fetch them.
         """
         function = self.function_of()
         state = self._state(function, step, attempt, memos, parallel=parallel)
@@ -72,8 +72,9 @@ class Caller:
         if len(body) > CALL_BYTES_MAX:
             if self.is_go:
                 return _too_large(len(body))
-            state = replace(state, use_api=True)
-            body = call_body(state)
+            if function.checkpoints:
+                state = replace(state, use_api=True)
+                body = call_body(state)
         headers = call_headers(state, function.server_kind)
         self._open.add(state.generation)
         try:

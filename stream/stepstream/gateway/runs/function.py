@@ -10,8 +10,9 @@ from stepstream.sdk.function import RetryPolicy
 class RemoteFunction:
     """A function of an app, as it is registered: with the URL of its calls, and its SDK.
 
-    With `checkpoints` its app may report steps while a call is open. `server_kind` is what calls say of the gateway:
-    `dev` or `cloud`.
+    With `checkpoints` what its app sends about a run reaches the process that calls it: the app may report steps while
+    a call is open, and fetch what a call has no room for. `server_kind` is what calls say of the gateway: `dev` or
+    `cloud`.
     """
 
     registered: FunctionRegistered
