@@ -8,7 +8,7 @@ import pytest
 from stepstream import Event
 from stepstream.contract.commands import Memo, Open, RunLoaded, RunResumed, RunStarted, RunStopped
 from stepstream.contract.events import EventRecord
-from stepstream.contract.inbox import RunClaimed, RunReturned, StepFailed, StepReported
+from stepstream.contract.inbox import RunClaimed, RunLeased, RunReturned, StepFailed, StepReported, StepsPlanned
 from stepstream.contract.outcomes import Value
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.replay.calls import SLEEP
@@ -105,6 +105,36 @@ async def test_a_draining_worker_keeps_the_result_of_an_open_call() -> None:
         held.set()
         await asyncio.wait_for(draining, 5)
     assert log.kinds == [StepReported]
+    assert endpoint.log == ["step/0"]
+
+
+async def test_a_draining_worker_plans_what_an_open_call_asks_for() -> None:
+    """The run waits in the engine then, for the worker that gets its partition."""
+    held = asyncio.Event()
+    endpoint, log = FakeEndpoint(ops(SLEEP_OP, planned("a"), after=held)), FakeWorkerLog(STARTED)
+    worker = Worker(log, app_of(endpoint), options())
+    async with serving(worker):
+        await until(lambda: len(endpoint.asked) == 1)
+        draining = asyncio.ensure_future(worker.drain())
+        await iterate()
+        held.set()
+        await asyncio.wait_for(draining, 5)
+    assert log.kinds == [StepsPlanned]
+    assert endpoint.log == ["step/0"]
+
+
+async def test_a_run_whose_partition_moves_keeps_its_open_call() -> None:
+    """It has a lease until the result is durable; the next call is made by the worker that has the partition."""
+    held = asyncio.Event()
+    endpoint, log = FakeEndpoint(ops(ran("a"), after=held)), FakeWorkerLog(STARTED)
+    app = app_of(endpoint)
+    async with serving(Worker(log, app, options())):
+        await until(lambda: len(endpoint.asked) == 1)
+        await log.rebalance()
+        held.set()
+        await until(lambda: "run" not in app.runs)
+    assert [report.for_ms > 0 for report in log.reports_of(RunLeased)] == [True, False]
+    assert log.kinds == [RunLeased, StepReported, RunLeased]
     assert endpoint.log == ["step/0"]
 
 
