@@ -75,7 +75,7 @@ class Gateway:
 
 def supported(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a registration without the functions that use what is not supported."""
-    functions = [each for each in body["functions"] if "priority" not in each and "batchEvents" not in each]
+    functions = [each for each in body["functions"] if "batchEvents" not in each]
     return {**body, "functions": functions}
 
 

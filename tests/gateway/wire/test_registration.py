@@ -57,7 +57,7 @@ def test_registrations_of_all_sdks_are_read(sdk: str) -> None:
         app = read_registration(json.dumps(body).encode())
         assert (app.name, app.topic_name, app.sdk, app.version) == ("demo", "demo", _SDKS[sdk], "v1.2.3")
         assert app.url == body["url"]
-        refused = [] if sdk == "go" else ["demo-every-option", "demo-batched"]
+        refused = [] if sdk == "go" else ["demo-batched"]
         assert [each.id for each in app.refused] == refused
         assert {each.id for each in app.functions} | set(refused) == {each["id"] for each in body["functions"]}
         for function, sent in ((each, _sent(body, each.id)) for each in app.functions):
@@ -107,10 +107,10 @@ def test_other_triggers_on_failures_are_events() -> None:
 
 @pytest.mark.parametrize("sdk", ["py", "js3", "js4"])
 def test_every_option_that_the_engine_has_is_mapped(sdk: str) -> None:
-    """Apart from its priority, the function with every option has all of them in the engine."""
-    sent = {**_sent(_bodies(sdk)[0], "demo-every-option"), "priority": None}
-    (function,) = read_functions("demo", "", "", [sent]).functions
-    registered, rule = function.registered, "event.data.id == async.data.id"
+    """The function with every option has all of them in the engine."""
+    functions = {each.id: each.registered for each in _captured(sdk).functions}
+    registered, rule = functions["demo-every-option"], "event.data.id == async.data.id"
+    assert registered.priority == "event.data.p == 1 ? 100 : 0"
     assert registered.triggers == (
         EventTrigger("demo/opt", "event.data.a > 1"),
         CronTrigger("0 5 * * *", "Europe/Berlin"),
@@ -148,6 +148,13 @@ def test_all_forms_of_concurrency_are_read(concurrency: object, gates: list[tupl
     """A number, a list, one limit, or limits on runs and on steps; 0 is no limit."""
     found = _mapped(concurrency=concurrency).registered.gates
     assert [(gate.name, gate.limit, gate.steps) for gate in found] == gates
+
+
+def test_priority_without_a_queue_has_no_effect() -> None:
+    """SDKs allow a priority for a function whose runs never wait for a limit; the engine has none there."""
+    priority = {"run": "event.data.p"}
+    assert _mapped(priority=priority).registered.priority == ""
+    assert _mapped(priority=priority, throttle={"limit": 1, "period": "1m"}).registered.priority == "event.data.p"
 
 
 def test_rate_limits_are_those_of_sdks() -> None:
@@ -194,7 +201,7 @@ def test_names_of_fields_are_matched_without_case() -> None:
     ("fields", "reason"),
     [
         ({"batchEvents": {"maxSize": 10, "timeout": "5s"}}, "batchEvents is not supported"),
-        ({"priority": {"run": "event.data.p"}}, "priority is not supported"),
+        ({"priority": {"run": "1 +"}, "concurrency": 1}, "priority="),
         ({"triggers": [{"event": "demo/a", "expression": "event.data.a >"}]}, "on('demo/a')"),
         ({"triggers": [{"event": "x" * 256}]}, "1 to 255 characters"),
         ({"triggers": [{"event": ""}]}, "1 to 255 characters"),

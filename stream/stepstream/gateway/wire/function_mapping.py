@@ -86,6 +86,10 @@ class _Debounce(msgspec.Struct, frozen=True):
     timeout: str = ""
 
 
+class _Priority(msgspec.Struct, frozen=True):
+    run: str = ""
+
+
 class _Singleton(msgspec.Struct, frozen=True):
     mode: str = "skip"
     key: str = ""
@@ -115,7 +119,7 @@ class FunctionConfig(msgspec.Struct, frozen=True):
     ratelimit: _Rate | None = None
     debounce: _Debounce | None = None
     batchevents: Any = None
-    priority: Any = None
+    priority: _Priority | None = None
     singleton: _Singleton | None = None
     idempotency: str = ""
     cancel: list[_Cancel] = []
@@ -125,7 +129,6 @@ class FunctionConfig(msgspec.Struct, frozen=True):
 # What the engine does not have: a function that asks for it is refused.
 _UNSUPPORTED: Mapping[str, str] = {
     "batchevents": "batchEvents is not supported; remove it, and the function runs once for each event",
-    "priority": "priority is not supported; remove it, and runs start in the order of their events",
 }
 
 
@@ -136,18 +139,21 @@ def read_function(config: FunctionConfig, app: str, version: str) -> tuple[str, 
             raise InvalidInput(reason)
     url, retries = _step(config)
     try:
+        concurrency, throttle = _concurrency(config.concurrency), _throttle(config.throttle)
         options = FunctionOptions(
             triggers=tuple(_trigger(each) for each in config.triggers),
             policy=RetryPolicy(retries),
             cancel_on=[_cancel(each) for each in config.cancel],
             timeouts=_timeouts(config.timeouts),
-            concurrency=_concurrency(config.concurrency),
-            throttle=_throttle(config.throttle),
+            concurrency=concurrency,
+            throttle=throttle,
             # An SDK's idempotency is a rate limit, and takes the place of another one.
             rate_limit=None if config.idempotency else _rate_limit(config.ratelimit),
             debounce=_debounce(config.debounce),
             singleton=_singleton(config.singleton),
             idempotency=config.idempotency,
+            # A run of a function without such a limit is never queued, so that its priority has no effect.
+            priority=config.priority.run if config.priority and (concurrency or throttle) else "",
         )
         registered = Function(app, config.id, _called_by_the_gateway, options).registration()
     except DefinitionError as error:
