@@ -42,11 +42,11 @@ async def test_killed_gateway_loses_no_run(bootstrap: str, tmp_path: Path) -> No
         first = fleet.add_gateway()
         async with served(endpoint.answer) as base:
             await asyncio.to_thread(until, lambda: observed.answers("/ready") == {200})
+            # Later its log has other URLs.
             url = observed.url(first)
             endpoint.serve(adding_app(url, steps.one))
             synced = await asyncio.to_thread(fleet.command, "gateway", "sync", f"{base}/api/inngest", "--url", url)
             assert synced == "app demo: 1 function, changed\n"
-            await asyncio.to_thread(until, lambda: observed.answers("/ready") == {200})
             async with httpx.AsyncClient() as client:
                 sent = await client.post(f"{url}/e/key", json={"name": "demo/add", "data": {"n": 40}})
             async with asyncio.timeout(WAIT_S_MAX):
