@@ -47,14 +47,10 @@ ENTRY_POINTS = {
     "stepstream.pytest_plugin": "pytest loads it",
     "stepstream.sdk.models": "sdk/deferred.py loads it by name",
     "stepstream.runtime.readmodel.postgresql_tables": "host/read_models.py loads it by name",
+    "stepstream.gateway.rest.graphql_api": "gateway/rest/graphql_routes.py loads it by name",
     "stepstream.cli.stored_runs": "cli/control/runs.py loads it by name",
     **{f"stepstream.cli.{each.module}": "cli/registry.py loads it by name" for each in COMMANDS.values()},
     "stepstream.testing": "users import it",
-    # The rooms of the gateway land before the process that uses them.
-    **{
-        path.relative_to(ROOT / "stream").with_suffix("").as_posix().replace("/", "."): "stepstream gateway will use it"
-        for path in (ROOT / PRODUCT / "gateway").rglob("[!_]*.py")
-    },
 }
 
 
