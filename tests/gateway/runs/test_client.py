@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from stepstream.gateway.runs.client import ClientOptions, HttpTransport
-from stepstream.gateway.runs.transport import Unreachable
+from stepstream.gateway.runs.transport import Request, Unreachable
 from stepstream.gateway.wire.answers import ANSWER_BYTES_MAX, Failed, read_answer
 from stepstream.gateway.wire.signing import SigningKey
 from tests.gateway.runs.server import served
@@ -70,6 +70,20 @@ async def test_a_response_that_is_too_large_is_cut() -> None:
     answer = read_answer(response.status, response.headers, response.body)
     assert isinstance(answer, Failed)
     assert answer.error.code == "output-too-large"
+
+
+async def test_a_request_for_an_app_shows_no_secret() -> None:
+    """It has the method, the headers and the body that the app gave; an error does not show a URL with a key."""
+
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(status=418, text=f"{request.method} {request.headers['X-A']} {await request.text()}")
+
+    async with served(handler) as url, client() as transport:
+        response = await transport.request(Request("PATCH", url, {"X-A": "b"}, b"body"))
+        assert (response.status, response.body) == (418, b"PATCH b body")
+        with pytest.raises(Unreachable) as caught:
+            await transport.request(Request("POST", "http://127.0.0.1:99999/?key=secret", {}, follow=False))
+    assert "secret" not in str(caught.value)
 
 
 async def test_an_app_that_does_not_answer_is_unreachable() -> None:

@@ -192,6 +192,20 @@ async def test_a_result_that_is_too_large_is_an_error_of_its_step() -> None:
     assert memo["error"]["name"] == "OutputTooLarge"
 
 
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [(Limits(steps_per_run_max=2), "step-limit"), (Limits(run_memo_bytes_max=250), "run-state-limit")],
+)
+async def test_a_run_that_outgrows_its_limits_fails(limits: Limits, code: str) -> None:
+    """The third step is one too many, or its result is; the call that follows it is dropped."""
+    results = [ops(ran(id, 100 * id)) for id in "abc"]
+    endpoint = FakeEndpoint(*results, returned())
+    async with virtual(endpoint, limits=limits) as engine:
+        await engine.send(GO)
+        run = engine.run("demo-f")
+    assert (run.status, run.error["code"]) == ("failed", code)
+
+
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> str:
     """Return a text of which two are more than a call has room for: 4,000 bytes in place of 4 MiB."""

@@ -60,19 +60,23 @@ class HttpTransport:
     async def request(self, request: Request) -> Response:
         """Make a request for an app, unsigned, and return the response; raise Unreachable if there is none."""
         try:
-            async with asyncio.timeout(self._options.call_s_max):
-                async with self._opened().request(
+            async with (
+                asyncio.timeout(self._options.call_s_max),
+                self._opened().request(
                     request.method,
                     request.url,
                     data=request.body,
                     headers=request.headers,
                     allow_redirects=request.follow,
-                ) as response:
-                    return Response(response.status, response.headers, await _read(response))
+                ) as response,
+            ):
+                return Response(response.status, response.headers, await _read(response))
         except TimeoutError:
             raise Unreachable(f"no response within {self._options.call_s_max:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Unreachable(f"no response: {type(error).__name__}: {error}") from None
+            # The text of an error may contain the URL, and a URL may contain the key of a provider.
+            text = f": {error}" if request.follow else ""
+            raise Unreachable(f"no response: {type(error).__name__}{text}") from None
 
     async def close(self) -> None:
         """Close the connections."""
