@@ -5,6 +5,8 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from socket import socket
+from typing import Any
 
 from starlette.types import ASGIApp
 
@@ -172,6 +174,24 @@ class _Gateway:
         own = make_probes(lambda: self.workers.alive, lambda: self.unready, self.metrics.text, api_key=key)
         return apps.site(own, facade, self._index, is_python=False)
 
+    async def serve(self, apps: SdkApps, listener: socket, stop: asyncio.Event, ready: Callable[[int], None]) -> bool:
+        """Answer requests until `stop` is set and the running calls have ended; return whether all ended in time.
+
+        A call that is running may send events and signals by requests to this process.
+        """
+        over = asyncio.Event()
+        serving = asyncio.ensure_future(serve_http(self.site(apps), listener, over, ready))
+        stopping = asyncio.ensure_future(stop.wait())
+        waiting: set[asyncio.Future[Any]] = {serving, stopping}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        logger.info("stopping; running calls have %g s to finish", self._settings.drain_s)
+        drained = await self.workers.drain(self._settings.drain_s)
+        over.set()
+        await serving
+        await self.workers.stop()
+        return drained
+
 
 async def serve_gateway(settings: Settings, kafka: KafkaSettings, ready: Callable[[int], None]) -> None:
     """Serve the apps of SDKs until SIGINT or SIGTERM, then let running calls finish for a limited time.
@@ -193,10 +213,7 @@ async def serve_gateway(settings: Settings, kafka: KafkaSettings, ready: Callabl
                     probes(settings, lambda: workers.alive, lambda: gateway.unready, gateway.metrics.text),
                     hosted(make_faust(cluster, "gateway"), **gateway.parts(apps.registry)),
                 ):
-                    await serve_http(gateway.site(apps), listener, stop, ready)
-                    logger.info("stopping; running calls have %g s to finish", settings.drain_s)
-                    drained = await workers.drain(settings.drain_s)
-                    await workers.stop()
+                    drained = await gateway.serve(apps, listener, stop, ready)
         finally:
             index.close()
             await backbone.close()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.gateway.runs.server import served
 from tests.gateway.sdk_server import Endpoint, adding_app
-from tests.kafka.cluster.fleet import Fleet
+from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.observed import Observed, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
@@ -17,18 +17,21 @@ WAIT_S_MAX = 90.0
 
 
 class Steps:
-    """The step of the app; its first call does not return."""
+    """The step of the app: its first call does not return, and its fourth one waits for `release`."""
 
     def __init__(self) -> None:
         self.calls = 0
-        self.called = asyncio.Event()
+        self.called = [asyncio.Event() for _ in range(5)]
+        self.release = asyncio.Event()
 
     async def one(self) -> int:
-        """Return 1 from the second call on."""
+        """Return 1."""
         self.calls += 1
-        self.called.set()
+        self.called[self.calls].set()
         if self.calls == 1:
             await asyncio.get_running_loop().create_future()
+        if self.calls == 4:
+            await self.release.wait()
         return 1
 
 
@@ -50,18 +53,31 @@ async def test_killed_gateway_loses_no_run(bootstrap: str, tmp_path: Path) -> No
             async with httpx.AsyncClient() as client:
                 sent = await client.post(f"{url}/e/key", json={"name": "demo/add", "data": {"n": 40}})
             async with asyncio.timeout(WAIT_S_MAX):
-                await steps.called.wait()
+                await steps.called[1].wait()
             second = fleet.add_gateway()
             first.kill()
             fleet.workers.remove(first)
             await asyncio.to_thread(until, lambda: observed.answers("/ready") == {200})
             address = f"{observed.url(second)}/v1/events/{sent.json()['ids'][0]}/runs"
             await asyncio.to_thread(until, lambda: [run["status"] for run in runs_at(address)] == ["Completed"])
-        assert [run["output"] for run in runs_at(address)] == [42]
-        assert steps.calls == 3
-        second.stop()
-        assert second.process is not None
-        assert second.process.returncode == 0
+            assert [run["output"] for run in runs_at(address)] == [42]
+            assert steps.calls == 3
+            await drain(second, observed.url(second), steps)
+
+
+async def drain(gateway: Member, url: str, steps: Steps) -> None:
+    """Stop a gateway during a call: it still answers the app, and ends once the call has ended."""
+    assert gateway.process is not None
+    async with httpx.AsyncClient(base_url=url) as client, asyncio.timeout(WAIT_S_MAX):
+        await client.post("/e/key", json={"name": "demo/add", "data": {"n": 1}})
+        await steps.called[4].wait()
+        gateway.process.terminate()
+        await asyncio.to_thread(until, lambda: bool(gateway.said("running calls have")))
+        assert (await client.get("/ready")).status_code == 503
+        assert (await client.post("/e/key", json={"name": "demo/other"})).status_code == 200
+        steps.release.set()
+        assert await asyncio.to_thread(gateway.process.wait) == 0
+    assert not gateway.said("did not finish")
 
 
 def runs_at(url: str) -> list[dict[str, Any]]:
