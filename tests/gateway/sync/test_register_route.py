@@ -1,6 +1,7 @@
 """How the registrations of SDKs are answered, and what they write."""
 
 import copy
+import logging
 from typing import Any
 
 import pytest
@@ -77,6 +78,15 @@ async def test_functions_that_cannot_run_here_are_named() -> None:
     assert answer.status_code == 400
     assert "function 'demo-batched': batchEvents is not supported" in answer.json()["error"]
     assert gateway.serving == {each["id"] for each in registration("js4-dev-registration").body["functions"]}
+
+
+async def test_refused_registration_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The SDK for Python answers with success although its registration was refused."""
+    caplog.set_level(logging.INFO, "stepstream.gateway.sync")
+    async with Gateway().running() as (_, http):
+        for _ in range(2):
+            await http.post("/fn/register", json={"appname": ""})
+    assert caplog.messages == ["a registration is refused: appName: an app needs a name of printable characters"]
 
 
 async def test_app_that_cannot_be_served_is_not_registered() -> None:

@@ -1,6 +1,7 @@
 """The routes by which apps register: their own request, and the one that lets the gateway ask them."""
 
 import json
+import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from stepstream.gateway.sync.app_client import REGISTRATION_BYTES_MAX, AppClient
 from stepstream.gateway.sync.registry import Synced
 from stepstream.gateway.sync.signing_keys import EXPECTED_KIND, SERVER_KIND, SigningKeys
 from stepstream.gateway.wire.registration import read_registration
+from stepstream.runtime.recurrence import Recurrence
 
+logger = logging.getLogger(__name__)
 _NO_KEY = "the signing key is wrong; set INNGEST_SIGNING_KEY of the app to STEPSTREAM_SIGNING_KEY of this server"
 
 
@@ -58,7 +61,7 @@ class Access:
 
 def sync_routes(client: AppClient, register: Register, access: Access) -> APIRouter:
     """Return `POST /fn/register`, which SDKs call, and `POST /v1/apps/sync`, which lets the gateway call an SDK."""
-    kind = access.keys.kind
+    kind, refusals = access.keys.kind, Recurrence()
 
     async def registered(request: Request) -> Synced:
         access.check_app(request.headers)
@@ -74,6 +77,9 @@ def sync_routes(client: AppClient, register: Register, access: Access) -> APIRou
             synced = await registered(request)
         except StepstreamError as error:
             client.arrived(deploy, error)
+            # Not all SDKs show the answer to their registration.
+            if (more := refusals.occurs(str(error))) is not None:
+                logger.info("a registration is refused: %s%s", error, more)
             return _failure(error, kind)
         client.arrived(deploy, synced)
         app_id = uuid.uuid5(uuid.NAMESPACE_URL, f"stepstream:{synced.app}")
