@@ -271,6 +271,24 @@ async def refuse(engine: VirtualEngine) -> None:
     assert [run.output for run in engine.runs("mail-followers")] == ["a costs 5", None, "b costs 5"]
 
 
+@FLOW_CONTROL.shows("order-report")
+async def prioritized(engine: VirtualEngine) -> None:
+    """The report of a better plan is ordered before one that was queued earlier."""
+    for report, plan in (("a", ""), ("b", ""), ("c", "pro")):
+        await engine.send(Event("report.ordered", {"report": report, "plan": plan}))
+    await engine.advance("1m")
+    assert [run.output for run in engine.runs("order-report")] == ["ordered a", None, "ordered c"]
+
+
+@FLOW_CONTROL.shows("index")
+async def debounced(engine: VirtualEngine) -> None:
+    """A document is indexed once, half a minute after its last edit."""
+    for version in (1, 2):
+        await engine.send(Event("document.edited", {"document": "a", "version": version}))
+    await engine.advance("30s")
+    assert [run.output for run in engine.runs("index")] == [None, "version 2"]
+
+
 @FLOW_CONTROL.shows("publish", "check-links")
 async def one_open(engine: VirtualEngine) -> None:
     """The latest change of a site is published, and its links are checked once at a time."""

@@ -14,7 +14,7 @@ from stepstream.api.guards import foreign_reason, knows_key
 from stepstream.gateway.rest.parts import RestOptions, RestParts, ServerKind
 from stepstream.gateway.rest.routes import rest_routes
 from stepstream.gateway.runs.app import RemoteApp
-from stepstream.gateway.runs.client import CONNECTIONS_PER_HOST_MAX, ClientOptions, HttpTransport
+from stepstream.gateway.runs.client import POOL, ClientOptions, HttpTransport
 from stepstream.gateway.runs.function import RemoteFunction
 from stepstream.gateway.runs.open_runs import OpenRuns
 from stepstream.gateway.sync.addresses import AddressPolicy
@@ -82,7 +82,7 @@ async def connections_of(settings: Settings) -> AsyncIterator[Connections]:
     """Connect to apps while the block runs; local ones too while only programs on this machine reach the process."""
     hosts = [each.strip() for each in settings.allow_hosts.split(",") if each.strip()]
     addresses = AddressPolicy(local=settings.is_local, hosts=hosts)
-    pooled = functools.partial(addresses.connector, limit=0, limit_per_host=CONNECTIONS_PER_HOST_MAX)
+    pooled = functools.partial(addresses.connector, **POOL)
     transport = HttpTransport(ClientOptions(settings.signing_keys.current, connector=pooled))
     async with aiohttp.ClientSession(connector=addresses.connector()) as session:
         try:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -15,13 +16,17 @@ from stepstream.gateway.wire.signing import SigningKey
 CALL_S_MAX = 2 * 60 * 60.0
 CONNECT_S_MAX = 10.0
 CONNECTIONS_PER_HOST_MAX = 256
+# Servers of apps close idle connections after 5 s by default; a call on one that is being closed would fail.
+IDLE_S_MAX = 3.0
+# The arguments of the connector for calls.
+POOL: Mapping[str, Any] = {"limit": 0, "limit_per_host": CONNECTIONS_PER_HOST_MAX, "keepalive_timeout": IDLE_S_MAX}
 _REDIRECTS_MAX = 3
 _CHUNK_BYTES = 64 * 1024
 
 
 def pooled() -> aiohttp.BaseConnector:
     """Return what opens connections, and keeps them for later calls."""
-    return aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS_PER_HOST_MAX)
+    return aiohttp.TCPConnector(**POOL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,8 @@ class HttpTransport:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
+            # The transports end in the next iteration of the event loop.
+            await asyncio.sleep(0)
 
     async def _follow(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         async with asyncio.timeout(self._options.call_s_max):
