@@ -138,6 +138,37 @@ async def test_a_run_whose_partition_moves_keeps_its_open_call() -> None:
     assert endpoint.log == ["step/0"]
 
 
+async def test_a_pause_lets_the_open_call_end() -> None:
+    """Its result is kept, and the next call is made when the pause ends."""
+    held = asyncio.Event()
+    endpoint = FakeEndpoint(ops(ran("a"), after=held), returned("done"))
+    async with virtual(endpoint) as engine:
+        sending = asyncio.ensure_future(engine.send(GO))
+        await until(lambda: len(endpoint.asked) == 1)
+        run_id = endpoint.asked[0].body["ctx"]["run_id"]
+        pausing = asyncio.ensure_future(engine.pause(run_id))
+        await iterate()
+        held.set()
+        await asyncio.gather(sending, pausing)
+        assert endpoint.log == ["step/0"]
+        await engine.resume(run_id)
+        assert engine.run(FUNCTION).output == "done"
+    assert endpoint.log == ["step/0", "step/1"]
+
+
+async def test_a_cancelled_run_cancels_its_open_calls() -> None:
+    """No call follows, and no result of it is kept."""
+    never = asyncio.Event()
+    endpoint = FakeEndpoint(ops(planned("a"), planned("b")), a=ops(ran("a"), after=never), b=ops(ran("b"), after=never))
+    async with virtual(endpoint) as engine:
+        sending = asyncio.ensure_future(engine.send(GO))
+        await until(lambda: len(endpoint.asked) == 3)
+        await engine.cancel(endpoint.asked[0].body["ctx"]["run_id"])
+        await sending
+        assert engine.run(FUNCTION).status == "cancelled"
+    assert sorted(endpoint.cancelled) == ["a", "b"]
+
+
 async def test_a_call_of_a_run_that_another_worker_has_is_cancelled() -> None:
     """Its answer would not count."""
     endpoint, log = FakeEndpoint(ops(ran("a"), after=asyncio.Event())), FakeWorkerLog(STARTED)
