@@ -21,6 +21,7 @@ OF_THE_API := tests/api tests/host/test_http_server.py
 LEFT_OUT := $(addprefix --ignore ,$(RULES) tests/browser tests/deploy tests/kafka/oncall)
 # The only folder with tests that run alone.
 ALONE := tests/kafka
+SIMULATION := tests/sim
 RUNTIME := $(VENV)/.runtime
 TEST := $(RUNTIME) $(VENV)/.test
 
@@ -69,7 +70,7 @@ demo-kafka: $(RUNTIME) $(VENV)/.broker ## The same day through real Kafka, an en
 	$(BIN)/python examples/demo_kafka.py $(if $(KAFKA),--kafka $(KAFKA))
 
 # Tests marked `alone` kill and freeze processes on a broker. Beside other tests on two cores, a process would now and
-# then miss the session timeout of its group without being frozen.
+# then miss the session timeout of its group without being frozen, unless the other tests give way to it at once.
 test: check $(VENV)/.broker $(VENV)/.flights ## The checks and all tests but the long ones, under six minutes on two cores
 	$(BIN)/python -m tests.kafka.cluster.distribution
 	$(PYTEST) $(WAITING) -m 'not long and not alone' $(LEFT_OUT)
@@ -77,8 +78,11 @@ test: check $(VENV)/.broker $(VENV)/.flights ## The checks and all tests but the
 	@echo 'left out: tests/browser, tests/deploy, tests/kafka/oncall and the tests marked long, which make test-long runs'
 
 test-long: $(TEST) $(VENV)/.broker $(VENV)/.browser $(VENV)/.flights $(VENV)/.deploy ## The tests that `make test` leaves out
-	$(PYTEST) $(PARALLEL) -m 'long and not alone'
-	$(PYTEST) -m 'long and alone' $(ALONE)
+	$(PYTEST) $(WAITING) -m 'long and not alone' --ignore $(SIMULATION)
+	@# The simulation takes the time that the tests beside it leave, which wait most of theirs; so one of it may take long.
+	log=$$(mktemp); nice -n 19 $(PYTEST) $(PARALLEL) -o faulthandler_timeout=1200 -m long $(SIMULATION) >$$log 2>&1 & \
+		simulated=$$!; $(PYTEST) -m 'long and alone' $(ALONE); alone=$$?; \
+		wait $$simulated; simulated=$$?; cat $$log; rm $$log; exit $$((alone + simulated))
 
 fast: check ## The checks, and the short tests that need neither a broker nor the API, under a minute
 	@$(MAKE) --no-print-directory fast-tests LEFT_OUT='$(LEFT_OUT) $(addprefix --ignore ,$(OF_THE_API))'
