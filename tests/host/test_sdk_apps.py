@@ -11,7 +11,8 @@ import pytest
 
 from stepstream import App
 from stepstream.api.http import make_api
-from stepstream.contract.codec import load_json
+from stepstream.contract.codec import encode, load_json
+from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.history import HistoryEntry, RunEnded
 from stepstream.gateway.sync import polling
 from stepstream.host import embedded
@@ -133,3 +134,13 @@ async def test_keys_protect_runs_from_requests_of_sdks(settings: Settings, statu
                 await client.get("/v1/runs/01M8MW4B2VG100Q5XKED901QHM", headers=sdk),
             ]
     assert [each.status_code for each in answers] == statuses
+
+
+async def test_own_app_is_not_served_twice() -> None:
+    """Of an app that an SDK registered before the process had code of the same name, only the code is served."""
+    started = list[str]()
+    hosting = Hosting(_refuse, _refuse, _refuse, lambda app: started.append(app.name), lambda _: None, own="shop")
+    records = [encode(FunctionRegistered(f"{app}-a", app, endpoint="http://example.com/")) for app in ("shop", "demo")]
+    async with connections_of(Settings()) as connections:
+        SdkApps(Settings(), connections, hosting, Polling()).restore(records)
+    assert started == ["demo"]

@@ -119,9 +119,10 @@ def _hosting(app: App | None, parts: RunningEngine, reporter: DevReporter) -> Ho
         """Do nothing: a journal has all topics."""
 
     async def serves(name: str) -> bool:
-        return app is not None and name == app.name
+        return name == own
 
-    return Hosting(prepare, parts.backbone.append, serves, parts.engine.add, reporter.notice, is_alone=True)
+    own, backbone = app.name if app else "", parts.backbone
+    return Hosting(prepare, backbone.append, serves, parts.engine.add, reporter.notice, is_alone=True, own=own)
 
 
 async def serve(app: App | None, settings: Settings, reporter: DevReporter, poll: Polling) -> None:

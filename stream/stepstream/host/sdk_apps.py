@@ -37,7 +37,7 @@ class Hosting:
     `prepare` returns once an app can be served. `append` writes records of `functions`. `serves` returns whether
     other workers than gateways serve an app. `start` starts the worker of an app. `report` receives a line about each
     app that appears, changes, fails or stops answering. A process that `is_alone` gets all requests of its apps, which
-    may report steps while a call is open.
+    may report steps while a call is open. `own` is the app whose Python code the process runs.
     """
 
     prepare: Callable[[str], Awaitable[None]]
@@ -46,6 +46,7 @@ class Hosting:
     start: Callable[[RemoteApp], None]
     report: Callable[[str], None]
     is_alone: bool = False
+    own: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,8 @@ class SdkApps:
         return synced
 
     def _changed(self, name: str) -> None:
+        if name == self._hosting.own:
+            return
         kind, alone = self._settings.signing_keys.kind, self._hosting.is_alone
         functions = [RemoteFunction(each, alone, kind) for each in self.registry.apps()[name]]
         if app := self._apps.get(name):

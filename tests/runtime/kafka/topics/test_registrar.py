@@ -15,10 +15,17 @@ from stepstream.contract.functions import FunctionRegistered, readable_functions
 from stepstream.contract.limits import RELEASES_REPLACED_MAX
 from stepstream.contract.topics import FUNCTIONS
 from stepstream.runtime.kafka.topics import registrar as registrar_module
-from stepstream.runtime.kafka.topics.registrar import FunctionRegistrar, client_of, instance_of, worker_of
+from stepstream.runtime.kafka.topics.registrar import (
+    GATEWAY_RELEASE,
+    FunctionRegistrar,
+    client_of,
+    client_of_release,
+    instance_of,
+    worker_of,
+)
 from stepstream.runtime.overview import RunningWorker
 from stepstream.runtime.ports import LogRecord, NewRecord
-from stepstream.runtime.registrations import registrations, release_of, replaced_by
+from stepstream.runtime.registrations import changes, registrations, release_of, replaced_by
 from stepstream.sdk.errors import DefinitionError
 from tests.fakes.cluster import FakeCluster, FakeReader
 from tests.fakes.waiting import iterate, until
@@ -245,6 +252,20 @@ async def test_function_of_another_serving_app_is_refused() -> None:
     await registrar.check(topic.stored.values())
     topic.register(same)
     assert topic.known["b"].app == "other"
+
+
+async def test_app_that_gateways_serve_is_refused() -> None:
+    """A member of their group without its code would hold its runs; without gateways the app may have Python code."""
+    topic = Topic()
+    functions = [FunctionRegistered("shop-a", "shop", endpoint="http://example.com/api/inngest?fnId=shop-a")]
+    topic.append(changes({"shop": functions}, []))
+    cluster = Registry(topic, [])
+    cluster.clients = [client_of_release(GATEWAY_RELEASE)]
+    registrar = FunctionRegistrar(cluster, OLD, cluster.append, lambda: True)
+    with pytest.raises(DefinitionError, match="app 'shop' is an app of an Inngest SDK"):
+        await registrar.check(topic.stored.values())
+    cluster.clients.clear()
+    await registrar.check(topic.stored.values())
 
 
 async def test_log_counts_the_functions_that_changed(caplog: pytest.LogCaptureFixture) -> None:

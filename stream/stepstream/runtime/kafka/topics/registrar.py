@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from stepstream import __version__
+from stepstream.contract.functions import readable_functions
 from stepstream.contract.topics import FUNCTIONS
 from stepstream.runtime.kafka.client.answers import CreationWatch, Extent
 from stepstream.runtime.kafka.client.cluster import CLIENT, Cluster
@@ -80,12 +81,21 @@ class FunctionRegistrar:
     async def check(self, stored: Collection[bytes]) -> None:
         """Raise DefinitionError if a function in `stored`, the records of `functions`, collides with this app's."""
         registrations([self._app], stored)
+        if await self._is_of_gateways(stored):
+            name = self._app.name
+            raise DefinitionError(f"app {name!r} is an app of an Inngest SDK, which gateways serve; rename one of them")
         for function, owner in owners(self._app.name, [each.id for each in self._app], stored).items():
             if await self._members(owner):
                 raise DefinitionError(
                     f"function {function!r} of app {self._app.name!r} is already a function of app {owner!r}, "
                     "which serves; change its id="
                 )
+
+    async def _is_of_gateways(self, stored: Collection[bytes]) -> bool:
+        own = (each for each in readable_functions(stored) if each.app == self._app.name and not each.retired)
+        if not any(each.endpoint for each in own):
+            return False
+        return any(worker_of(client).release == GATEWAY_RELEASE for client in await self._members(self._app.name))
 
     def watch(self, topics: Mapping[str, Extent]) -> None:
         """Register again if the topic of functions was created again."""
