@@ -69,6 +69,7 @@ ASKED: Mapping[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "count": [((Filter.parse("function:f*"),), {})],
     "count_statuses": [((Filter.parse(text),), {}) for text in ("", "function:f0", "event:order*", "half=2.5")],
     "show": [((id_of(1),), {}), (("none",), {})],
+    "results": [(([id_of(0), id_of(1), id_of(2), "none"],), {})],
     "recorded": [((id_of(1),), {})],
     "recorded_all": [(([id_of(0), id_of(1), "none"],), {})],
     "open_approvals": [((5,), {})],
