@@ -40,14 +40,17 @@ async def test_captured_registrations_are_accepted_once(sdk: str) -> None:
 
 
 async def test_changed_url_moves_all_functions() -> None:
-    """The next call of an open run goes where the latest record says."""
+    """The next call of an open run goes where the latest record says, that of a function that is gone as well."""
     gateway, body = Gateway(), registration("js4-dev-registration").body
     moved: dict[str, Any] = copy.deepcopy(body)
     for each in moved["functions"]:
         each["steps"]["step"]["runtime"]["url"] = each["steps"]["step"]["runtime"]["url"].replace(":18302", ":18399")
+    gone = moved["functions"].pop()
     async with gateway.running() as (_, http):
         await http.post("/fn/register", json=body)
         assert (await http.post("/fn/register", json=moved)).json()["modified"] is True
+        assert (await http.post("/fn/register", json=moved)).json()["modified"] is False
+    assert gone["id"] in {each.id for each in gateway.registry.apps()["demo"]} - gateway.serving
     assert all(":18399/" in each.endpoint for each in gateway.registry.apps()["demo"])
 
 

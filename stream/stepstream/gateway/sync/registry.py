@@ -5,8 +5,12 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
+from stepstream.contract.codec import encode
 from stepstream.contract.errors import Conflict, InvalidInput
 from stepstream.contract.functions import FunctionRegistered, readable_functions
+from stepstream.contract.topics import FUNCTIONS
 from stepstream.gateway.sync.addresses import AddressPolicy
 from stepstream.gateway.wire.registration import AppRegistration
 from stepstream.runtime.ports import NewRecord
@@ -92,9 +96,26 @@ class AppRegistry:
                 changed = describe_changes(stored, records)
                 logger.info("app %s (%s) at %s is registered: %s", app.name, app.sdk, app.url, changed)
                 self.fold(record.value for record in records)
+            if moved := self._moved([each.id for each in functions]):
+                await self._ports.append(moved)
+                self.fold(record.value for record in moved)
         if app.refused:
             raise InvalidInput(f"app {app.name!r}: {app.refusal}")
         return Synced(app.name, len(functions), modified=bool(records))
+
+    def _moved(self, functions: Sequence[str]) -> list[NewRecord]:
+        """Return the records by which the retired functions of an app, whose open runs continue, move to its URL."""
+        if not functions:
+            return []
+        current = self._stored[functions[0]]
+        url = _place(current.endpoint)
+        common = {"release": current.release, "replaced": current.replaced}
+        moved = [
+            replace(each, endpoint=each.endpoint.replace(_place(each.endpoint), url, 1), **common)
+            for each in self._stored.values()
+            if each.app == current.app and each.retired and each.endpoint and _place(each.endpoint) != url
+        ]
+        return [NewRecord(FUNCTIONS, 0, each.id.encode(), encode(each)) for each in moved]
 
     async def remove(self, url: str) -> bool:
         """Retire the functions of the app at a URL; return whether one is there."""
