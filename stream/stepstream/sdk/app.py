@@ -143,10 +143,10 @@ class App:
                 run begins. One that fails or has no string, number or bool adds none. See also `ctx.set_attributes`.
             cancel_on: Up to five events that cancel an open run: `[CancelOn("withdrawn", match="data.order_id")]`.
             timeouts: How long a run may take to start and to finish; one that takes longer is cancelled.
-            input: The pydantic model or dataclass of the data of its events: the page makes a form of it and checks
-                what a person enters. Other events are not checked: `ctx.event.data` is JSON.
+            input: The pydantic model or dataclass of the data of its events, of which the page makes a checked form.
             concurrency: How many bodies of steps may run at a time, or runs be open, one limit or a list of two.
-            throttle, rate_limit: How many runs may start in a period. More are queued, or skipped.
+            throttle: How many runs may start in a period; more runs are queued.
+            rate_limit: How many runs are accepted in a period; more runs are skipped.
             debounce: A run starts once no other event came for a period; those of earlier events are skipped.
             singleton: One open run: another one is skipped, replaces it or waits.
             idempotency: A CEL expression on `event`: one run for each of its values in 24 hours; more are skipped.
