@@ -8,10 +8,13 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from unittest import mock
+from uuid import UUID
 
 from stepstream.contract.codec import encode
 from stepstream.contract.limits import RUNS_ACTIVE_MAX, RUNS_CACHED_MAX
 from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS
+from stepstream.runtime import callers
 from stepstream.runtime.storage.journal import MemoryJournal
 from tests.sim import loop
 from tests.sim.faults import Disk, Fault, Faults, Kind, Rebalances
@@ -73,8 +76,10 @@ def run_schedule(setting: Setting, faults: Faults) -> Outcome:
     """Run a program under faults until its script ends, and check the invariants."""
     logging.disable(logging.CRITICAL)
     faults.reads = setting.reads
+    ids = random.Random("ids of requests")
     try:
-        return loop.run(_run(setting, faults))
+        with mock.patch.object(callers, "uuid4", lambda: UUID(int=ids.getrandbits(128))):
+            return loop.run(_run(setting, faults))
     except loop.Stuck as stuck:
         return Outcome(Counter(), [str(stuck)])
     except Exception as error:  # noqa: BLE001 - an error that ends a schedule is a finding

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.sim.faults import Faults
+from tests.sim.programs import ALL_PROGRAMS
 from tests.sim.schedule import judge_seed, random_schedule, run_schedule
+from tests.sim.world import Setting
 
 SEEDS = [range(60), pytest.param(range(60, 200), marks=pytest.mark.long)]
 
@@ -18,6 +21,14 @@ def test_random_schedules_change_nothing(seeds: range) -> None:
     """Crashes, late or repeated reports, late commits, zombies, lost disks and delays break no invariant."""
     broken = {seed: found for seed in seeds if (found := judge_seed(seed))}
     assert not broken, "\n".join(f"SEED={seed}: {found[0]}" for seed, found in broken.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", sorted(ALL_PROGRAMS))
+def test_a_program_always_takes_the_same_calls(program: str) -> None:
+    """Sweeps of crashes count on it: they number the calls of a schedule without faults."""
+    digests = {run_schedule(Setting(program, 3), Faults()).digest for _ in range(2)}
+    assert len(digests) == 1
 
 
 @pytest.mark.slow
