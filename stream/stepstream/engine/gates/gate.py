@@ -31,7 +31,7 @@ _US_PER_MS = 1_000
 
 
 def ask_gate(draft: Draft, asked: GateAsked) -> None:
-    """Let a run pass a gate, refuse it, or put it at the end of the queue."""
+    """Let a run pass a gate, refuse it, or put it into the queue."""
     gate = asked.gate
     before = draft.get(gate_key(gate.id))
     state = _opened(draft, replace(before, gate=gate) if before else GateState(gate))
@@ -137,7 +137,7 @@ def wake_gate(draft: Draft, gate: str) -> None:
 def _let_pass(draft: Draft, state: GateState) -> GateState:
     """Let those that wait pass while the gate is free, a bounded number.
 
-    Those before the last that passed are not read: a store keeps deleted rows for a while. Each grant is a separate
+    Places up to `passed` are not read: a store keeps deleted rows for a while. Each grant is a separate
     input, because it sends the events of its run to a worker, and many of them would not fit into a batch.
     """
     if not state.waiting or not _is_free(draft, state):
