@@ -58,7 +58,8 @@ def test_memo_has_the_shape_of_its_step(kind: StepKind, outcome: Outcome, memo: 
 def test_memo_of_a_failure_is_the_error_as_it_came() -> None:
     """What an SDK put beside the message survives, such as the cause or Go's second result."""
     came = {"message": "m", "cause": {"name": "C"}, "data": "partial", "__serialized": True}
-    assert _loaded(memo_json(StepKind.RUN, _ERROR, error=Raw(encode(came)))) == {"error": came}
+    failure = Failure(ErrorInfo("Error", "m"), Raw(encode(came)))
+    assert _loaded(memo_json(StepKind.RUN, failure)) == {"error": came}
 
 
 def test_memo_of_an_invoke_that_timed_out_is_an_error() -> None:

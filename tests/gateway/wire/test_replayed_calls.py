@@ -44,26 +44,26 @@ def _kinds(file: str) -> Mapping[str, StepKind]:
     return {op["id"]: _KINDS.get(op["op"], StepKind.RUN) for op in ops}
 
 
-def _outcome(kind: StepKind, memo: Any) -> tuple[Outcome, str, Raw]:
-    """Return the result of a step as the engine stores it, the name of its signal, and the error of an SDK."""
+def _outcome(kind: StepKind, memo: Any) -> tuple[Outcome, str]:
+    """Return the result of a step as the engine stores it, and the name of its signal."""
     match kind, memo:
         case StepKind.SLEEP, None:
-            return Value(), "", Raw(b"null")
+            return Value(), ""
         case _, None:
-            return TimedOut(), "", Raw(b"null")
+            return TimedOut(), ""
         case StepKind.WAIT, _:
-            return Value(Raw(encode(_event(memo)))), "", Raw(b"null")
+            return Value(Raw(encode(_event(memo)))), ""
         case StepKind.SIGNAL, {"data": {"signal": signal, "data": data}}:
-            return Value(Raw(encode(data))), signal, Raw(b"null")
+            return Value(Raw(encode(data))), signal
         case _, {"error": error}:
-            return Failure(ErrorInfo("Error", "cut")), "", Raw(encode(error))
+            return Failure(ErrorInfo("Error", "cut"), Raw(encode(error))), ""
         case _:
-            return Value(Raw(encode(memo["data"]))), "", Raw(b"null")
+            return Value(Raw(encode(memo["data"]))), ""
 
 
 def _memo(kind: StepKind, memo: Any) -> Raw:
-    outcome, signal, error = _outcome(kind, memo)
-    return memo_json(kind, outcome, signal=signal, error=error)
+    outcome, signal = _outcome(kind, memo)
+    return memo_json(kind, outcome, signal=signal)
 
 
 def _state(exchange: Exchange) -> CallState:

@@ -170,11 +170,11 @@ class Answering(ABC):
             self._start(call)
 
     def _return(self, output: Raw) -> None:
-        size, most = len(bytes(output)), self._limits.step_output_bytes_max
-        if size <= most:
-            self._finish(Finished(output))
-        else:
-            self._fail(FinalForeignError(output_too_large(size, most)))
+        match self._bounded(output):
+            case Failure(error):
+                self._fail(FinalForeignError(error))
+            case _:
+                self._finish(Finished(output))
 
     def _bounded(self, output: Raw) -> Outcome:
         size, most = len(bytes(output)), self._limits.step_output_bytes_max

@@ -87,12 +87,8 @@ class Asked:
 
     def retry(self, call: Call, *, repeats: bool) -> bool:
         """Note that another attempt of a step follows; return whether it is due already."""
-        call.open = True
         self._repeated = call if repeats else self._repeated
-        is_due = call.due > call.attempt
-        call.attempt = max(call.due, call.attempt)
-        self.calls.move(call, CallEvent.RETRY, CallState.DUE if is_due else CallState.OPEN)
-        return is_due
+        return self.calls.retry(call)
 
     def due(self, retries: Iterable[Open]) -> Iterator[Call]:
         """Yield the steps whose next attempt the engine says is due."""
@@ -100,11 +96,7 @@ class Asked:
             call = self.calls.get(retry.step)
             if call is None:
                 self.opened[retry.step] = retry
-            elif call.state is CallState.RUNNING:
-                call.due = retry.attempt
-            elif call.state in (CallState.OPEN, CallState.DUE):
-                call.attempt = retry.attempt
-                self.calls.move(call, CallEvent.DUE, CallState.DUE)
+            elif self.calls.call_for(call, retry.attempt):
                 yield call
 
     def release(self, call: Call) -> None:

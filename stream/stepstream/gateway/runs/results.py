@@ -60,9 +60,6 @@ class Results:
 
 
 def _memo(kind: StepKind, outcome: Outcome, signal: str = "") -> Raw:
-    if isinstance(outcome, Failure):
-        if outcome.error.code == _INVOKE_TIMEOUT:
-            outcome = TimedOut()
-        else:
-            return memo_json(kind, outcome, error=outcome.raw)
+    if isinstance(outcome, Failure) and outcome.error.code == _INVOKE_TIMEOUT:
+        outcome = TimedOut()
     return memo_json(kind, outcome, signal=signal)

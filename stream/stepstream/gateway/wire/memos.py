@@ -13,17 +13,16 @@ INVOKE_TIMEOUT_NAME = "InngestInvokeTimeoutError"
 _INVOKE_TIMEOUT = "the invoked function did not end before the timeout"
 
 
-def memo_json(kind: StepKind, outcome: Outcome, *, signal: str = "", error: Raw = NULL) -> Raw:
+def memo_json(kind: StepKind, outcome: Outcome, *, signal: str = "") -> Raw:
     """Return the memo of a step in canonical JSON.
 
-    `signal` is the name for which the step waited. `error` is the error object of the SDK as it came, of a step that
-    failed in an app.
+    `signal` is the name for which the step waited.
     """
     match outcome:
         case Value(data):
             return _value(kind, data, signal)
-        case Failure(info):
-            return _wrapped(b"error", error if bytes(error) != b"null" else _error(info))
+        case Failure(info, raw):
+            return _wrapped(b"error", raw if bytes(raw) != b"null" else _error(info))
         case TimedOut():
             return _timeout(kind)
         case _:

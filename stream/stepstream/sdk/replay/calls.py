@@ -182,6 +182,26 @@ class CallTable:
         """Return the call that came to a state first of those that are in it."""
         return next(iter(self._by_state[state]), None)
 
+    def call_for(self, call: Call, attempt: int) -> bool:
+        """Take in that the engine calls for an attempt of a body; return whether the attempt may begin."""
+        if call.state is CallState.RUNNING:
+            call.due = attempt
+            self.move(call, CallEvent.DUE, CallState.RUNNING)
+            return False
+        if call.state not in (CallState.OPEN, CallState.DUE):
+            return False
+        call.attempt = attempt
+        self.move(call, CallEvent.DUE, CallState.DUE)
+        return True
+
+    def retry(self, call: Call) -> bool:
+        """Note that another attempt of a body follows; return whether the engine has already called for it."""
+        call.open = True
+        is_due = call.due > call.attempt
+        call.attempt = max(call.due, call.attempt)
+        self.move(call, CallEvent.RETRY, CallState.DUE if is_due else CallState.OPEN)
+        return is_due
+
     def move(self, call: Call, event: CallEvent, to: CallState) -> None:
         """Take a call to its next state; raise IllegalCallMove unless its life cycle allows that."""
         state = call.state

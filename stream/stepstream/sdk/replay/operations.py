@@ -90,21 +90,8 @@ class Operations:
             call = self.calls.get(retry.step)
             if call is None:
                 self.opened[retry.step] = retry
-            elif call.state is CallState.RUNNING:
-                call.due = retry.attempt
-                self.calls.move(call, CallEvent.DUE, CallState.RUNNING)
-            elif call.state in (CallState.OPEN, CallState.DUE):
-                call.attempt = retry.attempt
-                self.calls.move(call, CallEvent.DUE, CallState.DUE)
-
-    def retry(self, call: Call) -> None:
-        """Note that another attempt of a body follows, unless the engine has already called for it."""
-        call.open = True
-        if call.due > call.attempt:
-            call.attempt = call.due
-            self.calls.move(call, CallEvent.RETRY, CallState.DUE)
-        else:
-            self.calls.move(call, CallEvent.RETRY, CallState.OPEN)
+            else:
+                self.calls.call_for(call, retry.attempt)
 
     def abandon(self, call: Call) -> None:
         """Drop a step that the code no longer awaits: it lost a race, or its task was cancelled."""

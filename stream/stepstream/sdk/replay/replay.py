@@ -187,7 +187,7 @@ class Replay:
         else:
             self._calls.move(call, CallEvent.BEGIN, CallState.RUNNING)
         while (outcome := await self._run_body(call)) is None:
-            self._operations.retry(call)
+            self._calls.retry(call)
             outcome = await self._wait(call, sequential)
             if outcome is not None:
                 return outcome
