@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from stepstream import App
+from stepstream.api.bodies import BodyBudget
 from stepstream.api.http import make_api
 from stepstream.contract.codec import encode, load_json
 from stepstream.contract.functions import FunctionRegistered
@@ -126,7 +127,7 @@ async def test_keys_protect_runs_from_requests_of_sdks(settings: Settings, statu
     async with VirtualEngine(App("empty")) as engine, connections_of(settings) as connections:
         own = make_api(facade_of(engine.engine), engine.index, bytes, keys=settings.keys)
         apps = SdkApps(settings, connections, HOSTING, Polling())
-        site: Any = apps.site(own, facade_of(engine.engine), engine.index, is_python=True)
+        site: Any = apps.site(own, facade_of(engine.engine), engine.index, BodyBudget(), is_python=True)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://localhost") as client:
             answers = [
                 await client.post("/v0/gql", json={"query": "{ apps { id } }"}, headers=sdk),

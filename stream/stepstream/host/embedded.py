@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
+from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.kinds import OPEN_RUN_STATUSES
@@ -149,8 +150,9 @@ async def serve(app: App | None, settings: Settings, reporter: DevReporter, poll
         control = (engine.workers, lambda: engine.unready, engine.operator, engine)
         dead_letters = LatestDeadLetters(LocalDeadLetterLog(backbone))
         facade = EngineFacade(events.send, engine.signal, *control, events.unmatched, metrics.readings, dead_letters)
-        api = engine_api(facade, index, metrics.text, settings, stop)
-        site = apps.site(api, facade, index, is_python=app is not None)
+        bodies = BodyBudget()
+        api = engine_api(facade, index, metrics.text, settings, stop, bodies)
+        site = apps.site(api, facade, index, bodies, is_python=app is not None)
 
         def ready(port: int) -> None:
             reporter.ready(port)

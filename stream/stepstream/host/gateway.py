@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.api.routes.probes import make_probes
 from stepstream.contract.errors import Conflict, StepstreamError
@@ -172,7 +173,7 @@ class _Gateway:
         facade = EngineFacade(callers.send, callers.signal, _no_workers, lambda: self.unready, callers, overview)
         key = self._settings.api_key
         own = make_probes(lambda: self.workers.alive, lambda: self.unready, self.metrics.text, api_key=key)
-        return apps.site(own, facade, self._index, is_python=False)
+        return apps.site(own, facade, self._index, BodyBudget(), is_python=False)
 
     async def serve(self, apps: SdkApps, listener: socket, stop: asyncio.Event, ready: Callable[[int], None]) -> bool:
         """Answer requests until `stop` is set and the running calls have ended; return whether all ended in time.

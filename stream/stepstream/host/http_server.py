@@ -16,6 +16,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.api.http import make_api
 from stepstream.api.routes.probes import make_probes
@@ -211,11 +212,19 @@ async def serve_http(
 
 
 def engine_api(
-    engine: EngineFacade, index: RunIndex, metrics: Callable[[], bytes], settings: Settings, stop: asyncio.Event
+    engine: EngineFacade,
+    index: RunIndex,
+    metrics: Callable[[], bytes],
+    settings: Settings,
+    stop: asyncio.Event,
+    bodies: BodyBudget | None = None,
 ) -> Callable[..., Awaitable[None]]:
-    """Return the API and the page of an engine; the streams of the page end when `stop` is set."""
-    streams = Streams(index.changes, stop)
-    return make_api(engine, index, metrics, keys=settings.keys, page=settings.page_options, streams=streams)
+    """Return the API and the page of an engine; the streams of the page end when `stop` is set.
+
+    `bodies` is the budget of all requests, if the process serves others than those of the API.
+    """
+    streams, page = Streams(index.changes, stop), settings.page_options
+    return make_api(engine, index, metrics, keys=settings.keys, page=page, streams=streams, bodies=bodies)
 
 
 @asynccontextmanager

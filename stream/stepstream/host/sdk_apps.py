@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import aiohttp
 from starlette.types import ASGIApp
 
+from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.api.guards import foreign_reason, knows_key
-from stepstream.gateway.rest.parts import RestOptions, RestParts, ServerKind
+from stepstream.gateway.rest.parts import RestOptions, RestParts
 from stepstream.gateway.rest.routes import rest_routes
 from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.runs.client import POOL, ClientOptions, HttpTransport
@@ -112,8 +113,13 @@ class SdkApps:
         for url in poll.urls:
             self.poller.add(url)
 
-    def site(self, own: ASGIApp, engine: EngineFacade, index: RunIndex, *, is_python: bool) -> ASGIApp:
-        """Return our own API with the routes of SDKs; `is_python` says that the process serves a Python app too."""
+    def site(
+        self, own: ASGIApp, engine: EngineFacade, index: RunIndex, bodies: BodyBudget, *, is_python: bool
+    ) -> ASGIApp:
+        """Return our own API with the routes of SDKs; `is_python` says that the process serves a Python app too.
+
+        Both count the bytes of their requests in `bodies`.
+        """
         if not self._settings.serves_sdks:
             return own
         keys, signing = self._settings.keys, self._settings.signing_keys
@@ -124,10 +130,10 @@ class SdkApps:
             knows_api_key=lambda headers: knows_key(headers, keys.api),
         )
         event_keys, runs = [keys.event] if keys.event else [], self._runs
-        options = RestOptions(ServerKind(signing.kind), event_keys, signing.all, any_host=is_open)
+        options = RestOptions(signing.kind, event_keys, signing.all, any_host=is_open)
         routers = [
-            sync_routes(self._client, self._register, access),
-            rest_routes(RestParts(engine, index, options, inputs=runs, checkpoints=runs, apps=self.registry)),
+            sync_routes(self._client, self._register, access, bodies),
+            rest_routes(RestParts(engine, index, options, bodies, inputs=runs, checkpoints=runs, apps=self.registry)),
         ]
         return shared_site(own, routers, lambda: not is_python or bool(self.registry.apps()))
 

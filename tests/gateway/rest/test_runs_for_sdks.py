@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from stepstream import App, Context, on
-from stepstream.gateway.rest.parts import RestOptions, ServerKind
+from stepstream.gateway.rest.parts import RestOptions
+from stepstream.gateway.wire.signing import ServerKind
 from tests.gateway.rest.sites import SdkClient, running
 
 app = App("shop")

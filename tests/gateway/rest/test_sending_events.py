@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from stepstream import App, Context, on
-from stepstream.gateway.rest.parts import RestOptions, ServerKind
+from stepstream.gateway.rest.parts import RestOptions
 from stepstream.gateway.rest.recent_events import RecentEvents
 from stepstream.gateway.rest.sdk_shapes import events_of
+from stepstream.gateway.wire.signing import ServerKind
 from tests.gateway.rest.sites import SdkClient, running
 
 SEED = "1743130137367,eii2YKXRVTJPuA=="

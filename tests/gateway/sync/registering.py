@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fastapi import FastAPI
 
+from stepstream.api.bodies import BodyBudget
 from stepstream.contract.errors import Conflict
 from stepstream.contract.functions import FunctionRegistered, readable_functions
 from stepstream.gateway.sync.addresses import AddressPolicy
@@ -28,6 +29,7 @@ class Gateway:
 
     keys: SigningKeys = field(default_factory=SigningKeys)
     addresses: AddressPolicy = field(default_factory=lambda: AddressPolicy(local=True))
+    bodies: BodyBudget = field(default_factory=BodyBudget)
     python: set[str] = field(default_factory=set)
     values: list[bytes] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -68,7 +70,7 @@ class Gateway:
             knows_api_key=lambda headers: headers.get("authorization") == "Bearer secret",
         )
         api = FastAPI()
-        api.include_router(sync_routes(client, self.registry.register, access))
+        api.include_router(sync_routes(client, self.registry.register, access, self.bodies))
         async with session, httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://gateway") as http:
             yield client, http
 

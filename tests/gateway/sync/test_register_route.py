@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from stepstream.api.bodies import FREE_BYTES, BodyBudget
 from stepstream.contract.codec import encode
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.gateway.sync.addresses import AddressPolicy
@@ -37,6 +38,16 @@ async def test_captured_registrations_are_accepted_once(sdk: str) -> None:
         assert gateway.serving == {body["functions"][0]["id"]} < ids
         assert len(gateway.values) > written
         assert gateway.changed == ["demo", "demo"]
+
+
+async def test_registrations_count_in_the_budget_of_all_bodies() -> None:
+    """While other requests use all memory for bodies, a large registration can be sent again later."""
+    body = encode(registration("js4-dev-registration").body) + b" " * FREE_BYTES
+    gateway = Gateway(bodies=BodyBudget(0, wait_s=0.001))
+    async with gateway.running() as (_, http):
+        answer = await http.post("/fn/register", content=body)
+        assert (answer.status_code, answer.json()["status"]) == (503, 503)
+        assert not gateway.values
 
 
 async def test_changed_url_moves_all_functions() -> None:

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from fastapi import HTTPException, Request
 
 from stepstream.api.guards import foreign_reason, same_key
-from stepstream.gateway.rest.parts import RestOptions, ServerKind
+from stepstream.gateway.rest.parts import RestOptions
+from stepstream.gateway.wire.signing import ServerKind
 
 
 def guard(options: RestOptions) -> Callable[[Request], Awaitable[None]]:

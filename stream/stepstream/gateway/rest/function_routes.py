@@ -9,9 +9,10 @@ from stepstream.contract.codec import load_json
 from stepstream.contract.errors import Conflict, InvalidInput
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
 from stepstream.contract.limits import MIB
-from stepstream.gateway.rest.parts import RestParts, ServerKind
+from stepstream.gateway.rest.parts import RestParts
 from stepstream.gateway.rest.replies import not_found, unsupported
 from stepstream.gateway.wire.calls import function_uuid
+from stepstream.gateway.wire.signing import ServerKind
 
 INVOKE_BYTES_MAX = MIB
 _LIMITS = "limits that are changed while it runs"

@@ -12,9 +12,9 @@ from stepstream.gateway.rest.event_lookups import find_event_json, runs_of_event
 from stepstream.gateway.rest.function_routes import function_json, live_functions
 from stepstream.gateway.rest.parts import RestParts
 from stepstream.gateway.rest.replies import iso
-from stepstream.gateway.rest.sdk_shapes import app_uuid, events_of
+from stepstream.gateway.rest.sdk_shapes import events_of
 from stepstream.gateway.rest.spans import json_text, run_output, run_state, trace_of
-from stepstream.gateway.wire.calls import function_uuid
+from stepstream.gateway.wire.calls import app_uuid, function_uuid
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 

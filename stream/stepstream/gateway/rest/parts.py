@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 
 from stepstream.api.bodies import BodyBudget
@@ -10,15 +9,9 @@ from stepstream.api.facade import EngineFacade
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.gateway.rest.recent_events import RecentEvents
 from stepstream.gateway.wire.checkpoints import Checkpoint
+from stepstream.gateway.wire.signing import ServerKind
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.readmodel.index import RunIndex
-
-
-class ServerKind(StrEnum):
-    """Whether requests are authenticated: a `dev` server accepts any."""
-
-    DEV = "dev"
-    CLOUD = "cloud"
 
 
 class AuthorizationKey(Protocol):
@@ -72,8 +65,8 @@ class RestOptions:
 class RestParts:
     """What the endpoints use; `now_ms` returns the time (Unix ms).
 
-    Without `inputs` they are read from the read model; without `checkpoints` none is accepted, and without `apps` none
-    can be removed.
+    Without `inputs` events come from the read model, and memos cannot be fetched. Without `checkpoints` none is
+    accepted, and without `apps` none can be removed.
     """
 
     engine: EngineFacade

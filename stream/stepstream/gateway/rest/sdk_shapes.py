@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
 
 from stepstream.contract.codec import Json, encode, load_json
 from stepstream.contract.errors import InvalidInput
@@ -26,11 +26,6 @@ STATUSES: Mapping[str, str] = {
     RunStatus.CANCELLED: "Cancelled",
     RunStatus.SKIPPED: "Skipped",
 }
-
-
-def app_uuid(name: str) -> str:
-    """Return the UUID of an app."""
-    return str(uuid5(NAMESPACE_URL, f"stepstream:app:{name}"))
 
 
 def moment_of(text: str, field: str) -> int:

@@ -7,13 +7,11 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 
 from stepstream.contract.errors import InvalidInput, StepstreamError
-from stepstream.contract.limits import MIB
 from stepstream.gateway.sync.registry import Synced
 from stepstream.gateway.sync.signing_keys import SYNC_KIND, SigningKeys
 from stepstream.gateway.wire.canonical import canonical
-from stepstream.gateway.wire.registration import AppRegistration, read_in_band
+from stepstream.gateway.wire.registration import REGISTRATION_BYTES_MAX, AppRegistration, read_in_band
 
-REGISTRATION_BYTES_MAX = 4 * MIB
 SYNC_S_MAX = 10.0
 IN_BAND = "in_band"
 _TEXT_CHARACTERS_MAX = 300

@@ -11,11 +11,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from stepstream.api.bodies import BodyBudget, OverloadedError
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError, TooLarge
-from stepstream.gateway.sync.app_client import REGISTRATION_BYTES_MAX, AppClient, Register, SyncError
+from stepstream.gateway.sync.app_client import AppClient, Register, SyncError
 from stepstream.gateway.sync.registry import Synced
 from stepstream.gateway.sync.signing_keys import EXPECTED_KIND, SERVER_KIND, SigningKeys
-from stepstream.gateway.wire.registration import read_registration
+from stepstream.gateway.wire.calls import app_uuid
+from stepstream.gateway.wire.registration import REGISTRATION_BYTES_MAX, read_registration
 from stepstream.runtime.recurrence import Recurrence
 
 logger = logging.getLogger(__name__)
@@ -59,8 +61,11 @@ class Access:
             raise Refused(403, reason)
 
 
-def sync_routes(client: AppClient, register: Register, access: Access) -> APIRouter:
-    """Return `POST /fn/register`, which SDKs call, and `POST /v1/apps/sync`, which lets the gateway call an SDK."""
+def sync_routes(client: AppClient, register: Register, access: Access, bodies: BodyBudget) -> APIRouter:
+    """Return `POST /fn/register`, which SDKs call, and `POST /v1/apps/sync`, which lets the gateway call an SDK.
+
+    Their bodies count among all `bodies` of the process.
+    """
     kind, refusals = access.keys.kind, Recurrence()
 
     async def registered(request: Request) -> Synced:
@@ -69,7 +74,8 @@ def sync_routes(client: AppClient, register: Register, access: Access) -> APIRou
         if expected != kind:
             remedy = "unset INNGEST_DEV of the app" if expected == "dev" else "set INNGEST_DEV=1 for the app"
             raise InvalidInput(f"the app expects a server of the kind {expected!r}, this one is {kind!r}; {remedy}")
-        return await register(read_registration(await _body(request)))
+        async with bodies.body(request, REGISTRATION_BYTES_MAX) as body:
+            return await register(read_registration(body))
 
     async def accept(request: Request) -> Response:
         deploy = request.query_params.get("deployId", "")
@@ -82,14 +88,16 @@ def sync_routes(client: AppClient, register: Register, access: Access) -> APIRou
                 logger.info("a registration is refused: %s%s", error, more)
             return _failure(error, kind)
         client.arrived(deploy, synced)
-        app_id = uuid.uuid5(uuid.NAMESPACE_URL, f"stepstream:{synced.app}")
-        found = {"ok": True, "modified": synced.modified, "sync_id": str(uuid.uuid4()), "app_id": str(app_id)}
+        app_id = app_uuid(synced.app)
+        found = {"ok": True, "modified": synced.modified, "sync_id": str(uuid.uuid4()), "app_id": app_id}
         return JSONResponse(found, headers={SERVER_KIND: kind})
 
     async def ask(request: Request) -> Response:
         try:
             access.check_operator(request.headers)
-            synced = await client.sync(_url(await _body(request)))
+            async with bodies.body(request, REGISTRATION_BYTES_MAX) as body:
+                url = _url(body)
+            synced = await client.sync(url)
         except StepstreamError as error:
             found = {"code": error.code, "message": str(error), "field": getattr(error, "field", "")}
             return JSONResponse({"error": found}, _status(error))
@@ -98,16 +106,6 @@ def sync_routes(client: AppClient, register: Register, access: Access) -> APIRou
     return APIRouter(
         routes=[Route("/fn/register", accept, methods=["POST"]), Route("/v1/apps/sync", ask, methods=["POST"])]
     )
-
-
-async def _body(request: Request) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > REGISTRATION_BYTES_MAX:
-            raise TooLarge(f"the body has more than {REGISTRATION_BYTES_MAX:,} bytes", "body")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _url(body: bytes) -> str:
@@ -132,6 +130,8 @@ def _status(error: StepstreamError) -> int:
             return status
         case TooLarge():
             return 413
+        case OverloadedError():
+            return 503
         case InvalidInput() | Conflict() | SyncError():
             return 400
     return 500

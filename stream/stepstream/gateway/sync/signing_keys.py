@@ -3,9 +3,8 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-from stepstream.gateway.wire.signing import SigningKey
+from stepstream.gateway.wire.signing import ServerKind, SigningKey
 
 SIGNATURE, AUTHORIZATION = "x-inngest-signature", "authorization"
 SERVER_KIND, EXPECTED_KIND, SYNC_KIND = (
@@ -13,13 +12,6 @@ SERVER_KIND, EXPECTED_KIND, SYNC_KIND = (
     "x-inngest-expected-server-kind",
     "x-inngest-sync-kind",
 )
-
-
-class ServerKind(StrEnum):
-    """Whether SDKs are in their development mode, without signatures, or in production."""
-
-    DEV = "dev"
-    CLOUD = "cloud"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,11 @@ def function_uuid(function: str) -> str:
     return str(uuid5(_IDS, function))
 
 
+def app_uuid(name: str) -> str:
+    """Return the UUID of an app."""
+    return str(uuid5(_IDS, f"app:{name}"))
+
+
 @dataclass(frozen=True, slots=True)
 class CallState:
     """What a call says: the run, its events and its memos, in the order in which the steps ended.

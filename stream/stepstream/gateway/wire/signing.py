@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import re
+from enum import StrEnum
 
 from stepstream.contract.errors import InvalidInput
 
@@ -11,6 +12,13 @@ _PREFIX = re.compile(r"^signkey-\w+-", re.ASCII)
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})+")
 _HEADER = re.compile(r"t=(\d{1,15})&s=([0-9a-f]{64})")
 _BEARER = re.compile(r"bearer\s+(\S+)\s*", re.ASCII | re.IGNORECASE)
+
+
+class ServerKind(StrEnum):
+    """The mode of a server: with `dev` nothing is signed and any request is accepted, with `cloud` keys are needed."""
+
+    DEV = "dev"
+    CLOUD = "cloud"
 
 
 class SigningKey:
