@@ -76,9 +76,9 @@ def run_schedule(setting: Setting, faults: Faults) -> Outcome:
     """Run a program under faults until its script ends, and check the invariants."""
     logging.disable(logging.CRITICAL)
     faults.reads = setting.reads
-    ids = random.Random("ids of requests")
+    draw = random.Random("ids of requests")
     try:
-        with mock.patch.object(callers, "uuid4", lambda: UUID(int=ids.getrandbits(128))):
+        with mock.patch.object(callers, "uuid4", side_effect=lambda: UUID(int=draw.getrandbits(128))):
             return loop.run(_run(setting, faults))
     except loop.Stuck as stuck:
         return Outcome(Counter(), [str(stuck)])
