@@ -59,7 +59,7 @@ def test_demo_on_kafka_reports_an_unreachable_broker() -> None:
 
 @pytest.mark.kafka
 @pytest.mark.first
-@pytest.mark.parametrize(("each", "notified"), [(4, 9), pytest.param(1, 67, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("each", "notified"), [(12, 1), pytest.param(1, 67, marks=pytest.mark.long)])
 def test_demo_on_kafka_counts_what_the_csv_says(each: int, notified: int, tmp_path: Path, bootstrap: str) -> None:
     """Flights of the same day on a real broker, with an engine and a worker killed, have the figures of the CSV."""
     header, *rows = CSV.read_text().splitlines()

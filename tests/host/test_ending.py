@@ -32,7 +32,7 @@ def test_a_body_that_outlasts_the_drain_does_not_keep_the_process() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("second", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_second_signal_ends_a_process_that_spins(second: signal.Signals) -> None:
     """The event loop is blocked by a coroutine that never awaits, so nothing can drain; one line says what is lost."""
     with stubborn_worker("spin") as process:

@@ -8,8 +8,8 @@ from stepstream.runtime.worker.runs.lifecycle import Life
 from stepstream.runtime.worker.runs.states import Effect, Event, Ownership
 from tests.sim.schedule import judge_seed, random_rebalances
 
-SEEDS = 25
-SEEDS_IN_FULL = 200
+SEEDS = 12
+SEEDS_IN_FULL = 150
 
 
 def broken_by(seeds: Iterable[int]) -> str:

@@ -62,7 +62,7 @@ SCANS = st.tuples(st.just("scan"), PARTS, st.tuples(st.integers(0, 4), st.one_of
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.one_of(WRITES, SCANS), max_size=40), st.integers(1, 3))
 def test_a_scan_returns_what_the_store_has(script: list[tuple[str, bytes, object]], parts_max: int) -> None:
     """Whatever was written since, whether the part fits into the cache or not, and from whatever place on."""

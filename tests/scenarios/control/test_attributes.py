@@ -8,7 +8,6 @@ from stepstream import App, Context, Event, StepError, ThreadedContext, on
 from tests.scenarios.conftest import EngineOf
 
 
-@pytest.mark.log
 async def test_attributes_are_those_that_the_code_set_last(engine_of: EngineOf) -> None:
     """The code changes attributes between steps; a replay, which runs it again, does not bring earlier values back."""
     app = App("attributes")

@@ -63,7 +63,6 @@ async def test_a_bulk_rerun_repeats_each_failed_run_once(engine_of: EngineOf) ->
     assert shop.charged == Counter(range(12))
 
 
-@pytest.mark.log
 async def test_a_bulk_cancel_ends_open_runs_at_its_rate(engine_of: EngineOf) -> None:
     """Only as many runs are cancelled per second as the rate says; history says who cancelled them and why."""
     shop = Shop()
@@ -99,7 +98,6 @@ async def test_a_bulk_operation_takes_only_runs_to_which_it_applies(engine_of: E
             await engine.bulk("rerun", filter=" ")
 
 
-@pytest.mark.log
 async def test_runs_are_paused_and_resumed_in_bulk(engine_of: EngineOf) -> None:
     """A paused run does not continue before its pause ends; a bulk resume takes only runs that are paused."""
     shop = Shop()

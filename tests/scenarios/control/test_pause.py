@@ -102,7 +102,6 @@ async def test_a_paused_run_continues_where_it_was(engine_of: EngineOf) -> None:
     assert shop.ran == {"first": 1, "second": 1}
 
 
-@pytest.mark.log
 async def test_a_body_that_runs_when_the_pause_begins_may_end(engine_of: EngineOf) -> None:
     """Its result counts, and the next step starts only after the pause."""
     shop = Shop()
@@ -116,7 +115,6 @@ async def test_a_body_that_runs_when_the_pause_begins_may_end(engine_of: EngineO
     assert shop.ran == {"long": 1, "next": 1}
 
 
-@pytest.mark.log
 async def test_a_pause_and_a_resume_during_one_body(engine_of: EngineOf) -> None:
     """The body that runs is not started again, and its worker continues the run when it has ended."""
     shop = Shop()
@@ -192,7 +190,6 @@ async def test_a_paused_run_can_be_cancelled(engine_of: EngineOf) -> None:
     assert shop.ran == {"first": 1}
 
 
-@pytest.mark.log
 async def test_a_paused_function_accepts_runs_and_starts_them_afterwards(engine_of: EngineOf) -> None:
     """Other functions run. A run that waits misses nothing, and everything continues once."""
     shop = Shop()

@@ -75,7 +75,6 @@ async def test_a_rerun_from_a_step_copies_results_before_it(engine_of: EngineOf)
     assert shop.ran == {"pick": 1, "charge": 2, "ship": 3}
 
 
-@pytest.mark.log
 async def test_a_rerun_from_failure_repeats_only_what_failed(engine_of: EngineOf) -> None:
     """Results before the failed step are copied, and that step runs again."""
     shop = Shop()
