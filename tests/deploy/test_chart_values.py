@@ -14,6 +14,7 @@ from stepstream.runtime.readmodel.pruning import Retention
 from tests.deploy.chart import Manifest, RefusedError, ci_values, container, only, pods, render
 
 POOL = {"app": "shop", "file": "/a.py", "image": {"repository": "r", "tag": "t"}}
+BY_LAG = {"enabled": True, "byLag": True}
 PLAIN = ci_values("plain")
 KUBERNETES = "1.37"
 NOT_TEXT = ["2024", "true", "1e3", "null", "0x10", "on"]
@@ -47,7 +48,7 @@ def env_of(pod: Manifest) -> dict[str, str]:
 @pytest.mark.parametrize("name", NOT_TEXT)
 def test_names_that_yaml_reads_otherwise_stay_text(name: str) -> None:
     """An app, a queue, a secret, a release's parts may be called like a number or a switch."""
-    pool = POOL | {"app": name, "queue": name, "scaling": {"enabled": True}}
+    pool = POOL | {"app": name, "queue": name, "scaling": BY_LAG}
     found = rendered(
         workers={"a": pool},
         keys={"existingSecret": name},
@@ -157,15 +158,24 @@ def test_services_set_no_variables(name: str) -> None:
 def test_bounds_that_cannot_be_are_refused(scaling: dict[str, int], reason: str) -> None:
     """A pool scales between valid bounds, up to the number of shards; without scaling they are ignored."""
     with pytest.raises(RefusedError, match=reason):
-        rendered(workers={"a": POOL | {"scaling": {"enabled": True, **scaling}}})
+        rendered(workers={"a": POOL | {"scaling": BY_LAG | scaling}})
     if scaling.get("max") != 0:
         assert rendered(workers={"a": POOL | {"scaling": scaling}})
+
+
+def test_scaling_by_lag_is_chosen() -> None:
+    """The lag counts commands that wait for a shard, which more workers do not help; so it is not the default."""
+    with pytest.raises(RefusedError, match=r"workers\.a\.scaling has no prometheus"):
+        rendered(workers={"a": POOL | {"scaling": {"enabled": True}}})
+    for scaling, kind in ((BY_LAG, "kafka"), ({"enabled": True, "prometheus": "http://p:9090"}, "prometheus")):
+        (trigger,) = the(rendered(workers={"a": POOL | {"scaling": scaling}}), "ScaledObject")["spec"]["triggers"]
+        assert trigger["type"] == kind
 
 
 def test_bounds_that_can_be_are_taken() -> None:
     """Bounds may be equal, and the most is the number of shards."""
     for scaling, expected in (({"min": 8}, (8, 8)), ({"min": 2, "max": 2}, (2, 2)), ({"min": 0, "max": 8}, (0, 8))):
-        spec = the(rendered(workers={"a": POOL | {"scaling": {"enabled": True, **scaling}}}), "ScaledObject")["spec"]
+        spec = the(rendered(workers={"a": POOL | {"scaling": BY_LAG | scaling}}), "ScaledObject")["spec"]
         assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == expected
 
 
