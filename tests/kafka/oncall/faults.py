@@ -29,7 +29,7 @@ from tests.kafka.operators.faults import (
 )
 
 APP = "orders"
-_AHEAD_S, _BACK_S = 60.0, -3_600.0
+_AHEAD_S, _HOUR_BACK_S, _WEEK_BACK_S = 60.0, -3_600.0, -7 * 86_400.0
 # How long the clock stays as it was set, so that its engine uses it for many batches.
 _CLOCK_S = 5.0
 _ROW_BYTES = 100_000
@@ -135,12 +135,15 @@ async def _start_broker(stage: Stage, _hits: Hits) -> None:
     await asyncio.to_thread(stage.broker.start)
 
 
-async def _set_clock(stage: Stage) -> Hits:
-    member = stage.pick("engine")
-    for seconds in (_AHEAD_S, _BACK_S):
-        member.set_clock(seconds)
-        await asyncio.sleep(_CLOCK_S)
-    return [member]
+def _set_clock(*offsets_s: float) -> Strike:
+    async def strike(stage: Stage) -> Hits:
+        member = stage.pick("engine")
+        for seconds in offsets_s:
+            member.set_clock(seconds)
+            await asyncio.sleep(_CLOCK_S)
+        return [member]
+
+    return strike
 
 
 async def _correct_clock(_stage: Stage, hits: Hits) -> None:
@@ -224,9 +227,11 @@ FAULTS = {
         seconds=30,
         silent_s=60,
     ),
-    "clock-set": Fault(_set_clock, _correct_clock, logged="the system clock stepped back by"),
+    "clock-set": Fault(_set_clock(_AHEAD_S, _HOUR_BACK_S), _correct_clock, logged="the system clock stepped back by"),
+    "clock-a-week-back": Fault(_set_clock(_WEEK_BACK_S), _correct_clock, logged="the system clock stepped back by"),
     "hostile-batch": Fault(_send_hostile, logged="to dead-letters", alerts=frozenset({"StepstreamDeadLetters"})),
     "partitions-added": _mistake(partitions_added(INBOX), again=False),
+    "partitions-added-to-events": _mistake(partitions_added(EVENTS), again=False),
 }
 MISTAKES = {
     "commands-recreated": _mistake(commands_recreated(APP)),

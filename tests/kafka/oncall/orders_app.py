@@ -1,6 +1,6 @@
 """The app of the on-call trial: an order waits for its payment, which may have come before it, and is shipped."""
 
-from stepstream import App, Context, on
+from stepstream import App, Context, cron, on
 from tests.kafka.chaos.chaos_app import effect
 
 app = App("orders", lookback="1h")
@@ -17,6 +17,7 @@ async def fulfil(ctx: Context) -> dict[str, object]:
     return {"n": ctx.event.data["n"], "paid": payment is not None}
 
 
-@app.function(on("order/refunded"))
-async def refund(ctx: Context) -> None:
-    """Exist: readers of the topics wait until two functions are registered."""
+@app.function(cron("* * * * *"), backoff="1s")
+async def close_books(ctx: Context) -> None:
+    """Sleep every minute, so that the history shows cron triggers and timers that are late."""
+    await ctx.step.sleep("until the books are settled", "5s")

@@ -34,6 +34,8 @@ UP_S_MAX = 90.0
 REPORTED_S_MAX = 30.0
 STUCK_S = 120.0
 WARM_UP_S = 10.0
+# Without any fault; the first orders, whose processes have just started, are among them.
+P99_S_MAX = 1.0
 # Between a fault and the next one.
 CALM_S = 12.0
 # An alert may fire so long after the end of its fault: an evaluation, and a scrape.
@@ -193,9 +195,11 @@ class Trial:
         seen_s, states = await stage.until(lambda states: not unseen(states), REPORTED_S_MAX)
         if math.isinf(seen_s):
             self._fail(name, unseen(states))
-        await asyncio.sleep(max(fault.seconds - (self.now_s() - began_s), 0))
-        if wrong := wrong_states(fault, hits, await stage.states()):
-            self._fail(name, f"before its end {'; '.join(wrong)}")
+        lasts_s = fault.seconds - (self.now_s() - began_s)
+        wrong_s, states = await stage.until(lambda states: bool(wrong_states(fault, hits, states)), lasts_s)
+        if not math.isinf(wrong_s):
+            self._fail(name, f"before its end {'; '.join(wrong_states(fault, hits, states))}")
+            await asyncio.sleep(max(lasts_s - wrong_s, 0))
         await fault.remedy(stage, hits)
         ready_s, states = await stage.until(lambda states: not any(states.values()), fault.recovered_s)
         if math.isinf(ready_s):
@@ -240,9 +244,17 @@ class Trial:
         if found != expected:
             self.verdict.broken.append(f"there are {found} dead letters instead of {expected}")
         self.verdict.lines += self.figures()
+        p99_s = self.slowest() if not self.plan.faults else 0.0
+        if p99_s > P99_S_MAX:
+            self.verdict.broken.append(f"without any fault one order in a hundred takes {p99_s:.2f} s or longer")
         fired = self.recording.firings()
         self.verdict.lines += [f"fired: {each}" for each in fired]
         self.verdict.broken += wrong_alerts(self.windows, fired)
+
+    def slowest(self) -> float:
+        """Return the 99th percentile of the time that orders take (s)."""
+        ordered = sorted(each.seconds for each in self.traffic.latencies)
+        return ordered[len(ordered) * 99 // 100] if ordered else math.inf
 
     def figures(self) -> list[str]:
         """Return the latencies by minute, and in windows of faults and outside."""

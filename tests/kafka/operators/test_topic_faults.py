@@ -7,6 +7,7 @@ import pytest
 
 from stepstream.contract.history import RunBegan
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX, commands_topic
+from tests.kafka.cluster.broker import Broker, BrokerOptions, running
 from tests.kafka.cluster.observed import until
 from tests.kafka.operators.faults import (
     ALL_DELETED,
@@ -53,9 +54,14 @@ def test_partitions_that_are_added_change_no_shard(bootstrap: str, tmp_path: Pat
         assert f"with {SHARDS} shards" in fleet.command("topics", "check", "--app", "long")
 
 
-def test_deleted_topic_is_reported_until_it_exists(bootstrap: str, tmp_path: Path) -> None:
-    """Engine and worker are not ready, log the remedy once, and continue once the command was run."""
-    with Trial.start(bootstrap, "vanished", tmp_path) as trial:
+def test_deleted_topic_is_reported_until_it_exists(tmp_path: Path) -> None:
+    """Engine and worker are not ready, log the remedy once, and continue once the command was run.
+
+    The broker creates each topic that a client asks for, as brokers do by default; ours ask for none to be created.
+    """
+    creating = BrokerOptions(properties={"auto.create.topics.enable": "true", "num.partitions": "1"})
+    (folder := tmp_path / "broker").mkdir()
+    with running(Broker(folder, creating)) as broker, Trial.start(broker.bootstrap, "vanished", tmp_path) as trial:
         began = time.monotonic()
         trial.strike(INBOX_DELETED)
         until(lambda: all("inbox' is missing" in reason for reason in trial.reasons("worker")))

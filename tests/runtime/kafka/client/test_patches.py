@@ -8,7 +8,7 @@ from unittest.mock import AsyncMock
 
 import faust
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer import fetcher
@@ -25,13 +25,14 @@ from aiokafka.errors import (
 from aiokafka.producer.sender import AddPartitionsToTxnHandler
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 from aiokafka.protocol.fetch import FetchResponse_v4
+from aiokafka.protocol.metadata import MetadataRequest_v5
 from faust.transport.drivers.aiokafka import Consumer
 from packaging.requirements import Requirement
 
 from stepstream.host.sources.faust_app import make_faust
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.parsing import Batches, batches_of
-from stepstream.runtime.kafka.client.patches import READ, heartbeat, patch_faust, require
+from stepstream.runtime.kafka.client.patches import READ, creating_no_topics, heartbeat, patch_faust, require
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.tidy_rules import ROOT
 
@@ -154,10 +155,12 @@ class AskedBroker:
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
+        self.creates: list[bool] = []
 
     async def send(self, request: Any) -> Any:
         """Answer that there are no brokers, after which the client leaves what it knows as it is."""
         self.asked.append(request._topics)
+        self.creates.append(request.build(MetadataRequest_v5).allow_auto_topic_creation)
         return SimpleNamespace(brokers=[])
 
 
@@ -170,6 +173,19 @@ async def test_client_that_uses_no_topics_asks_for_none() -> None:
         await client._metadata_update(client.cluster, topics)
     await client._metadata_update(ClusterMetadata(metadata_max_age_ms=1), None)
     assert broker.asked == [[], ["events"], None]
+
+
+async def test_only_clients_of_others_create_topics() -> None:
+    """The code of a step may use aiokafka too, and count on it."""
+    broker = AskedBroker()
+    own = AIOKafkaConsumer(bootstrap_servers="localhost:1")
+    for client in (creating_no_topics(own)._client, AIOKafkaClient(bootstrap_servers="localhost:1")):
+        client._conns["bootstrap", ConnectionGroup.DEFAULT] = broker
+        client._get_conn = AsyncMock(return_value=broker)
+        await client._metadata_update(client.cluster, {"events"})
+        client._conns.clear()
+    assert broker.creates == [False, True]
+    await own.stop()
 
 
 @pytest.mark.parametrize(

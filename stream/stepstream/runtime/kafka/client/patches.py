@@ -7,11 +7,14 @@ read.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakSet
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import client as kafka_client
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher
@@ -27,6 +30,7 @@ from aiokafka.producer import sender, transaction_manager
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchResponse_v4
 from aiokafka.protocol.group import HeartbeatRequest
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.record import default_records, memory_records
 
 from stepstream.runtime.kafka.client.description import DescribeTopics
@@ -35,6 +39,10 @@ from stepstream.runtime.kafka.client.parsing import batches_of, parse_fetched
 # The versions whose source the patches were written for.
 READ = {"aiokafka": "0.14.0", "faust-streaming": "0.15.3"}
 _TRANSACTION_BACKOFF_S = 0.001
+_Client = TypeVar("_Client", AIOKafkaConsumer, AIOKafkaProducer)
+# The connections that create no topics, and whether the request that is being made may create some.
+_CREATE_NO_TOPICS = WeakSet[AIOKafkaClient]()
+_may_create = ContextVar("may_create", default=True)
 
 
 def require(library: str, owner: Any, name: str, *parameters: str, uses: Collection[str] = ()) -> None:
@@ -68,6 +76,9 @@ def _check_aiokafka() -> None:
     require(library, AIOKafkaClient, "send", "self", "node_id", "request")
     update = ["MetadataRequest", "list", "update_metadata"]
     require(library, AIOKafkaClient, "_metadata_update", "self", "cluster_metadata", "topics", uses=update)
+    if getattr(kafka_client, "MetadataRequest", None) is not MetadataRequest:
+        raise _changed(library, "client.MetadataRequest")
+    require(library, MetadataRequest, "__init__", "self", "topics", "allow_auto_topic_creation")
     require(library, default_records._DefaultRecordBatchPy, "_read_msg", "self", uses=["_buffer", "decode"])
     unpack = ["has_next", "next_batch", "validate_crc", "is_control_batch", "base_offset", "next_offset"]
     require(library, fetcher.PartitionRecords, "_unpack_records", "self", uses=unpack)
@@ -115,13 +126,32 @@ def _bounded(update: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[
     """Return an `AIOKafkaClient._metadata_update` that asks for no topics while the client uses none.
 
     aiokafka asks for all topics of the cluster then, as often as a coordinator is not available yet: for each of the
-    thousands of topics of others, it decodes their partitions on the event loop.
+    thousands of topics of others, it decodes their partitions on the event loop. See also `creating_no_topics`.
     """
 
     async def update_used(client: Any, cluster: Any, topics: Any) -> bool:
-        return await update(client, cluster, topics or (_NoTopics() if cluster is client.cluster else None))
+        before = _may_create.set(client not in _CREATE_NO_TOPICS)
+        try:
+            return await update(client, cluster, topics or (_NoTopics() if cluster is client.cluster else None))
+        finally:
+            _may_create.reset(before)
 
     return update_used
+
+
+def _metadata_request(topics: list[str] | None = None) -> Any:
+    """Return a request for topics that creates those that are missing only if the client may."""
+    return MetadataRequest(topics, _may_create.get())
+
+
+def creating_no_topics(client: _Client) -> _Client:
+    """Return a consumer or producer that never creates a topic.
+
+    By default brokers create a topic that a client of aiokafka asks for, with their own number of partitions and their
+    own retention. A deleted topic would so return at once, and nothing would say that its records are gone.
+    """
+    _CREATE_NO_TOPICS.add(connections_of(client))
+    return client
 
 
 def _patch_aiokafka() -> None:
@@ -133,6 +163,7 @@ def _patch_aiokafka() -> None:
     # aiokafka inflates batches on the event loop, without a cap, and refuses header names that are not UTF-8.
     AIOKafkaClient.send = _parsing(AIOKafkaClient.send)
     AIOKafkaClient._metadata_update = _bounded(AIOKafkaClient._metadata_update)
+    kafka_client.MetadataRequest = _metadata_request
     fetcher.MemoryRecords = batches_of
 
 
@@ -239,7 +270,7 @@ def patch_faust(app: Any, consumer: Any, consumer_thread: Any) -> None:
     make = consumer_thread._create_worker_consumer
 
     def make_committed(thread: Any, transport: Any) -> Any:
-        client = make(thread, transport)
+        client = creating_no_topics(make(thread, transport))
         client._isolation_level = "read_committed"
         return client
 
