@@ -20,7 +20,7 @@ class StandIn:
     member: bool = True
     assignments: int = 1
     confirmed_at: float = field(default_factory=time.monotonic)
-    load: Load = field(default_factory=lambda: Load(4, 3, 2, 5))
+    load: Load = field(default_factory=lambda: Load(4, 3, 2, 5, threads=8, threads_in_use=7))
     partitions: tuple[tuple[str, int], ...] = (("commands.shop", 0), ("commands.shop", 1))
     drained: int = 0
     ends: int = 10

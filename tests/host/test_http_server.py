@@ -97,7 +97,10 @@ async def test_half_open_connections_do_not_stop_other_clients(data: bytes, capl
 
 
 async def test_requests_in_progress_keep_their_connections() -> None:
-    """Only connections that wait for their clients are closed for others; if there is none, the new one is refused."""
+    """Only connections that wait for their clients are closed for others; if there is none, the new one is refused.
+
+    The probes on a port of their own answer meanwhile.
+    """
     started, released = asyncio.Semaphore(0), asyncio.Event()
 
     async def slow(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -112,6 +115,9 @@ async def test_requests_in_progress_keep_their_connections() -> None:
         await started.acquire()
         with pytest.raises(httpx.TransportError):
             await status(port)
+        async with probes(Settings(metrics_port=0), lambda: True, lambda: "", bytes) as own:
+            assert own is not None
+            assert [await status(own, path) for path in ("/health", "/ready")] == [200, 200]
         released.set()
         for reader, _ in opened:
             assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 200")

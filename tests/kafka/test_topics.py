@@ -88,6 +88,14 @@ def test_missing_topic_and_other_number_of_shards_are_refused(bootstrap: str) ->
     assert "3 shards, not 4" in applied.stderr
 
 
+def test_check_repeats_in_its_remedy_what_was_given(bootstrap: str) -> None:
+    """Nothing exists that the number of shards and the apps could be read from."""
+    checked = topics(bootstrap, "nothing", "check", "--shards", "5", "--app", "shop", "--app", "mail")
+    assert checked.returncode == 2
+    remedy = f"stepstream topics apply --kafka {bootstrap} --namespace nothing --shards 5 --app shop --app mail"
+    assert remedy in checked.stderr
+
+
 def test_other_number_of_partitions_is_refused(bootstrap: str) -> None:
     """This includes the topic of an app, whose workers would miss commands: apply names it and creates no topic."""
     create(bootstrap, "uneven", {"inbox": (3, {}), "commands.shop": (2, {})})

@@ -202,6 +202,20 @@ async def test_limits_are_measured_by_name() -> None:
         assert engine.engine.oldest_waits() == {}
 
 
+async def test_a_loop_of_events_ends_after_100_runs_and_is_counted() -> None:
+    """That is the limit by default; the metric names the function whose step is refused."""
+    app = App("loops")
+
+    @app.function(on("go"))
+    async def again(ctx: Context) -> None:
+        await ctx.step.send_event("again", Event("go"))
+
+    async with Measured(app) as engine:
+        await engine.send(Event("go"))
+        assert [run.status for run in engine.runs()] == 99 * ["completed"] + ["failed"]
+        assert engine.sum("chains_refused_total", function="again") == 1
+
+
 async def test_dead_letters_and_errors_of_expressions_are_counted() -> None:
     """A dead letter is counted by topic and reason, an expression that fails on an event by its place."""
     app = App("shop")

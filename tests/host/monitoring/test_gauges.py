@@ -17,8 +17,8 @@ async def test_gauges_of_a_worker_survive_its_restart() -> None:
     metrics = Metrics("worker")
     metrics.ask(gauges_of(slot).read)
     scrape = Scrape(metrics.text().decode())
-    names = ("slots", "slots_in_use", "queue_runs", "cached_runs")
-    assert [scrape.sum(f"stepstream_worker_{name}", app="shop") for name in names] == [4, 3, 2, 5]
+    names = ("slots", "slots_in_use", "queue_runs", "cached_runs", "body_threads", "body_threads_in_use")
+    assert [scrape.sum(f"stepstream_worker_{name}", app="shop") for name in names] == [4, 3, 2, 5, 8, 7]
     assert scrape.sum("stepstream_rebalances_total", group="worker") == 5
     assert scrape.sum("stepstream_ready") == 1
 
