@@ -105,7 +105,7 @@ FAULTS = {
         {"stepstream_ready": "0x30", "shard_serving": "0x30", "records_total": "90000x30", "input_": _GONE},
         {"StepstreamNotReady": {}, "StepstreamShardNotServed": {}},
     ),
-    "the commands of an app are recreated under a worker": Fault(
+    "the commands of an app are deleted and not created again": Fault(
         {f"stepstream_ready {_W0}": "0x30"}, {"StepstreamNotReady": {"instance": "w0"}}
     ),
     "a shard stops reading": Fault(
@@ -145,7 +145,7 @@ FAULTS = {
     "large results fill the memory of a worker": Fault(
         {"memory_bytes": "400x30"}, {"StepstreamWorkerMemoryFull": {"instance": "w0"}}
     ),
-    "the clock jumps back": Fault(
+    "timers wait for the work of an overloaded engine": Fault(
         {'timer_late le="1"': "1800x30", 'timer_late le="5"': "1800x30", 'timer_late le="10"': "1800x30"},
         {"StepstreamTimersLate": {}},
     ),

@@ -2,6 +2,7 @@
 
 from stepstream.host.monitoring import arrivals as module
 from stepstream.host.monitoring.arrivals import Arrivals
+from stepstream.host.monitoring.gauges import _inputs
 from tests.fakes.clock import Now
 
 EVENTS = (3, "events")
@@ -25,6 +26,17 @@ def test_the_age_is_that_of_the_first_record_that_waits() -> None:
     for at_s, end, lag, age_s in ((3, 11, 1, 0), (60, 12, 2, 57), (90, 12, 2, 87), (93, 12, 1, 33), (96, 12, 0, 0)):
         now.s = at_s
         assert arrivals.measured({EVENTS: (end, lag)}) == {EVENTS: age_s}
+
+
+def test_the_oldest_record_of_a_shard_is_that_of_any_input() -> None:
+    """A gauge by shard has the highest age of its inputs."""
+    now = Now()
+    arrivals = Arrivals(now)
+    lags = {EVENTS: (10, 0), (3, "inbox"): (7, 2), (4, "events"): (5, 0)}
+    list(_inputs(lags, arrivals))
+    now.s = 40
+    found = {each.labels: each.value for each in _inputs(lags, arrivals) if each.name == "input_oldest_seconds"}
+    assert found == {("3",): 40, ("4",): 0}
 
 
 def test_a_shard_that_moved_away_is_forgotten() -> None:

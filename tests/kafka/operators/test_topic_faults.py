@@ -23,6 +23,9 @@ from tests.kafka.operators.trial import SHARDS, Trial
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 # From the deletion of a topic until no process is ready.
 UNREADY_S_MAX = 10.0
+# From the command that creates it again until all processes are ready: 10 s, and the probes and the command itself.
+READY_S_MAX = 15.0
+ANSWER_S_MAX = 12.0
 
 
 def test_partitions_that_are_added_change_no_shard(bootstrap: str, tmp_path: Path) -> None:
@@ -66,7 +69,9 @@ def test_deleted_topic_is_reported_until_it_exists(tmp_path: Path) -> None:
         trial.strike(INBOX_DELETED)
         until(lambda: all("inbox' is missing" in reason for reason in trial.reasons("worker")))
         assert time.monotonic() - began < UNREADY_S_MAX
+        began = time.monotonic()
         trial.recover(INBOX_DELETED)
+        assert time.monotonic() - began < READY_S_MAX
         trial.complete()
         for member in (*trial.observed.engines, *trial.observed.workers):
             assert member.said("ERROR stepstream.runtime.kafka.topics.topic_watch") == 1
@@ -77,6 +82,11 @@ def test_cluster_whose_topics_were_all_deleted_starts_again(bootstrap: str, tmp_
     """As with a new broker: the tables are set aside, not deleted, and new events start runs."""
     with Trial.start(bootstrap, "wiped", tmp_path) as trial:
         trial.strike(ALL_DELETED)
+        began = time.monotonic()
+        url = trial.observed.url(trial.observed.engines[0])
+        answer = trial.observed.client.post(f"{url}/e/key", json={"name": "long/go"}, timeout=60)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+        assert time.monotonic() - began < ANSWER_S_MAX
         trial.recover(ALL_DELETED)
         # An event that precedes the registration of its function starts nothing.
         until(lambda: trial.site.logged("is registered", "worker") > 1)
