@@ -1,4 +1,7 @@
-"""Run the benchmarks: python -m benchmarks [laptop|cluster|failover|lookback|hotname|readmodel|live] [name …]."""
+"""Run the benchmarks: python -m benchmarks [RUNTIME [name …]].
+
+RUNTIME is laptop (the default), cluster, delays, failover, lookback, hotname, readmodel or live.
+"""
 
 import asyncio
 import os
@@ -8,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from benchmarks import cluster, failover, hotname, laptop, live, lookback, readmodel
+from benchmarks import cluster, delays, failover, hotname, laptop, live, lookback, readmodel
 from benchmarks.functions import Figure
 from stepstream.host.serving import collect_garbage_seldom
 
@@ -26,6 +29,7 @@ def _names(measures: Iterable[object]) -> frozenset[str]:
 RUNTIMES = {
     "laptop": (_names(laptop.ALL), _laptop),
     "cluster": (_names(cluster.ALL), cluster.main),
+    "delays": (_names(delays.ALL), delays.main),
     "failover": (_names(failover.ALL), failover.main),
     "lookback": (_names(lookback.ALL), lookback.main),
     "hotname": (_names(hotname.ALL), hotname.main),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.functions import Figure, app
-from stepstream import Event
+from stepstream import App, Event
 from stepstream.contract.codec import encode
 from stepstream.contract.history import HistoryEntry, RunEnded
 from stepstream.contract.ids import Bucket, StepRef
@@ -36,7 +36,7 @@ from stepstream.sdk.event import to_record
 class Bench:
     """An engine on disk that counts the runs that end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, served: App) -> None:
         self.ended = 0
         self.last: RunEnded | None = None
         self._changed = asyncio.Event()
@@ -44,7 +44,7 @@ class Bench:
         self.clock = SystemClock()
         self.index = RunIndex(folder / RUNS_FILE)
         backbone = EmbeddedBackbone(self.journal, self.clock)
-        self.engine = EmbeddedEngine([app], backbone, self.clock, self.index, EngineOptions(watch=self._watch))
+        self.engine = EmbeddedEngine([served], backbone, self.clock, self.index, EngineOptions(watch=self._watch))
 
     def _watch(self, entry: HistoryEntry) -> None:
         if isinstance(entry, RunEnded):
@@ -60,10 +60,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench() -> AsyncIterator[Bench]:
-    """Start an engine in a temporary folder."""
+async def bench(served: App = app) -> AsyncIterator[Bench]:
+    """Start an engine with an app in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
-        made = Bench(Path(folder))
+        made = Bench(Path(folder), served)
         await made.engine.start()
         await made.engine.until_idle()
         try:

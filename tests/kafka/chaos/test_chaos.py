@@ -9,7 +9,7 @@ from tests.kafka.chaos.run import Plan, run
 pytestmark = [pytest.mark.kafka, pytest.mark.alone]
 SHORT = Plan(2, seed=5, faults=("engine-in-commit", "wiped", "worker", "repeated", "poison"))
 KILLS = Plan(
-    50,
+    30,
     seed=7,
     faults=("engine", "engine-in-commit", "wiped", "stale", "worker", "both", "suspected", "repeated", "poison"),
 )
