@@ -71,6 +71,7 @@ def serving(shop: Path) -> Iterator[Terminal]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_quickstart_shows_what_happens(shop: Path) -> None:
     """The commands of the quickstart, in their order, print what the page prints; the kill loses nothing."""
     with terminal(shop) as opened:

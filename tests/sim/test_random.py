@@ -12,7 +12,7 @@ from tests.sim.programs import ALL_PROGRAMS
 from tests.sim.schedule import judge_seed, random_schedule, run_schedule
 from tests.sim.world import Setting
 
-SEEDS = [range(60), pytest.param(range(60, 200), marks=pytest.mark.long)]
+SEEDS = [range(40), pytest.param(range(40, 200), marks=pytest.mark.long)]
 
 
 @pytest.mark.slow

@@ -37,7 +37,6 @@ async def test_a_result_that_the_code_no_longer_uses_is_a_warning(engine_of: Eng
         assert ["'old' has a result" in warning for warning in run.warnings] == [True]
 
 
-@pytest.mark.log
 @on_disk
 async def test_a_new_step_before_old_ones_is_a_warning(engine_of: EngineOf) -> None:
     """A new step before steps that are done runs late and is a warning, once; the others keep their results."""

@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from stepstream import App, Context, Event, StepError, ThreadedContext, on
 from tests.scenarios.conftest import EngineOf
 

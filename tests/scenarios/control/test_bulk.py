@@ -129,7 +129,6 @@ async def test_a_bulk_pause_ends_at_its_time(engine_of: EngineOf) -> None:
         assert len(engine.runs(status="completed")) == 2
 
 
-@pytest.mark.log
 async def test_a_request_that_becomes_a_dead_letter_is_counted(
     engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

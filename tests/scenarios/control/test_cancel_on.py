@@ -3,8 +3,6 @@
 import asyncio
 from typing import Any
 
-import pytest
-
 from stepstream import App, CancelOn, Context, Event, StepError, on
 from stepstream.contract.events import event_record
 from tests.fakes.waiting import until
@@ -32,7 +30,6 @@ def sleeping_app(*rules: CancelOn) -> tuple[App, list[str]]:
     return app, after
 
 
-@pytest.mark.log
 async def test_an_event_cancels_a_sleeping_run(engine_of: EngineOf) -> None:
     """The run that matches ends with the event as its reason, and nothing further starts; the other run continues."""
     app, after = sleeping_app()

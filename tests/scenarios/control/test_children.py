@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from stepstream import App, Context, Event, NonRetriableError, ThreadedContext, on
 from tests.scenarios.conftest import EngineOf
 
@@ -36,7 +34,6 @@ class Family:
                 raise NonRetriableError("too slow") from error
 
 
-@pytest.mark.log
 async def test_a_child_is_cancelled_with_its_parent(engine_of: EngineOf) -> None:
     """Its error names the parent; the other child continues."""
     family = Family()

@@ -3,8 +3,6 @@
 import asyncio
 from typing import Any
 
-import pytest
-
 from stepstream import App, Concurrency, Context, Event, ThreadedContext, on
 from tests.scenarios.conftest import EngineOf
 
@@ -28,7 +26,6 @@ class Bodies:
         return name
 
 
-@pytest.mark.log
 async def test_no_more_bodies_of_a_key_run_than_its_limit(engine_of: EngineOf) -> None:
     """Parallel steps of a run need a permit each; other keys do not wait, and each step has its result."""
     app, bodies = App("limits"), Bodies()

@@ -208,7 +208,6 @@ async def test_a_paused_function_accepts_runs_and_starts_them_afterwards(engine_
     assert shop.ran == {"first": 3, "second": 3, "flaky": 2}
 
 
-@pytest.mark.log
 async def test_a_paused_queue_starts_no_body(engine_of: EngineOf) -> None:
     """The other steps of the run do not wait for it. It ends by itself."""
     shop = Shop()

@@ -179,7 +179,6 @@ async def test_a_crash_of_a_queue_worker_keeps_one_result(engine_of: EngineOf, w
     assert len(bodies) == (2 if when == "before" else 1)
 
 
-@pytest.mark.log
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_crash_of_the_engine_dispatches_a_step_once(
     engine_of: EngineOf, when: Literal["before", "after"]

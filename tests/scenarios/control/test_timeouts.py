@@ -144,7 +144,6 @@ async def test_a_run_that_no_worker_starts_in_time_is_cancelled(engine_of: Engin
     assert entries == []
 
 
-@pytest.mark.log
 async def test_a_body_that_runs_when_the_time_has_passed_may_end_the_run(engine_of: EngineOf) -> None:
     """Its result is the last that the code needs, so the run completes."""
     shop = Shop()

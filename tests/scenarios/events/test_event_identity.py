@@ -45,7 +45,6 @@ async def test_a_duplicate_wakes_waiting_runs(engine_of: EngineOf) -> None:
         assert len(engine.runs("function")) == 1
 
 
-@pytest.mark.log
 async def test_one_id_starts_each_of_two_functions_once(engine_of: EngineOf) -> None:
     """An event id counts for each function: two functions of one event both start."""
     app = counting_app()

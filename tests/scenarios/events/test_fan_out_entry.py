@@ -39,7 +39,6 @@ async def entries_after_naps(engine_of: EngineOf, how: str) -> int:
     return len(entries)
 
 
-@pytest.mark.log
 async def test_a_gather_re_enters_the_function_once(engine_of: EngineOf, world: World) -> None:
     """After a fan-out the function is re-entered once, when the last of its steps is done."""
     expected = 1 if world.live_cache else 2

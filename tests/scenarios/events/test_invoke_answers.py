@@ -51,7 +51,6 @@ async def test_invoke_returns_the_result_or_its_error(engine_of: EngineOf) -> No
     assert attempts == [1]
 
 
-@pytest.mark.log
 async def test_a_cancelled_callee_answers(engine_of: EngineOf) -> None:
     """The caller of a run that is cancelled gets a StepError."""
     app = App("messages")

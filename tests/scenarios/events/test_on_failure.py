@@ -6,7 +6,6 @@ from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
-@pytest.mark.log
 async def test_on_failure_gets_the_event_and_the_error(engine_of: EngineOf) -> None:
     """The handler runs as a separate function; it is not called for a cancelled run."""
     app = App("failure")

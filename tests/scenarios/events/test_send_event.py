@@ -33,7 +33,6 @@ async def test_send_event_sends_once_and_returns_ids(engine_of: EngineOf) -> Non
         assert sorted(str(run.output) for run in engine.runs("child")) == sorted(map(str, ids))
 
 
-@pytest.mark.log
 async def test_sent_events_commit_with_their_step(engine_of: EngineOf) -> None:
     """The events, the memo and the state change commit together: a crash duplicates and loses none."""
     app = App("messages")

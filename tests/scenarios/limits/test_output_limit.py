@@ -7,7 +7,6 @@ from stepstream.contract.limits import Limits
 from tests.scenarios.conftest import EngineOf
 
 
-@pytest.mark.log
 async def test_an_output_over_the_limit_is_not_retried(engine_of: EngineOf) -> None:
     """It is a catchable error, and the body does not run again."""
     app = App("limits")

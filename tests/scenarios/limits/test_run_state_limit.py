@@ -1,13 +1,10 @@
 """32 MiB for all memos of a run: beyond that, the run fails without retry."""
 
-import pytest
-
 from stepstream import App, Context, Event, on
 from stepstream.contract.limits import Limits
 from tests.scenarios.conftest import EngineOf
 
 
-@pytest.mark.log
 async def test_memos_over_the_limit_fail_the_run(engine_of: EngineOf) -> None:
     """The memos of a run have a limit in all; beyond it the run fails, without retry."""
     app = App("limits")

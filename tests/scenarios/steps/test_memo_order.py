@@ -2,13 +2,10 @@
 
 import asyncio
 
-import pytest
-
 from stepstream import App, Context, Event, on
 from tests.scenarios.conftest import EngineOf
 
 
-@pytest.mark.log
 async def test_a_race_has_the_same_winner_in_a_replay(engine_of: EngineOf) -> None:
     """Memos are resolved in the order in which steps completed."""
     app = App("replay")

@@ -1,13 +1,10 @@
 """RetryAfterError sets the time of the next attempt, and the attempt counts."""
 
-import pytest
-
 from stepstream import App, Event, RetryAfterError
 from tests.scenarios.apps import failing
 from tests.scenarios.conftest import EngineOf
 
 
-@pytest.mark.log
 async def test_retry_after_sets_the_next_attempt(engine_of: EngineOf) -> None:
     """The next attempt starts after the given time, at least a second, and the attempt counts."""
     app = App("failure")

@@ -42,7 +42,6 @@ def refund_app() -> App:
     return app
 
 
-@pytest.mark.log
 async def test_approval_has_values_person_and_time(engine_of: EngineOf) -> None:
     """The code gets who decided, when, and the values as the declared model."""
     async with engine_of(refund_app()) as engine:

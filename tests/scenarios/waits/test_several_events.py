@@ -14,7 +14,6 @@ WAITS: Mapping[str, Wait] = {
 }
 
 
-@pytest.mark.log
 async def test_the_first_event_wins(engine_of: EngineOf) -> None:
     """The step has one result: the name and the event of the first match. A later one changes nothing."""
     app = App("waits")

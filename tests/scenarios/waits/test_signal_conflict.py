@@ -7,7 +7,6 @@ from tests.scenarios.apps import signal_app
 from tests.scenarios.conftest import EngineOf
 
 
-@pytest.mark.log
 @pytest.mark.parametrize(("on_conflict", "code"), [("fail", "signal-conflict"), ("replace", "signal-replaced")])
 async def test_a_second_waiter_fails_or_replaces_the_first(engine_of: EngineOf, on_conflict: str, code: str) -> None:
     """fail: the second run fails. replace: it takes over, and the first gets a catchable error at once."""

@@ -42,7 +42,6 @@ async def test_values_match_by_type_and_value(engine_of: EngineOf, own: object, 
         assert (engine.run().status == "completed") == matches
 
 
-@pytest.mark.log
 async def test_match_takes_a_nested_path(engine_of: EngineOf) -> None:
     """A path leads through objects, and to the event's own fields."""
     async with engine_of(waiting_app(match="user.id")) as engine:
