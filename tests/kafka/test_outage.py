@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 ANSWER_S_MAX = 12.0
 BACK_S_MAX = 5.0
 # The outage itself, and a shard whose commit was not answered before it was noticed.
-LINES_MAX = 5
+LINES_MAX = 2
 APP = APPS / "members" / "long_app.py"
 
 
@@ -71,12 +71,12 @@ def check_recovery(observed: Observed, times: int) -> None:
 def check_restart(broker: Broker, observed: Observed) -> None:
     """A broker that is restarted at once is no outage: a process logs a line or two, not one for each request."""
     members = (*observed.engines, *observed.workers)
-    before = {member: lines(member) for member in members}
+    before = {member.name: lines(member) for member in members}
     broker.kill()
     broker.start()
     until(lambda: observed.answers("/ready") == {200})
     assert request(observed, "POST", "/e/x", {"name": "long/go", "data": {"n": 1}})[0] == 200
-    assert {member.name: lines(member) - before[member] for member in members} == 0
+    assert all(lines(member) - before[member.name] <= LINES_MAX for member in members)
 
 
 def lines(member: Member) -> int:

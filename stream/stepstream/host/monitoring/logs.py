@@ -117,8 +117,13 @@ class TextLines(_Fields):
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Return whether a line of the event loop is worth reading: Kafka clients leave connections unclosed by design."""
-    return not record.getMessage().startswith("Unclosed AIOKafkaConnection")
+    """Return whether a line of the event loop is worth reading.
+
+    Kafka clients leave connections unclosed by design, and tasks if they are stopped while no broker answers.
+    """
+    message = record.getMessage()
+    is_left = message.startswith("Task was destroyed but it is pending") and "/aiokafka/" in message
+    return not (is_left or message.startswith("Unclosed AIOKafkaConnection"))
 
 
 class _OutOfFiles(logging.Filter):
