@@ -30,7 +30,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 	--custom-compile-command 'make lock' --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test test-long fast fast-tests check screenshots topics lock bench bench-kafka sim broker chaos oncall docs clean
+.PHONY: help demo demo-kafka test test-long fast fast-tests check screenshots topics frames lock bench bench-kafka sim broker chaos oncall docs clean
 .DELETE_ON_ERROR:
 # Two installations at once would break the environment.
 .NOTPARALLEL:
@@ -53,7 +53,7 @@ $(RUNTIME): pyproject.toml | $(VENV)/.python
 	@$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.broker $(VENV)/.browser $(VENV)/.deploy $(VENV)/.docs $(VENV)/.test: $(VENV)/.%: pyproject.toml | $(VENV)/.python
+$(VENV)/.broker $(VENV)/.browser $(VENV)/.deploy $(VENV)/.docs $(VENV)/.frames $(VENV)/.test: $(VENV)/.%: pyproject.toml | $(VENV)/.python
 	@echo "installing the packages of the group $* into $(VENV)"
 	@$(PIP) --group $*
 	@touch $@
@@ -103,6 +103,9 @@ screenshots: $(RUNTIME) $(VENV)/.browser ## Take the pictures of docs/images fro
 topics: $(RUNTIME) ## Render topics/, the published contract, and deploy/topics/
 	$(BIN)/python -m stepstream.contract.publishing.render
 	$(BIN)/stepstream topics render --shards 8 --app flights --replicas 3 --format strimzi >deploy/topics/kafkatopics.yaml
+
+frames: $(VENV)/.frames ## Generate the frames of Connect from frames.proto
+	$(BIN)/python -m grpc_tools.protoc --proto_path stream --python_out stream --pyi_out stream stream/stepstream/gateway/connect/frames.proto
 
 lock: $(VENV)/.python ## Resolve the packages of the image again: deploy/requirements.lock and deploy/build.lock
 	@$(PIP) --group lock

@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from stepstream.engine.state.lifecycle import BULK_LIFE, RUN_LIFE, STEP_LIFE
+from stepstream.gateway.connect.worker_call import CALL_LIFE as WORKER_CALL_LIFE
+from stepstream.gateway.connect.worker_call import WorkerCallEvent, WorkerCallPhase
 from stepstream.gateway.runs import phases as remote
 from stepstream.runtime.worker.runs.lifecycle import OWNERSHIPS, PHASES, Move
 from stepstream.runtime.worker.runs.states import Effect, Event, Ownership, Phase
@@ -27,8 +29,9 @@ checks every transition of each against these tables. A run in a worker comes fr
 `stream/stepstream/runtime/worker/runs/lifecycle.py`. A worker does what these tables say and nothing else. A call,
 which is a step that code awaits, comes from `stream/stepstream/sdk/replay/calls.py`. The replay of a run checks every
 transition of a call against that table. The calls to a function of an SDK come from
-`stream/stepstream/gateway/runs/phases.py`. All of them reject a transition that is not in them, and tests exercise each
-one that is.
+`stream/stepstream/gateway/runs/phases.py`, and those to connected workers from
+`stream/stepstream/gateway/connect/worker_call.py`. All of them reject a transition that is not in them, and tests
+exercise each one that is.
 """
 RUN_TEXT = """\
 The state of a run follows from its row. Without a row it is `absent`. With a `due` time in the future it is `scheduled`
@@ -74,6 +77,10 @@ A gateway runs a function of an [Inngest SDK](sdk-endpoints.md) by discovery cal
 from its first line, and by calls for single steps. A step has the life cycle of a call, above. `running` is a call
 that is open. At most one discovery call is open at a time, and one begins whenever `calling` is entered.
 """
+WORKER_CALL_TEXT = """\
+A gateway sends a call of an app whose [workers connect](inngest.md#workers-that-connect) to one of them, which leases
+it. A worker whose connection is closed has until the end of the lease to connect again.
+"""
 
 
 def find_moves(life: Mapping[S, Mapping[Any, tuple[S, ...]]]) -> list[tuple[S, str, S]]:
@@ -92,6 +99,9 @@ def render() -> str:
     phases = {was: {need: (to,) for need, to in moves.items()} for was, moves in remote.PHASES.items()}
     call += ["## The calls to a function of an SDK\n", REMOTE_TEXT, _list(remote.Phase), *_draw(phases, "need")]
     call += ["### Needs\n", _list(remote.Need)]
+    sent = {was: {event: (to,) for event, to in moves.items()} for was, moves in WORKER_CALL_LIFE.items()}
+    call += ["## A call to a connected worker\n", WORKER_CALL_TEXT, _list(WorkerCallPhase), *_draw(sent, "event")]
+    call += ["### Events of a call to a worker\n", _list(WorkerCallEvent)]
     engine += [*_draw(STEP_LIFE), "## A bulk operation\n", BULK_TEXT, *_draw(BULK_LIFE)]
     return "\n".join([HEAD, *engine, *worker, *ownership, *words, *call])
 

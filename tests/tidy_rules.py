@@ -27,8 +27,14 @@ MANY_PARAMETERS = {"VirtualEngine"}
 HOMES: Mapping[str, str | tuple[str, ...] | None] = {
     "aiokafka": "stepstream.runtime.kafka",
     "ariadne": None,
-    "fastapi": ("stepstream.api", "stepstream.gateway.rest", "stepstream.gateway.sync"),
+    "fastapi": (
+        "stepstream.api",
+        "stepstream.gateway.connect",
+        "stepstream.gateway.rest",
+        "stepstream.gateway.sync",
+    ),
     "faust": "stepstream.host.sources",
+    "google.protobuf": "stepstream.gateway.connect",
     "lark": "stepstream.expressions",
     "prometheus_client": None,
     "psycopg": None,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -59,6 +59,24 @@ async def test_gateway_is_ready_with_a_place_in_each_group() -> None:
     assert (workers.alive, workers.bodies) == (True, 0)
     assert await workers.drain(5.0)
     assert workers.unready.startswith("app demo: draining")
+    await workers.stop()
+
+
+async def test_gateway_leaves_the_group_of_one_app() -> None:
+    """It stays ready, and still counts what the group had assigned."""
+    cluster, transport = FakeCluster(), cast(Any, None)
+    workers, metrics = workers_on(cluster), Metrics("worker")
+    metrics.ask(workers.read)
+    workers.known.set()
+    workers.start(RemoteApp("demo", transport))
+    await cluster.assign(0)
+    await until(lambda: not workers.unready)
+    await workers.leave("demo", 5.0)
+    workers.start(RemoteApp("demo", transport))
+    assert workers.unready == "app demo: starting: commands are not read yet"
+    await workers.leave("demo", 5.0)
+    assert workers.unready == ""
+    assert Scrape(metrics.text().decode()).sum("stepstream_rebalances_total", group="worker") == 1
     await workers.stop()
 
 

@@ -54,6 +54,21 @@ AllowHosts = Annotated[
     ),
 ]
 
+ConnectPort = Annotated[
+    int | None,
+    typer.Option(
+        help="Port to which workers of Inngest SDKs connect; 0 picks a free one (default: the one after --port, or a "
+        "free one if that is taken)."
+    ),
+]
+ConnectUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="URL at which workers of Inngest SDKs reach that port, such as wss://connect.example.com/v0/connect "
+        "(default: the host at which they reach --port)."
+    ),
+]
+
 # Kafka.
 Bootstrap = Annotated[
     str | None,

@@ -11,6 +11,7 @@ from stepstream.api.facade import EngineFacade
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.contract.limits import MIB
+from stepstream.host.connect_port import listen_for_workers
 from stepstream.host.deadletters.latest import LatestDeadLetters, LocalDeadLetterLog
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import engine_api, probes, serve_http
@@ -129,6 +130,7 @@ def _hosting(app: App | None, parts: RunningEngine, reporter: DevReporter) -> Ho
 async def serve(app: App | None, settings: Settings, reporter: DevReporter, poll: Polling) -> None:
     """Serve until SIGINT or SIGTERM, then drain; `poll` says which apps of SDKs are registered by themselves."""
     listener = listen(settings.host, settings.port)
+    workers_listener = listen_for_workers(settings)
     stop = stop_on_signals()
     watchers = [reporter.show]
     for run in _open_runs(settings):
@@ -143,6 +145,7 @@ async def serve(app: App | None, settings: Settings, reporter: DevReporter, poll
         engine, backbone, index, metrics = parts
         apps = SdkApps(settings, connections, _hosting(app, parts, reporter), poll)
         apps.restore(await backbone.functions())
+        await apps.listen(workers_listener)
         events = UnmatchedEventReporter(engine.send, index, engine.functions, backbone.is_idle, reporter.unmatched, app)
         watchers.append(events.watch)
         stop.bodies = lambda: _bodies(engine)
@@ -161,6 +164,7 @@ async def serve(app: App | None, settings: Settings, reporter: DevReporter, poll
         async with probes(settings, lambda: True, lambda: engine.unready, metrics.text), polled(apps):
             await serve_http(site, listener, stop, ready)
         reporting.cancel()
+        apps.drain()
 
 
 def _open_runs(settings: Settings) -> list[RunSummary]:

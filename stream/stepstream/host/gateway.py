@@ -17,8 +17,11 @@ from stepstream.contract.errors import Conflict, StepstreamError
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.limits import MIB
 from stepstream.contract.topics import FUNCTIONS, INBOX, REPLIES, commands_topic
+from stepstream.gateway.connect.connect_server import ConnectServer
 from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.sync.registry import AppRegistry
+from stepstream.host.connect_port import listen_for_workers
+from stepstream.host.connected_apps import keep_serving_app
 from stepstream.host.folder import locked_folder
 from stepstream.host.gateway_workers import Fleet, GatewayWorkers
 from stepstream.host.http_server import probes, serve_http
@@ -147,14 +150,15 @@ class _Gateway:
 
     def apps(self, connections: Connections) -> SdkApps:
         """Return the apps, which are called over the connections."""
-        topics = self._topics
-        hosting = Hosting(topics.prepare, self._backbone.append, topics.serves, self._start, logger.info)
+        topics, start = self._topics, functools.partial(self._start, connections.connect)
+        hosting = Hosting(topics.prepare, self._backbone.append, topics.serves, start, logger.info)
         return SdkApps(self._settings, connections, hosting, Polling())
 
-    def _start(self, app: RemoteApp) -> None:
+    def _start(self, connect: ConnectServer, app: RemoteApp) -> None:
         self._topics.names.append(commands_topic(app.name))
         app.connect(self._callers)
-        self.workers.start(app)
+        serve = functools.partial(keep_serving_app, app, self.workers, connect, self._settings.drain_s)
+        self.workers.follow(app.name, serve)
 
     def parts(self, registry: AppRegistry) -> dict[str, Callable[[], Awaitable[None]]]:
         """Return what serves while the process runs, by name."""
@@ -186,6 +190,7 @@ class _Gateway:
         waiting: set[asyncio.Future[Any]] = {serving, stopping}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        apps.drain()
         logger.info("stopping; running calls have %g s to finish", self._settings.drain_s)
         drained = await self.workers.drain(self._settings.drain_s)
         over.set()
@@ -201,6 +206,7 @@ async def serve_gateway(settings: Settings, kafka: KafkaSettings, ready: Callabl
     """
     check_sdks_served(settings)
     listener, stop, cluster = listen(settings.host, settings.port), stop_on_signals(), Cluster(kafka)
+    workers_listener = listen_for_workers(settings)
     layout = await layout_of(cluster, engine=False)
     with locked_folder(settings.data_dir):
         index = open_read_model(settings, layout.origin.hex())
@@ -210,6 +216,7 @@ async def serve_gateway(settings: Settings, kafka: KafkaSettings, ready: Callabl
         try:
             async with connections_of(settings) as connections:
                 apps = gateway.apps(connections)
+                await apps.listen(workers_listener)
                 async with (
                     probes(settings, lambda: workers.alive, lambda: gateway.unready, gateway.metrics.text),
                     hosted(make_faust(cluster, "gateway"), **gateway.parts(apps.registry)),

@@ -1,8 +1,9 @@
 """The workers of a gateway on Kafka: one for each app, started when the app first appears, and all drained together."""
 
 import asyncio
+import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from stepstream.gateway.runs.app import RemoteApp
@@ -42,7 +43,9 @@ class GatewayWorkers:
         self._contact = BrokerContact()
         self._slots: dict[str, WorkerSlot] = {}
         self._gauges: dict[str, WorkerGauges] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, Sequence[asyncio.Task[None]]] = {}
+        self._followed: list[asyncio.Task[None]] = []
+        self._earlier_assignments = 0
         # Whether the topic of functions has been read up to its end.
         self.known = asyncio.Event()
 
@@ -52,7 +55,22 @@ class GatewayWorkers:
         gauges = self._gauges[app.name] = WorkerGauges(slot, self._fleet.backbone)
         serving = keep_serving(f"worker of {app.name}", functools.partial(self._serve, app, slot))
         measuring = keep_serving(f"lags of {app.name}", gauges.measure)
-        self._tasks += map(asyncio.ensure_future, (serving, measuring))
+        self._tasks[app.name] = [asyncio.ensure_future(each) for each in (serving, measuring)]
+
+    async def leave(self, name: str, seconds: float) -> None:
+        """Serve an app no longer; its running calls get so many seconds to finish."""
+        del self._gauges[name]
+        slot, tasks = self._slots.pop(name), self._tasks.pop(name)
+        self._earlier_assignments += slot.assignments
+        try:
+            with contextlib.suppress(TimeoutError):
+                await slot.drain(seconds)
+        finally:
+            await _cancel(tasks)
+
+    def follow(self, name: str, serve: Callable[[], Awaitable[None]]) -> None:
+        """Run what decides when an app is served."""
+        self._followed.append(asyncio.ensure_future(keep_serving(f"serving of {name}", serve)))
 
     async def _serve(self, app: RemoteApp, slot: WorkerSlot) -> None:
         if slot.draining:
@@ -88,7 +106,8 @@ class GatewayWorkers:
     def read(self) -> Iterator[Reading]:
         """Return the current gauges."""
         yield Reading("ready", (), not self.unready)
-        yield Reading("rebalances", ("worker",), sum(slot.assignments for slot in self._slots.values()))
+        assignments = self._earlier_assignments + sum(slot.assignments for slot in self._slots.values())
+        yield Reading("rebalances", ("worker",), assignments)
         for gauges in self._gauges.values():
             yield from (reading for reading in gauges.read() if reading.name not in _OF_PROCESS)
 
@@ -103,6 +122,11 @@ class GatewayWorkers:
 
     async def stop(self) -> None:
         """Leave the groups."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _cancel(self._followed)
+        await _cancel([task for tasks in self._tasks.values() for task in tasks])
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

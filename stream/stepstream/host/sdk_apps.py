@@ -2,9 +2,10 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from socket import socket
 
 import aiohttp
 from starlette.types import ASGIApp
@@ -12,6 +13,9 @@ from starlette.types import ASGIApp
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.api.guards import foreign_reason, knows_key
+from stepstream.gateway.connect.connect_routes import connect_routes
+from stepstream.gateway.connect.connect_server import ConnectServer
+from stepstream.gateway.connect.connect_transport import ConnectTransport
 from stepstream.gateway.rest.parts import RestOptions, RestParts
 from stepstream.gateway.rest.routes import rest_routes
 from stepstream.gateway.runs.app import RemoteApp
@@ -63,11 +67,15 @@ class Polling:
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """The connections to apps: of calls, and of all other requests; they only go to `addresses`."""
+    """The connections to apps: of calls, and of all other requests; they only go to `addresses`.
+
+    `connect` has those that workers of apps open.
+    """
 
     addresses: AddressPolicy
     transport: HttpTransport
     session: aiohttp.ClientSession
+    connect: ConnectServer
 
 
 def check_sdks_served(settings: Settings) -> None:
@@ -79,16 +87,25 @@ def check_sdks_served(settings: Settings) -> None:
         )
 
 
+def _foreign(settings: Settings) -> Callable[[Mapping[str, str]], str]:
+    """Return why a request must not come from where it does: without a signing key, only this machine may send any."""
+    return (lambda _: "") if settings.signing_key else foreign_reason
+
+
 @asynccontextmanager
 async def connections_of(settings: Settings) -> AsyncIterator[Connections]:
     """Connect to apps while the block runs; local ones too while only programs on this machine reach the process."""
     hosts = [each.strip() for each in settings.allow_hosts.split(",") if each.strip()]
     addresses = AddressPolicy(local=settings.is_local, hosts=hosts)
     pooled = functools.partial(addresses.connector, **POOL)
-    transport = HttpTransport(ClientOptions(settings.signing_keys.current, connector=pooled))
-    async with aiohttp.ClientSession(connector=addresses.connector()) as session:
+    keys = settings.signing_keys
+    transport = HttpTransport(ClientOptions(keys.current, connector=pooled))
+    async with (
+        aiohttp.ClientSession(connector=addresses.connector()) as session,
+        ConnectServer(keys, _foreign(settings)) as connect,
+    ):
         try:
-            yield Connections(addresses, transport, session)
+            yield Connections(addresses, transport, session, connect)
         finally:
             await transport.close()
 
@@ -98,7 +115,7 @@ class SdkApps:
 
     def __init__(self, settings: Settings, connections: Connections, hosting: Hosting, poll: Polling) -> None:
         self._settings = settings
-        self._transport = connections.transport
+        self._transport, self._connect = connections.transport, connections.connect
         self._hosting = hosting
         self._polls_registered = poll.registered
         self._apps: dict[str, RemoteApp] = {}
@@ -126,7 +143,7 @@ class SdkApps:
         is_open = signing.current is not None
         access = Access(
             signing,
-            foreign=(lambda _: "") if is_open else foreign_reason,
+            foreign=_foreign(self._settings),
             knows_api_key=lambda headers: knows_key(headers, keys.api),
         )
         event_keys, runs = [keys.event] if keys.event else [], self._runs
@@ -134,8 +151,18 @@ class SdkApps:
         routers = [
             sync_routes(self._client, self._register, access, bodies),
             rest_routes(RestParts(engine, index, options, bodies, inputs=runs, checkpoints=runs, apps=self.registry)),
+            connect_routes(self._connect, options, bodies, self._settings.connect_url),
         ]
         return shared_site(own, routers, lambda: not is_python or bool(self.registry.apps()))
+
+    async def listen(self, listener: socket | None) -> None:
+        """Let workers of apps connect; their apps are registered as those that are called over HTTP."""
+        if listener is not None:
+            await self._connect.listen(listener, self.registry.register, self._hosting.report)
+
+    def drain(self) -> None:
+        """Have workers connect elsewhere, once their calls have ended."""
+        self._connect.drain()
 
     def restore(self, functions: Iterable[bytes]) -> None:
         """Serve the apps of an earlier process, from the records of `functions`."""
@@ -156,8 +183,10 @@ class SdkApps:
         functions = [RemoteFunction(each, alone, kind) for each in self.registry.apps()[name]]
         if app := self._apps.get(name):
             app.replace(functions)
+            self._connect.calls.changed.notify()
             return
-        app = self._apps[name] = RemoteApp(name, self._transport, runs=self._runs)
+        transport = ConnectTransport(name, self._transport, self._connect.calls)
+        app = self._apps[name] = RemoteApp(name, transport, runs=self._runs)
         app.replace(functions)
         self._hosting.start(app)
 

@@ -69,6 +69,8 @@ class Settings:
     signing_key      the key that gateway and apps of Inngest SDKs share; without it, they are in development mode
     signing_key_fallback  one more key that is accepted from apps, while they change to another one
     allow_hosts      names and networks that URLs of apps may have although they are not public, separated by commas
+    connect_port     the port to which workers of Inngest SDKs connect; None for the one after `port`
+    connect_url      the URL at which workers reach that port, for example through a proxy; empty for the host they name
     """
 
     data_dir: Path = Path(".stepstream")
@@ -99,6 +101,8 @@ class Settings:
     signing_key: str = field(default="", repr=False)
     signing_key_fallback: str = field(default="", repr=False)
     allow_hosts: str = ""
+    connect_port: int | None = None
+    connect_url: str = ""
 
     def __post_init__(self) -> None:
         for name in ("event_key", "api_key", "read_key"):
@@ -121,6 +125,7 @@ class Settings:
             raise SettingsError("read_model: expected a URL such as postgresql://USER:PASSWORD@HOST:5432/DATABASE")
         if self.read_model and self.retention_bytes is not None:
             raise SettingsError("retention_bytes limits a file, and read_model is a database: set only retention")
+        _check_connect_url(self.connect_url)
         _ = self.kept_runs, self.page_options, self.signing_keys
 
     @property
@@ -217,6 +222,11 @@ def _check_namespace(namespace: str) -> None:
         raise SettingsError(f"namespace {namespace!r} {reason}")
 
 
+def _check_connect_url(url: str) -> None:
+    if url and not url.startswith(("ws://", "wss://")):
+        raise SettingsError("connect_url: expected a URL such as wss://connect.example.com/v0/connect")
+
+
 def _port(name: str, value: str) -> int:
     if not re.fullmatch("[0-9]{1,5}", value) or int(value) > _PORT_MAX:
         raise SettingsError(f"{name} {value!r}: expected a number from 0 to {_PORT_MAX}")
@@ -268,6 +278,7 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         return str(given.get(name, env.get(f"STEPSTREAM_{name.upper()}", "").rstrip("\r\n") or default))
 
     metrics_port = read("metrics_port", "")
+    connect_port = read("connect_port", "")
     return Settings(
         Path(read("data_dir", ".stepstream")),
         read("host", "127.0.0.1"),
@@ -296,4 +307,6 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         read("signing_key", ""),
         read("signing_key_fallback", ""),
         read("allow_hosts", ""),
+        _port("connect_port", connect_port) if connect_port else None,
+        read("connect_url", ""),
     )

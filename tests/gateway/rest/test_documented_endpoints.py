@@ -5,8 +5,12 @@ import re
 from fastapi import FastAPI
 
 from stepstream import App
-from stepstream.gateway.rest.parts import RestParts
+from stepstream.api.bodies import BodyBudget
+from stepstream.gateway.connect.connect_routes import connect_routes
+from stepstream.gateway.connect.connect_server import ConnectServer
+from stepstream.gateway.rest.parts import RestOptions, RestParts
 from stepstream.gateway.rest.routes import rest_routes
+from stepstream.gateway.sync.signing_keys import SigningKeys
 from stepstream.testing import VirtualEngine
 from tests.docs.pages import DOCS
 from tests.fakes.facades import facade_of
@@ -17,6 +21,8 @@ async def test_each_endpoint_is_documented() -> None:
     async with VirtualEngine(App("empty")) as engine:
         site = FastAPI()
         site.include_router(rest_routes(RestParts(facade_of(engine.engine), engine.index)))
+        async with ConnectServer(SigningKeys(), lambda _: "") as server:
+            site.include_router(connect_routes(server, RestOptions(), BodyBudget()))
         paths = site.openapi()["paths"]
     page = (DOCS / "sdk-endpoints.md").read_text("utf-8")
     table = page.partition("## Requests")[2].partition("## Beside")[0]

@@ -14,10 +14,12 @@ from msgspec.structs import replace
 from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.runs.function import RemoteFunction
-from stepstream.gateway.runs.transport import Request, Response, Transport, Unreachable
+from stepstream.gateway.runs.transport import NotCalled, Request, Response, Transport, Unreachable
 from stepstream.testing import VirtualEngine
 
 DISCOVERY = "step"
+# The status of an answer that does not come, as the process stops.
+NOT_CALLED = -1
 FUNCTION = "demo-f"
 Op = dict[str, Any]
 
@@ -147,6 +149,8 @@ class FakeEndpoint:
             except asyncio.CancelledError:
                 self.cancelled.append(step)
                 raise
+        if answer.status == NOT_CALLED:
+            raise NotCalled
         if answer.status == 0:
             raise Unreachable(str(answer.body))
         self._note(answer.body)

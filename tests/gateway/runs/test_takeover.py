@@ -15,8 +15,11 @@ from stepstream.sdk.replay.calls import SLEEP
 from tests.fakes.waiting import iterate, until
 from tests.fakes.worker_log import FakeWorkerLog
 from tests.gateway.runs.endpoint import (
+    DISCOVERY,
     FUNCTION,
+    NOT_CALLED,
     FakeEndpoint,
+    Scripted,
     app_of,
     failed,
     hashed,
@@ -210,3 +213,24 @@ async def test_the_open_steps_of_a_loaded_run_are_not_run_by_discovery() -> None
         await iterate()
     assert endpoint.log == ["step+/0"]
     assert StepFailed not in log.kinds
+
+
+@pytest.mark.parametrize("step", [DISCOVERY, "a"])
+async def test_a_call_that_is_not_made_does_not_delay_a_drain(step: str) -> None:
+    """No worker of the app has it: it is no attempt, and the run goes to another process."""
+    held = Scripted(NOT_CALLED, None, after=asyncio.Event())
+    endpoint = (
+        FakeEndpoint(held) if step == DISCOVERY else FakeEndpoint(ops(planned("a"), planned("b")), a=held, b=held)
+    )
+    log = FakeWorkerLog(STARTED)
+    worker = Worker(log, app_of(endpoint), options())
+    async with serving(worker):
+        await until(lambda: step in {each.step for each in endpoint.asked})
+        draining = asyncio.ensure_future(worker.drain())
+        await iterate()
+        assert not draining.done()
+        assert held.after is not None
+        held.after.set()
+        await asyncio.wait_for(draining, 5)
+    assert StepFailed not in log.kinds
+    assert len(endpoint.asked) == (1 if step == DISCOVERY else 3)

@@ -11,6 +11,7 @@ from stepstream.contract.codec import encode
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.gateway.sync.addresses import AddressPolicy
 from stepstream.gateway.sync.signing_keys import SigningKeys
+from stepstream.gateway.wire.registration import read_functions
 from tests.gateway.exchanges import KEY, read
 from tests.gateway.sync.registering import Gateway, registration
 
@@ -172,3 +173,13 @@ async def test_app_at_a_url_is_removed() -> None:
     assert gateway.registry.urls() == {"demo": body["url"]}
     assert await gateway.registry.remove(f"{body['url']}?x=1")
     assert (gateway.serving, gateway.registry.urls()) == (set(), {})
+
+
+async def test_app_of_workers_needs_no_address() -> None:
+    """Its URL is none, and nothing asks it to register."""
+    gateway, body = Gateway(addresses=AddressPolicy()), registration("js4-dev-registration").body
+    for each in body["functions"]:
+        each["steps"]["step"]["runtime"] = {"type": "ws", "url": f"wss://connect/?fnId={each['id']}&stepId=step"}
+    await gateway.registry.register(read_functions("demo", "js:v4.24.0", "v1", body["functions"]))
+    assert gateway.serving == {each["id"] for each in body["functions"]}
+    assert gateway.registry.urls() == {}

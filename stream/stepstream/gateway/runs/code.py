@@ -16,7 +16,7 @@ from stepstream.gateway.runs.answering import Answering
 from stepstream.gateway.runs.fetches import fetch
 from stepstream.gateway.runs.function import RemoteFunction
 from stepstream.gateway.runs.phases import Need, OpenCalls
-from stepstream.gateway.runs.transport import Transport
+from stepstream.gateway.runs.transport import NotCalled, Transport
 from stepstream.gateway.wire.answers import Answer, Failed, Ops
 from stepstream.gateway.wire.calls import DISCOVERY
 from stepstream.gateway.wire.failures import made_error
@@ -182,6 +182,10 @@ class RemoteCode(Answering):
         except NotAResult as other:
             if not self.over:
                 await self._take(call, other.answer)
+            return
+        except NotCalled:
+            # Its worker drains, and starts no other call: the run goes to another process.
+            self._fruitless = 0
             return
         if self.over:
             return

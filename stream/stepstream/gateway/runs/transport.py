@@ -29,6 +29,10 @@ class Unreachable(Exception):
     """The app gave no response that can be used; the message says why, in one line."""
 
 
+class NotCalled(BaseException):
+    """The app was not called, and its answer is not known: the process stops."""
+
+
 class Transport(Protocol):
     """Carries calls to apps."""
 
@@ -36,4 +40,4 @@ class Transport(Protocol):
         """Make a request for an app, unsigned, and return the response; raise Unreachable if there is none."""
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
-        """Send a call and return the response; raise Unreachable if there is none."""
+        """Send a call and return the response; raise Unreachable if there is none, and NotCalled if none is sent."""

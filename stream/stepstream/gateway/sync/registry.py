@@ -12,6 +12,7 @@ from stepstream.contract.errors import Conflict, InvalidInput
 from stepstream.contract.functions import FunctionRegistered, readable_functions
 from stepstream.contract.topics import FUNCTIONS
 from stepstream.gateway.sync.addresses import AddressPolicy
+from stepstream.gateway.wire.calls import is_connect_url
 from stepstream.gateway.wire.registration import AppRegistration
 from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.registrations import changes, describe_changes, owners
@@ -75,8 +76,9 @@ class AppRegistry:
         return found
 
     def urls(self) -> Mapping[str, str]:
-        """Return where each app is that has functions, by the URL of one of them."""
-        return {each.app: _place(each.endpoint) for each in self._stored.values() if each.endpoint and not each.retired}
+        """Return where each app is that can be asked to register, by the URL of one of its functions."""
+        known = (each for each in self._stored.values() if each.endpoint and not each.retired)
+        return {each.app: _place(each.endpoint) for each in known if not is_connect_url(each.endpoint)}
 
     async def register(self, app: AppRegistration) -> Synced:
         """Replace the functions of an app.
@@ -86,7 +88,8 @@ class AppRegistry:
         """
         functions = [each.registered for each in app.functions]
         for url in {_place(each) for each in (app.url, *(each.endpoint for each in functions))}:
-            await self._addresses.check(url)
+            if not is_connect_url(url):
+                await self._addresses.check(url)
         await self._ports.prepare(app.topic_name)
         async with self._writing:
             await self._check(app.topic_name, functions)

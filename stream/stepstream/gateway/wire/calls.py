@@ -13,6 +13,8 @@ VERSION_UNKNOWN = -1
 # An app must not be sent more: hosting platforms refuse larger requests.
 CALL_BYTES_MAX = 4 * 1024 * 1024
 _STEP_PARAMETER = "stepId"
+# The URL of an app whose workers connect to the gateway; no address is in such a URL.
+CONNECT_URL = "wss://connect"
 # The namespace of the ids that apps know instead of ours, which are not UUIDs.
 _IDS = UUID("5f1b3a1e-5f6c-5c9b-9d0e-7a4d6f2c8e10")
 
@@ -101,6 +103,11 @@ def call_headers(state: CallState, server_kind: str) -> dict[str, str]:
         "X-Request-ID": state.request_id,
         "X-Run-ID": state.run_id,
     }
+
+
+def is_connect_url(url: str) -> bool:
+    """Return whether calls to a URL go to a worker that is connected, by its scheme."""
+    return url.startswith(("ws:", "wss:"))
 
 
 def step_url(endpoint: str, step: str) -> str:

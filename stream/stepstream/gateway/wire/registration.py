@@ -15,6 +15,7 @@ from stepstream.contract.events import FAILED
 from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.contract.limits import MIB, SDK_CHARACTERS_MAX
 from stepstream.contract.text.names import check_workers_name
+from stepstream.gateway.wire.calls import CONNECT_URL
 from stepstream.gateway.wire.function_mapping import FunctionConfig, read_function
 
 REGISTRATION_BYTES_MAX = 4 * MIB
@@ -110,9 +111,10 @@ def read_in_band(body: bytes) -> AppRegistration:
 
 
 def read_functions(app: str, sdk: str, version: str, functions: Sequence[Any]) -> AppRegistration:
-    """Return an app without a URL by its function configurations; raise InvalidInput as `read_registration` does."""
+    """Return an app whose workers connect, by its functions; raise InvalidInput as `read_registration` does."""
     lowered = _lowered(list(functions))
-    return _app(app, sdk, _Registration(appversion=version, functions=lowered if isinstance(lowered, list) else []))
+    found = lowered if isinstance(lowered, list) else []
+    return _app(app, sdk, _Registration(url=CONNECT_URL, appversion=version, functions=found))
 
 
 def _decode(body: bytes) -> _Registration:
