@@ -1,5 +1,7 @@
 """The end of a run, as record tables: published once, in every state, and without recursion."""
 
+import json
+
 from stepstream.contract.codec import load_json
 from tests.engine.tables import Line, World, table
 
@@ -142,12 +144,13 @@ def test_sent_events_have_derived_ids() -> None:
 
 
 def test_end_events_have_the_outcome_of_the_run() -> None:
-    """They have function, run, status, and the result or the error; the handler also gets the first event."""
+    """They have function, run, status, the first event of the run, and the result or the error."""
     world = World(1)
     records = ["function f on_failure=h on=go", "function h", "event go e1", "return r1 =5", "event go e2", "raise r2"]
     for record in [*records, "cancel r3"]:
         world.play(Line(10, record, ""))
-    published = [(event.name.partition(".")[2], load_json(event.data)) for event in world.emitted]
+    published = [(event.name.partition(".")[2], json.loads(bytes(event.data))) for event in world.emitted]
+    assert [data.pop("event")["id"] for _, data in published] == ["e1", "e2", "e2"]
     first, second = ({"function_id": "f", "run_id": world.run_of(name)} for name in ("r1", "r2"))
     failed = {**second, "status": "failed", "error": {"name": "Oops", "message": "", "stack": "", "code": ""}}
     assert published == [

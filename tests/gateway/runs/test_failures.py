@@ -107,15 +107,17 @@ async def test_an_answer_of_no_sdk_is_a_failed_attempt(answer: Scripted, code: s
 
 
 async def test_a_failure_handler_gets_the_error_object() -> None:
-    """It is a function that the event of the failure starts, which has the error as the app reported it."""
+    """It is a function that the event of the failure starts, which has the error without the codes of one SDK."""
     error = {"name": "TypeError", "message": "oops", "cause": {"message": "deep"}}
-    endpoint = FakeEndpoint(Scripted(500, error), returned())
+    endpoint = FakeEndpoint(Scripted(500, {**error, "code": "unknown"}), returned())
     handler = registered("demo-f-failure", event="stream/function.failed")
     async with virtual(endpoint, registered(retries=0), handler) as engine:
         await engine.send(GO)
     event = endpoint.asked[-1].body["event"]
-    assert (event["name"], event["data"]["error"]) == ("inngest/function.failed", error)
+    assert event["name"] == "inngest/function.failed"
+    assert event["data"]["error"] == {"error": "invalid status code: 500", **error}
     assert event["data"]["function_id"] == "demo-f"
+    assert (event["data"]["event"]["name"], event["data"]["event"]["data"]) == ("demo/go", {"n": 7})
 
 
 async def test_the_caller_of_a_failed_function_gets_its_error_object() -> None:
@@ -126,3 +128,17 @@ async def test_the_caller_of_a_failed_function_gets_its_error_object() -> None:
         await engine.send(GO)
     (memo,) = endpoint.asked[-1].body["steps"].values()
     assert memo == {"error": {"name": "TypeError", "message": "inner", "stack": "…"}}
+
+
+async def test_conditions_on_internal_events_see_what_sdks_know() -> None:
+    """A run waits for the failure of another one by the event of that run, and by the name that SDKs know."""
+    condition = "async.name == 'inngest/function.failed' && async.data.event.data.n == event.data.n"
+    wait = op("WaitForEvent", "w", name="inngest/function.failed", opts={"if": condition, "timeout": "1h"})
+    endpoint = FakeEndpoint(ops(wait), raised(), returned())
+    async with virtual(endpoint, registered(), registered("demo-g", event="demo/other", retries=0)) as engine:
+        await engine.send(GO)
+        await engine.send(Event("demo/other", {"n": 7}))
+        assert engine.run("demo-f").status == "completed"
+        failed_run = engine.run("demo-g").run_id
+    (memo,) = endpoint.asked[-1].body["steps"].values()
+    assert memo["data"]["run_id"] == failed_run

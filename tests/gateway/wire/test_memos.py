@@ -11,7 +11,7 @@ from stepstream.contract.events import CANCELLED, CRON, FAILED, FINISHED, INVOKE
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.gateway.wire.calls import CallState, call_body, step_url
-from stepstream.gateway.wire.internal_events import check_sent_name, event_json, own_name, sdk_name
+from stepstream.gateway.wire.internal_events import check_sent_name, event_json, own_condition, own_name, sdk_name
 from stepstream.gateway.wire.memos import memo_json
 
 _EVENT = EventRecord("demo/a", Raw(b'{"k":1}'), "id-1", 5)
@@ -78,11 +78,12 @@ def test_names_of_internal_events_are_mapped_both_ways(name: str) -> None:
 
 def test_end_of_a_run_has_what_handlers_read() -> None:
     """The event about a run that ended has the status in the words of SDKs, and the events of the run."""
-    error = {"name": "E", "message": "m", "stack": "", "code": ""}
+    error = {"name": "E", "message": "m", "stack": "", "code": "c"}
     cause = {"name": "stream/cron", "data": {"k": 1}}
     data = {"function_id": "demo-f", "run_id": "R", "status": "failed", "error": error, "event": cause}
     shown = _loaded(event_json(EventRecord(FAILED, Raw(encode(data)), "R:failed", 7)))
     started = {"name": "inngest/scheduled.timer", "data": {"k": 1}, "id": "", "ts": 0}
+    shown_error = {"error": "m", "name": "E", "message": "m", "stack": ""}
     assert shown == {
         "name": "inngest/function.failed",
         "id": "R:failed",
@@ -91,12 +92,35 @@ def test_end_of_a_run_has_what_handlers_read() -> None:
         "data": {
             "function_id": "demo-f",
             "run_id": "R",
-            "error": error,
+            "error": shown_error,
             "event": started,
             "events": [started],
-            "_inngest": {"status": "Failed", "error": error},
+            "_inngest": {"status": "Failed", "error": shown_error},
         },
     }
+
+
+def test_failure_of_user_code_has_the_error_of_the_protocol() -> None:
+    """It has what handlers read, and not what only the SDK that reported it knows."""
+    fields = {"name": "E", "message": "m", "stack": "s", "cause": {"name": "C"}, "__serialized": True}
+    reported = {**fields, "code": "unknown", "x": 1}
+    data = {"status": "failed", "error": {"name": "E", "message": "m", "code": ""}, "raw_error": reported}
+    shown = _loaded(event_json(EventRecord(FAILED, Raw(encode(data)), "R:failed", 7)))["data"]
+    assert shown["error"] == {"error": "invalid status code: 500", **fields}
+    assert "raw_error" not in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "own"),
+    [
+        ("event.name == 'inngest/function.failed'", "event.name == 'stream/function.failed'"),
+        ('async.data.event.name == "inngest/scheduled.timer"', 'async.data.event.name == "stream/cron"'),
+        ("event.data.path == 'inngest/x'", "event.data.path == 'inngest/x'"),
+    ],
+)
+def test_conditions_name_events_as_the_engine_does(given: str, own: str) -> None:
+    """A condition of an SDK compares the names that its documentation has."""
+    assert own_condition(given) == own
 
 
 def test_invoked_function_gets_what_correlates_it() -> None:

@@ -34,6 +34,8 @@ def _event(fields: Mapping[str, Any]) -> EventRecord:
         return EventRecord(name, Raw(encode(data)), inner["correlation_id"].replace(".", ":"), fields["ts"])
     if name.startswith("stream/"):
         data["status"] = data.pop("_inngest")["status"].lower()
+        data["raw_error"] = data["error"]
+        data["error"] = {"name": "Error", "message": "cut", "code": ""}
     return EventRecord(name, Raw(encode(data)), fields["id"], fields["ts"])
 
 
@@ -95,6 +97,8 @@ def _bare(event: Mapping[str, Any]) -> Mapping[str, Any]:
     data = {name: value for name, value in fields["data"].items() if name not in ("events", "_inngest")}
     if isinstance(data.get("event"), dict):
         data["event"] = _bare(data["event"])
+    if isinstance(data.get("error"), dict):
+        data["error"] = {name: value for name, value in data["error"].items() if name not in ("error", "code")}
     return {**fields, "data": data}
 
 

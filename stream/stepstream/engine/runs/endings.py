@@ -125,7 +125,7 @@ def end_run(
     if status != RunStatus.COMPLETED:
         draft.command(run.app, RunStopped(run.run_id, status))
     if not run.suppress_end_events:
-        _emit_end(draft, run, status, _end_data(run, status, outcome, continued_by))
+        _emit_end(draft, run, status, _end_data(run, status, start.events, outcome, continued_by))
     if status == RunStatus.FAILED and run.on_failure and start.events:
         _start_handler(draft, run, start.events, outcome)
 
@@ -163,8 +163,12 @@ def _answer(draft: Draft, caller: StepRef, outcome: Outcome, status: RunStatus) 
     draft.route_to_run(caller.run_id, StepResolved(caller.run_id, caller.step, outcome))
 
 
-def _end_data(run: Run, status: RunStatus, outcome: Outcome, continued_by: str = "") -> dict[str, object]:
+def _end_data(
+    run: Run, status: RunStatus, events: tuple[EventRecord, ...], outcome: Outcome, continued_by: str = ""
+) -> dict[str, object]:
     data: dict[str, object] = {"function_id": run.function, "run_id": run.run_id, "status": status}
+    if events:
+        data["event"] = events[0]
     if continued_by:
         data["continued_by"] = continued_by
     if isinstance(outcome, Failure):
@@ -186,9 +190,8 @@ def _emit_end(draft: Draft, run: Run, status: RunStatus, end: dict[str, object])
 
 
 def _start_handler(draft: Draft, run: Run, events: tuple[EventRecord, ...], outcome: Outcome) -> None:
-    data = _end_data(run, RunStatus.FAILED, outcome)
-    data["event"] = events[0]
-    event = EventRecord(FAILED, Raw(encode(data)), f"{run.run_id}:failed", draft.now)
+    data = Raw(encode(_end_data(run, RunStatus.FAILED, events, outcome)))
+    event = EventRecord(FAILED, data, f"{run.run_id}:failed", draft.now)
     hash_part = run_hash(run.on_failure, event.id)
     handler = run_id_at(draft.now, hash_part)
     request = RunRequested(handler, run.on_failure, run.app, (event,), suppress_end_events=True, chain=run.chain + 1)

@@ -15,7 +15,7 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.contract.functions import FunctionRegistered, Trigger
 from stepstream.contract.limits import ENDPOINT_CHARACTERS_MAX, RETRIES_DEFAULT, RETRIES_MAX
 from stepstream.gateway.wire.dues import wire_duration_ms
-from stepstream.gateway.wire.internal_events import own_name
+from stepstream.gateway.wire.internal_events import own_condition, own_name
 from stepstream.sdk.cancellation import CancelOn, Timeouts
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.flow_control import Concurrency, Counts, Scope, Throttle
@@ -193,7 +193,7 @@ def _step(config: FunctionConfig) -> tuple[str, int]:
 def _trigger(given: _Trigger) -> Trigger:
     """Return a trigger; the jitter of a cron expression is ignored, since the engine spreads the load itself."""
     if not given.cron:
-        return on(own_name(given.event), if_=given.expression)
+        return on(own_name(given.event), if_=own_condition(given.expression))
     found = _CRON.fullmatch(given.cron.strip())
     if not found:
         raise InvalidInput("a cron expression has 5 fields", "cron")
@@ -202,7 +202,8 @@ def _trigger(given: _Trigger) -> Trigger:
 
 
 def _cancel(given: _Cancel) -> CancelOn:
-    return CancelOn(own_name(given.event), if_=given.condition, timeout=_length(given.timeout, "cancel.timeout"))
+    condition = own_condition(given.condition)
+    return CancelOn(own_name(given.event), if_=condition, timeout=_length(given.timeout, "cancel.timeout"))
 
 
 def _timeouts(given: _Timeouts) -> Timeouts | None:

@@ -1,5 +1,6 @@
 """Events as SDKs see them: their shape in calls and memos, and the names and data of the internal ones both ways."""
 
+import re
 from collections.abc import Mapping
 
 from stepstream.contract.codec import Json, Raw, encode, load_json
@@ -17,6 +18,11 @@ _SDK_NAMES = {
 }
 _OWN_NAMES = {theirs: ours for ours, theirs in _SDK_NAMES.items()}
 _END_NAMES = (FINISHED, FAILED, CANCELLED)
+_QUOTED = re.compile(r"""(['"])(inngest/[a-z.]+)\1""")
+# What an error has in these events: not the codes of one SDK.
+_ERROR_FIELDS = ("name", "message", "stack", "cause", "__serialized")
+# The text by which the protocol says that user code failed. SDKs answer so for an attempt that raised.
+_RAISED = "invalid status code: 500"
 
 
 def sdk_name(event: str) -> str:
@@ -27,6 +33,11 @@ def sdk_name(event: str) -> str:
 def own_name(event: str) -> str:
     """Return the engine's name of an event that an SDK names; other names are the same."""
     return _OWN_NAMES.get(event, event)
+
+
+def own_condition(expression: str) -> str:
+    """Return a CEL expression of an SDK in which the engine's names of internal events stand for those of SDKs."""
+    return _QUOTED.sub(lambda found: found[0].replace(found[2], own_name(found[2])), expression)
 
 
 def check_sent_name(event: str) -> None:
@@ -60,15 +71,26 @@ def _data(event: EventRecord, function: str) -> Json:
         return {**data, "_inngest": _inner(data, {"fn_id": function, "correlation_id": event.id.replace(":", ".", 1)})}
     if event.name in _END_NAMES:
         status = str(data.get("status", "")).capitalize()
-        shown: dict[str, Json] = {name: value for name, value in data.items() if name not in ("status", "raw_error")}
+        hidden = ("status", "error", "raw_error")
+        shown: dict[str, Json] = {name: value for name, value in data.items() if name not in hidden}
         if isinstance(cause := data.get("event"), dict):
             shown["event"] = _shaped(cause)
             shown["events"] = [shown["event"]]
-        if "raw_error" in data:
-            shown["error"] = data["raw_error"]  # What the SDK that reported it makes an exception of.
-        error = {"error": shown["error"]} if "error" in shown else {}
-        return {**shown, "_inngest": _inner(data, {"status": status, **error})}
+        error = _error(data)
+        return {**shown, **error, "_inngest": _inner(data, {"status": status, **error})}
     return data
+
+
+def _error(data: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the error of a run that ended, as handlers of failures read it; nothing for a run that completed."""
+    own = data.get("error")
+    if not isinstance(own, dict):
+        return {}
+    reported = data.get("raw_error")
+    given = reported if isinstance(reported, dict) else own
+    is_raised = given is reported and not own.get("code")
+    text = _RAISED if is_raised else own.get("message")
+    return {"error": {"error": text, **{name: given[name] for name in _ERROR_FIELDS if name in given}}}
 
 
 def _inner(data: Mapping[str, Json], own: dict[str, Json]) -> Json:

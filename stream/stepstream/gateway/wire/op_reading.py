@@ -18,7 +18,7 @@ from stepstream.contract.limits import (
 from stepstream.contract.text.names import check_signal_name
 from stepstream.gateway.wire.dues import Due, read_due
 from stepstream.gateway.wire.failures import read_error
-from stepstream.gateway.wire.internal_events import own_name
+from stepstream.gateway.wire.internal_events import own_condition, own_name
 from stepstream.gateway.wire.ops import (
     AiOp,
     CompleteOp,
@@ -176,7 +176,8 @@ def _wait(wire: _WireOp, op: Op) -> Op:
     event = own_name(opts.event or wire.name or "")
     check_event_name(event, own=True)
     timeout = read_due(opts.timeout or "", "timeout")
-    return WaitOp(op.step, op.id, op.race, event=event, timeout=timeout, condition=opts.condition or "")
+    condition = own_condition(opts.condition or "")
+    return WaitOp(op.step, op.id, op.race, event=event, timeout=timeout, condition=condition)
 
 
 def _signal(wire: _WireOp, op: Op) -> Op:
