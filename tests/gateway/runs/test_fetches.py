@@ -7,8 +7,9 @@ from tests.gateway.runs.endpoint import FakeEndpoint, Scripted, hashed, op, ops,
 
 GO = Event("demo/go", {"n": 7})
 URL = "https://model.test/v1"
-FETCH = op("Gateway", "get", opts={"url": URL, "method": "PUT", "headers": {"X-A": "b"}, "body": "hi"})
-INFER = op("AIGateway", "ask", opts={"url": URL, "format": "anthropic", "auth_key": "secret", "body": {"m": 1}})
+FETCH = op("Gateway", "get", opts={"url": URL, "method": "PUT", "headers": {"x-a": "b"}, "body": "hi"})
+ASK = {"url": URL, "format": "anthropic", "auth_key": "secret", "body": {"m": 1}}
+INFER = op("AIGateway", "ask", opts={**ASK, "headers": {"x-my-header": "v", "content-type": "application/json"}})
 
 
 async def test_any_status_of_a_fetch_is_a_result() -> None:
@@ -30,7 +31,8 @@ async def test_a_model_is_asked_with_the_key_of_its_provider() -> None:
         await engine.send(GO)
         assert "secret" not in repr(engine.history)
     (request,) = endpoint.requests
-    assert (request.headers["x-api-key"], json.loads(request.body)) == ("secret", {"m": 1})
+    named = {"Content-Type": "application/json", "X-My-Header": "v", "X-Api-Key": "secret"}
+    assert (request.headers, json.loads(request.body)) == (named, {"m": 1})
     assert endpoint.asked[-1].body["steps"] == {hashed("ask"): {"data": {"text": "hello"}}}
 
 

@@ -13,7 +13,7 @@ from stepstream.sdk.errors import ForeignError
 _SHOWN_CHARACTERS_MAX = 2_000
 # How each provider takes its key: in this header, with this in front of it.
 _KEY_HEADERS: Mapping[str, tuple[str, str]] = {
-    "anthropic": ("x-api-key", ""),
+    "anthropic": ("X-Api-Key", ""),
     "openai-chat": ("Authorization", "Bearer "),
 }
 _DEFAULT_KEY_HEADER = ("Authorization", "Bearer ")
@@ -30,7 +30,12 @@ async def fetch(op: GatewayOp | AiOp, transport: Transport) -> Raw:
 
 
 def _request(op: GatewayOp) -> Request:
-    return Request(op.method, op.url, op.headers, op.body.encode())
+    return Request(op.method, op.url, _named(op.headers), op.body.encode())
+
+
+def _named(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers with names such as `X-Api-Key`, once each, as some receivers compare them exactly."""
+    return {"-".join(part.capitalize() for part in name.split("-")): value for name, value in headers.items()}
 
 
 def _result(response: Response) -> Raw:
@@ -41,7 +46,7 @@ def _result(response: Response) -> Raw:
 
 
 def _ai_request(op: AiOp) -> Request:
-    headers = {"Content-Type": "application/json", **op.headers}
+    headers = {"Content-Type": "application/json", **_named(op.headers)}
     if op.format == "gemini":
         url = f"{op.url}{'&' if '?' in op.url else '?'}{urlencode({'key': op.auth_key})}"
         return Request("POST", url, headers, bytes(op.body), follow=False)
