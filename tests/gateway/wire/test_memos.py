@@ -63,10 +63,10 @@ def test_memo_of_a_failure_is_the_error_as_it_came() -> None:
 
 
 def test_memo_of_an_invoke_that_timed_out_is_an_error() -> None:
-    """SDKs know the timeout by the name of the error."""
-    memo = _loaded(memo_json(StepKind.INVOKE, TimedOut()))
-    assert memo["error"]["name"] == "InngestInvokeTimeoutError"
-    assert memo["error"]["message"]
+    """SDKs know the timeout by the name of the error, and their suites by its message."""
+    message = "Timed out waiting for invoked function to complete"
+    error = {"name": "InngestInvokeTimeoutError", "message": message, "error": message}
+    assert _loaded(memo_json(StepKind.INVOKE, TimedOut())) == {"error": error}
 
 
 @pytest.mark.parametrize("name", [FINISHED, FAILED, CANCELLED, INVOKED, CRON, "demo/a", "inngest/deferred.schedule"])

@@ -9,8 +9,9 @@ from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, 
 from stepstream.gateway.wire.canonical import canonical_json
 from stepstream.gateway.wire.internal_events import event_json
 
+# The name and the message by which SDKs and their suites know this error.
 INVOKE_TIMEOUT_NAME = "InngestInvokeTimeoutError"
-_INVOKE_TIMEOUT = "the invoked function did not end before the timeout"
+_INVOKE_TIMEOUT = "Timed out waiting for invoked function to complete"
 
 
 def memo_json(kind: StepKind, outcome: Outcome, *, signal: str = "") -> Raw:
