@@ -97,3 +97,17 @@ async def test_an_app_that_does_not_answer_is_unreachable() -> None:
             await transport.post(url, {}, b"{}")
         with pytest.raises(Unreachable, match="ClientConnectorError"):
             await transport.post("http://127.0.0.1:9/x", {}, b"{}")
+
+
+async def test_a_response_that_stops_fails_the_call() -> None:
+    """A proxy announces a streamed response and holds it back: the call is made again, and does not hang."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=201)
+        await response.prepare(request)
+        await response.write(b" ")
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    async with served(handler) as url, client(ClientOptions(silence_s_max=0.01)) as transport:
+        with pytest.raises(Unreachable, match=r"the response 201 stopped for 0\.01 s; a proxy may hold it back"):
+            await transport.post(url, {}, b"{}")

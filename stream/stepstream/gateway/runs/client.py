@@ -2,26 +2,29 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
+from stepstream.gateway.runs.bodies import read_body
 from stepstream.gateway.runs.transport import Request, Response, Unreachable
 from stepstream.gateway.wire.answers import ANSWER_BYTES_MAX
 from stepstream.gateway.wire.signing import SigningKey
 
 CALL_S_MAX = 2 * 60 * 60.0
 CONNECT_S_MAX = 10.0
+# Between two parts of a response: an app that streams sends a blank every few seconds.
+SILENCE_S_MAX = 120.0
 CONNECTIONS_PER_HOST_MAX = 256
 # Servers of apps close idle connections after 5 s by default; a call on one that is being closed would fail.
 IDLE_S_MAX = 3.0
 # The arguments of the connector for calls.
 POOL: Mapping[str, Any] = {"limit": 0, "limit_per_host": CONNECTIONS_PER_HOST_MAX, "keepalive_timeout": IDLE_S_MAX}
 _REDIRECTS_MAX = 3
-_CHUNK_BYTES = 64 * 1024
 
 
 def pooled() -> aiohttp.BaseConnector:
@@ -31,13 +34,14 @@ def pooled() -> aiohttp.BaseConnector:
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """What a deployment decides about calls; the time limit is that of one call.
+    """What a deployment decides about calls; the time limits are those of one call, and of a pause in its response.
 
     `connector` makes what opens connections: it may refuse addresses.
     """
 
     key: SigningKey | None = None
     call_s_max: float = CALL_S_MAX
+    silence_s_max: float = SILENCE_S_MAX
     now_s: Callable[[], float] = time.time
     connector: Callable[[], aiohttp.BaseConnector] = pooled
 
@@ -55,33 +59,23 @@ class HttpTransport:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         """Send a call and return the response; raise Unreachable if there is none that can be used."""
-        try:
+        async with self._limited():
             return await self._follow(url, headers, body)
-        except TimeoutError:
-            raise Unreachable(f"no response within {self._options.call_s_max:g} s") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Unreachable(f"no response: {type(error).__name__}: {error}") from None
 
     async def request(self, request: Request) -> Response:
         """Make a request for an app, unsigned, and return the response; raise Unreachable if there is none."""
-        try:
-            async with (
-                asyncio.timeout(self._options.call_s_max),
-                self._opened().request(
-                    request.method,
-                    request.url,
-                    data=request.body,
-                    headers=request.headers,
-                    allow_redirects=request.follow,
-                ) as response,
-            ):
-                return Response(response.status, response.headers, await _read(response))
-        except TimeoutError:
-            raise Unreachable(f"no response within {self._options.call_s_max:g} s") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            # The text of an error may contain the URL, and a URL may contain the key of a provider.
-            text = f": {error}" if request.follow else ""
-            raise Unreachable(f"no response: {type(error).__name__}{text}") from None
+        # The text of an error may contain the URL, and a URL may contain the key of a provider.
+        async with (
+            self._limited(shows_text=request.follow),
+            self._opened().request(
+                request.method,
+                request.url,
+                data=request.body,
+                headers=request.headers,
+                allow_redirects=request.follow,
+            ) as response,
+        ):
+            return await self._response(response)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -91,15 +85,14 @@ class HttpTransport:
             await asyncio.sleep(0)
 
     async def _follow(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
-        async with asyncio.timeout(self._options.call_s_max):
-            for _ in range(_REDIRECTS_MAX + 1):
-                response, location = await self._once(url, headers, body)
-                if not location:
-                    return response
-                target = urljoin(url, location)
-                if urlsplit(target)[:2] != urlsplit(url)[:2]:
-                    raise Unreachable(f"the app redirects to another host: {target[:200]}")
-                url = target
+        for _ in range(_REDIRECTS_MAX + 1):
+            response, location = await self._once(url, headers, body)
+            if not location:
+                return response
+            target = urljoin(url, location)
+            if urlsplit(target)[:2] != urlsplit(url)[:2]:
+                raise Unreachable(f"the app redirects to another host: {target[:200]}")
+            url = target
         raise Unreachable(f"the app redirects more than {_REDIRECTS_MAX} times")
 
     async def _once(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[Response, str]:
@@ -111,7 +104,28 @@ class HttpTransport:
         async with session.post(url, data=body, headers=signed, allow_redirects=False) as response:
             if 300 <= response.status < 400 and (location := response.headers.get("Location")):
                 return Response(response.status, response.headers, b""), location
-            return Response(response.status, response.headers, await _read(response)), ""
+            return await self._response(response), ""
+
+    @asynccontextmanager
+    async def _limited(self, *, shows_text: bool = True) -> AsyncIterator[None]:
+        """Bound a request in time, and raise Unreachable for what fails it."""
+        try:
+            async with asyncio.timeout(self._options.call_s_max):
+                yield
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            if type(error) is TimeoutError:
+                raise Unreachable(f"no response within {self._options.call_s_max:g} s") from None
+            text = f": {error}" if shows_text else ""
+            raise Unreachable(f"no response: {type(error).__name__}{text}") from None
+
+    async def _response(self, response: aiohttp.ClientResponse) -> Response:
+        silence_s = self._options.silence_s_max
+        try:
+            body = await read_body(response, ANSWER_BYTES_MAX, silence_s)
+        except TimeoutError:
+            message = f"the response {response.status} stopped for {silence_s:g} s; a proxy may hold it back"
+            raise Unreachable(message) from None
+        return Response(response.status, response.headers, body)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
@@ -119,14 +133,3 @@ class HttpTransport:
             jar = aiohttp.DummyCookieJar()
             self._session = aiohttp.ClientSession(connector=self._options.connector(), timeout=timeout, cookie_jar=jar)
         return self._session
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Return the body; one that is too long is cut just above the limit, so that reading it fails."""
-    parts, size = [], 0
-    async for part in response.content.iter_chunked(_CHUNK_BYTES):
-        parts.append(part)
-        size += len(part)
-        if size > ANSWER_BYTES_MAX:
-            break
-    return b"".join(parts)

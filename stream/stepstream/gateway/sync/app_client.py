@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 
 from stepstream.contract.errors import InvalidInput, StepstreamError
+from stepstream.gateway.runs.bodies import read_body
 from stepstream.gateway.sync.registry import Synced
 from stepstream.gateway.sync.signing_keys import SYNC_KIND, SigningKeys
 from stepstream.gateway.wire.canonical import canonical
@@ -72,26 +73,19 @@ class AppClient:
                 asyncio.timeout(SYNC_S_MAX),
                 self._session.put(url, params={"deployId": deploy}, data=body, headers=headers) as answer,
             ):
-                return answer, await _content(answer)
+                content = await read_body(answer, REGISTRATION_BYTES_MAX, SYNC_S_MAX)
         except TimeoutError:
             raise Unreachable(f"{url} does not answer within {SYNC_S_MAX:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"{url} cannot be reached: {error}") from None
+        if len(content) > REGISTRATION_BYTES_MAX:
+            raise InvalidInput(f"the answer has more than {REGISTRATION_BYTES_MAX:,} bytes", "body")
+        return answer, content
 
     def _read(self, url: str, answer: aiohttp.ClientResponse, content: bytes) -> AppRegistration:
         if not self._keys.verify(answer.headers, content):
             raise SyncError(f"the answer of {url} has no valid signature; its INNGEST_SIGNING_KEY is another one")
         return read_in_band(content)
-
-
-async def _content(answer: aiohttp.ClientResponse) -> bytes:
-    parts, size = [], 0
-    async for part in answer.content.iter_any():
-        size += len(part)
-        if size > REGISTRATION_BYTES_MAX:
-            raise InvalidInput(f"the answer has more than {REGISTRATION_BYTES_MAX:,} bytes", "body")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _refusal(url: str, status: int, content: bytes) -> str:
