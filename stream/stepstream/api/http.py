@@ -53,7 +53,7 @@ _JSON = {"requestBody": {"required": True, "content": {"application/json": {"sch
 _EVENTS = {
     "requestBody": {
         "required": True,
-        "description": 'one event {"name", "data", "id"?, "ts"?, "user"?, "v"?}, or an array of them',
+        "description": 'one event {"name", "data", "id"?, "ts"?, "user"?, "v"?, "meta"?}, or an array of them',
         "content": {"application/json": {"schema": {"anyOf": [{"type": "object"}, {"type": "array"}]}}},
     }
 }

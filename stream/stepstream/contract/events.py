@@ -42,7 +42,8 @@ class EventRef(msgspec.Struct, frozen=True):
 class EventRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """An event on the wire; `data` is a JSON object, `ts` is in Unix milliseconds (0: the time of its arrival).
 
-    Without an `id` the position in the log is its identity; with one it starts each function once in 24 h.
+    Without an `id` the position in the log is its identity; with one it starts each function once in 24 h. `meta` is
+    what SDKs of other languages send beside the data.
     """
 
     name: str
@@ -51,6 +52,7 @@ class EventRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     ts: int = 0
     user: Raw = NULL
     v: str = ""
+    meta: Raw = NULL
 
 
 EVENT_FIELDS = EventRecord.__struct_fields__
@@ -150,6 +152,7 @@ def check_event(event: EventRecord, *, own: bool = False) -> None:
     if not isinstance(load_json(event.data, own=own, field="data"), dict):
         raise InvalidInput("use a JSON object", "data")
     load_json(event.user, field="user")
+    load_json(event.meta, field="meta")
 
 
 def check_batch(events: Sequence[EventRecord], limits: Limits) -> None:
@@ -178,7 +181,7 @@ def check_event_name(name: str, *, own: bool = False) -> None:
 
 
 def event_fields(event: EventRecord) -> dict[str, Json]:
-    """Return the event as expressions and functions see it: name, data, id, ts, user, v."""
+    """Return the event as expressions and functions see it: name, data, id, ts, user, v, meta."""
     return {
         "name": event.name,
         "data": load_json(event.data, own=True),
@@ -186,6 +189,7 @@ def event_fields(event: EventRecord) -> dict[str, Json]:
         "ts": event.ts,
         "user": load_json(event.user),
         "v": event.v,
+        "meta": load_json(event.meta),
     }
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from stepstream.contract.codec import EMPTY_OBJECT, Raw, TypedRecord
+from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, TypedRecord
 from stepstream.contract.events import EventRecord
 from stepstream.contract.operators.approvals import ApprovalRequest
 
@@ -84,7 +84,7 @@ class SendPlan(TypedRecord, frozen=True, tag="send"):
 
 
 class InvokePlan(TypedRecord, frozen=True, tag="invoke"):
-    """Run another function and wait for its result.
+    """Run another function and wait for its result; `data`, `user`, `v` and `meta` are those of its event.
 
     With `cancel_with_parent` the other run is cancelled when this one ends.
     """
@@ -97,6 +97,9 @@ class InvokePlan(TypedRecord, frozen=True, tag="invoke"):
     group: str = ""
     fingerprint: int = 0
     cancel_with_parent: bool = False
+    user: Raw = NULL
+    v: str = ""
+    meta: Raw = NULL
 
 
 StepPlan = RunPlan | SleepPlan | WaitPlan | SignalPlan | SendPlan | InvokePlan

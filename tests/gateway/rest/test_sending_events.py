@@ -121,6 +121,16 @@ async def test_events_that_matched_nothing_are_listed(client: SdkClient) -> None
     assert (await client.http.get("/v1/events/unknown/runs")).json()["data"] == []
 
 
+async def test_an_event_is_shown_as_it_was_sent(client: SdkClient) -> None:
+    """The user, the version and what else an SDK says about an event are in the event and in that of its run."""
+    more = {"user": {"id": 1}, "v": "2", "meta": {"sessions": {"chat": "1"}}}
+    (id,) = await client.send({"name": "order", **more})
+    found = (await client.http.get(f"/v1/events/{id}")).json()["data"]
+    (run,) = client.engine.runs()
+    for event in (found, *events_of(run)):
+        assert {name: event[name] for name in more} == more
+
+
 async def test_events_of_other_processes_are_read_from_the_read_model(client: SdkClient) -> None:
     """A process that did not accept an event knows it by the run that it started."""
     (id,) = await client.send({"name": "order", "data": {"n": 1}})

@@ -124,6 +124,18 @@ async def test_an_invoked_function_returns_its_result() -> None:
     assert last.body["steps"] == {hashed("i"): {"data": 42}}
 
 
+async def test_an_invoked_function_gets_the_whole_event() -> None:
+    """The data, the user, the version and what else the caller says about the event."""
+    more = {"user": {"id": 1}, "v": "2", "meta": {"sessions": {"chat": "1"}}}
+    opts = {"function_id": "demo-callee", "payload": {"data": {"x": 5}, **more}}
+    invoke = op("InvokeFunction", "i", opts=opts)
+    endpoint = FakeEndpoint(ops(invoke), returned(), returned())
+    async with virtual(endpoint, registered(), registered("demo-callee", event="x")) as engine:
+        await engine.send(GO)
+    event = endpoint.asked[1].body["event"]
+    assert {name: event[name] for name in more} == more
+
+
 async def test_an_invoke_that_times_out_is_an_error_with_its_own_name() -> None:
     """The SDKs know the error by its name; the invoked run continues."""
     invoke = op("InvokeFunction", "i", opts={"function_id": "demo-callee", "timeout": "1m"})

@@ -186,7 +186,7 @@ def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
     child = run_id_at(draft.now, hash_part)
     opened = OpenStep(plan.id, StepKind.INVOKE, due, group=plan.group, child=child)
     caller = open_step(draft, run_id, plan, opened, plan.function)
-    event = EventRecord(INVOKED, plan.data, cause, draft.now)
+    event = EventRecord(INVOKED, plan.data, cause, draft.now, plan.user, plan.v, plan.meta)
     if plan.cancel_with_parent:
         add_child(draft, caller, plan.step, child)
     request = RunRequested(

@@ -11,6 +11,7 @@ from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, dump_json, load_j
 from stepstream.contract.errors import InvalidInput, TooLarge
 from stepstream.contract.events import EventRecord, check_event
 from stepstream.contract.limits import Limits
+from stepstream.gateway.wire.event_meta import read_meta
 from stepstream.gateway.wire.internal_events import check_sent_name
 from stepstream.gateway.wire.seeds import seeded_ids
 
@@ -30,6 +31,7 @@ class SentEvent(msgspec.Struct, frozen=True):
     ts: int | float | None = None
     user: Raw = NULL
     v: str | None = None
+    meta: Raw = NULL
 
 
 _decode = msgspec.json.Decoder(SentEvent).decode
@@ -70,7 +72,8 @@ def read_event(part: bytes | Raw, internal_id: str, now_ms: int, limits: Limits)
     if ts and not TS_MS_MIN <= ts <= TS_MS_MAX:
         raise InvalidInput("use Unix milliseconds between 1980 and 2100", "ts")
     data = _without_internal(sent.data)
-    event = EventRecord(name, data, sent.id or internal_id, ts or now_ms, sent.user, sent.v or "")
+    id, meta = sent.id or internal_id, read_meta(sent.meta)
+    event = EventRecord(name, data, id, ts or now_ms, sent.user, sent.v or "", meta)
     check_event(event)
     return event
 

@@ -40,4 +40,4 @@ class Defers:
 def _event(op: DeferOp, parent: dict[str, str]) -> EventRecord:
     given = load_json(op.input)
     data = given if isinstance(given, dict) else {}
-    return EventRecord(DEFERRED, Raw(encode({**data, "_inngest": {"fn_slug": op.function, **parent}})))
+    return EventRecord(DEFERRED, Raw(encode({**data, "_inngest": {"fn_slug": op.function, **parent}})), meta=op.meta)

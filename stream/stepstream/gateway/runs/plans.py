@@ -31,9 +31,9 @@ def plan_of(op: Op, now_ms: int, group: str, *, limited: bool) -> StepPlan | Non
             left = op.timeout.at(now_ms) - now_ms
             return SignalPlan(step, id, op.signal, left, op.replace, group)
         case InvokeOp(step, id):
-            check_batch([EventRecord(INVOKED, op.data)], DEFAULT_LIMITS)
+            check_batch([EventRecord(INVOKED, op.data, user=op.user, v=op.v, meta=op.meta)], DEFAULT_LIMITS)
             left = op.timeout.at(now_ms) - now_ms
-            return InvokePlan(step, id, op.function, left, op.data, group)
+            return InvokePlan(step, id, op.function, left, op.data, group, user=op.user, v=op.v, meta=op.meta)
         case PlannedOp(step, id) if limited:
             return RunPlan(step, id, "", group)
     return None

@@ -60,6 +60,8 @@ def event_json(event: EventRecord, function: str = "") -> Raw:
     }
     if event.v:
         shape["v"] = event.v
+    if meta := load_json(event.meta):
+        shape["meta"] = meta
     return canonical_json(encode(shape))
 
 

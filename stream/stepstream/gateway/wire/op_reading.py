@@ -17,6 +17,7 @@ from stepstream.contract.limits import (
 )
 from stepstream.contract.text.names import check_signal_name
 from stepstream.gateway.wire.dues import Due, read_due
+from stepstream.gateway.wire.event_meta import read_meta
 from stepstream.gateway.wire.failures import read_error
 from stepstream.gateway.wire.internal_events import own_condition, own_name
 from stepstream.gateway.wire.ops import (
@@ -47,6 +48,7 @@ class _Payload(msgspec.Struct):
     data: Raw = NULL
     user: Raw = NULL
     v: str | None = None
+    meta: Raw = NULL
 
 
 class _Kind(msgspec.Struct):
@@ -76,6 +78,7 @@ class _Opts(msgspec.Struct):
     publish: Raw = NULL
     fn_slug: str | None = None
     input: Raw = NULL
+    meta: Raw = NULL
     target_hashed_id: str | None = None
 
 
@@ -201,6 +204,7 @@ def _invoke(wire: _WireOp, op: Op) -> Op:
         data=_object(payload.data, "payload.data"),
         user=_owned(payload.user),
         v=payload.v or "",
+        meta=read_meta(payload.meta, "payload.meta"),
         timeout=timeout,
     )
 
@@ -246,7 +250,8 @@ def _discovery(_: _WireOp, op: Op) -> Op:
 
 def _defer(wire: _WireOp, op: Op) -> Op:
     opts = _opts(wire)
-    return DeferOp(op.step, op.id, function=opts.fn_slug or "", input=_object(opts.input, "input"))
+    meta = read_meta(opts.meta)
+    return DeferOp(op.step, op.id, function=opts.fn_slug or "", input=_object(opts.input, "input"), meta=meta)
 
 
 def _defer_abort(wire: _WireOp, op: Op) -> Op:

@@ -74,6 +74,7 @@ class InvokeOp(Op):
     data: Raw
     user: Raw
     v: str
+    meta: Raw
     timeout: Due
 
 
@@ -114,10 +115,11 @@ class DiscoveryOp(Op):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferOp(Op):
-    """Start a function with this input when the run has ended."""
+    """Start a function with this input when the run has ended; `meta` is that of its event."""
 
     function: str
     input: Raw
+    meta: Raw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
