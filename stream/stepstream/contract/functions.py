@@ -14,6 +14,7 @@ from stepstream.contract.limits import (
     CHAIN_RUNS_MAX,
     DEFAULT_LIMITS,
     ENDPOINT_CHARACTERS_MAX,
+    FUNCTION_NAME_CHARACTERS_MAX,
     RETRIES_DEFAULT,
     SDK_CHARACTERS_MAX,
 )
@@ -76,7 +77,8 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     between steps, may follow the first one. `input` is the JSON schema of the data of the events that start it, null if
     it declares none. Its runs pass its `gates` one after the other, and `priority` is a CEL expression on `event`,
     whose value in seconds moves a run forward where it waits for one. `endpoint` is the URL by which a gateway calls a
-    function of an app that uses another SDK, and `sdk` that SDK, such as `js:v4.24.0`.
+    function of an app that uses another SDK, and `sdk` that SDK, such as `js:v4.24.0`. `name` is for people, empty if
+    it has none but its id.
     """
 
     id: str
@@ -99,6 +101,7 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     priority: str = ""
     endpoint: str = ""
     sdk: str = ""
+    name: str = ""
 
 
 def trigger_names(event: str) -> list[str]:
@@ -134,6 +137,8 @@ def decode_function(value: bytes) -> FunctionRegistered:
     if len(function.endpoint) > ENDPOINT_CHARACTERS_MAX or len(function.sdk) > SDK_CHARACTERS_MAX:
         at_most = f"{ENDPOINT_CHARACTERS_MAX:,} and {SDK_CHARACTERS_MAX}"
         raise InvalidInput(f"an endpoint and the name of an SDK have at most {at_most} characters", "endpoint")
+    if len(function.name) > FUNCTION_NAME_CHARACTERS_MAX:
+        raise InvalidInput(f"a name has at most {FUNCTION_NAME_CHARACTERS_MAX} characters", "name")
     return function
 
 

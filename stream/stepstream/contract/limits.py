@@ -58,6 +58,7 @@ TRIGGERS_PER_FUNCTION_MAX = 10
 # The URL by which a gateway calls a function, and the name and version of its SDK.
 ENDPOINT_CHARACTERS_MAX = 2_048
 SDK_CHARACTERS_MAX = 100
+FUNCTION_NAME_CHARACTERS_MAX = 255
 # The events that may cancel a run.
 CANCEL_ON_PER_FUNCTION_MAX = 5
 # The limits on the runs of a function, the number that each may name, and the text of a key of one.

@@ -75,3 +75,17 @@ async def test_dev_lists_the_url_of_each_function() -> None:
     url = "http://app.test/api/inngest?fnId=demo-f&stepId=step"
     assert (function["name"], function["steps"]) == ("f", [{"id": "step", "name": "step", "uri": url}])
     assert function["triggers"] == [{"event": "demo/go"}]
+
+
+async def test_a_function_has_the_name_that_its_app_gives_it() -> None:
+    """People read it beside the id, in REST, in GraphQL and on our page."""
+    function = registered("demo-place-order", name="Place an order")
+    query = "{ functions { name slug } runs { edges { node { function { name } } } } }"
+    async with running(app_of(FakeEndpoint(returned()), function), RestOptions()) as client:
+        await client.send({"name": "demo/go"})
+        (listed,) = (await client.http.get("/v1/apps/demo/functions")).json()
+        assert (listed["name"], listed["slug"]) == ("Place an order", "demo-place-order")
+        found = await client.ask(query)
+        assert found["functions"] == [{"name": "Place an order", "slug": "demo-place-order"}]
+        assert found["runs"]["edges"][0]["node"]["function"]["name"] == "Place an order"
+        assert "Place an order" in (await client.http.get("/ui/function?id=demo-place-order")).text

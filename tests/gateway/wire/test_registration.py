@@ -64,7 +64,7 @@ def test_registrations_of_all_sdks_are_read(sdk: str) -> None:
             step = sent["steps"]["step"]
             assert function.url == function.registered.endpoint == step["runtime"]["url"]
             assert function.registered.retries == step.get("retries", {"attempts": 4})["attempts"]
-            assert (function.registered.sdk, function.name) == (_SDKS[sdk], sent["name"])
+            assert (function.registered.sdk, function.registered.name) == (_SDKS[sdk], sent["name"])
             assert decode_function(encode(function.registered)) == function.registered
 
 

@@ -205,6 +205,7 @@ def _facts(known: FunctionRegistered, now_ms: int) -> h.Element:
     on_failure = h.a(href=function_url(known.on_failure))[text(known.on_failure)] if known.on_failure else None
     return facts(
         [
+            ("Name", text(known.name) if known.name else None),
             ("App", text(known.app)),
             ("Triggers", h.ul(".plain")[[h.li[_trigger(each)] for each in known.triggers]] if known.triggers else None),
             ("Next times", [[at(due), " "] for due in times] or None),

@@ -35,8 +35,7 @@ def function_json(function: FunctionRegistered) -> dict[str, Any]:
         "id": function_uuid(function.id),
         "app_id": function.app,
         "slug": function.id,
-        # That of a function to which its app gives no other.
-        "name": function.id.removeprefix(f"{function.app}-"),
+        "name": function.name or function.id.removeprefix(f"{function.app}-"),
         "triggers": triggers,
         "steps": [{"id": "step", "name": "step", "uri": function.endpoint}] if function.endpoint else [],
     }

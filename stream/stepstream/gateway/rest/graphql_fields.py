@@ -123,7 +123,7 @@ def run_fields(run: RunSummary, parts: RestParts) -> dict[str, Any]:
     registered = function or FunctionRegistered(run.function, run.app)
     return {
         "id": run.run_id,
-        "name": run.function,
+        "name": registered.name or run.function,
         "appID": app_uuid(run.app),
         "app": lambda _info: app_fields(parts, run.app),
         "functionID": function_uuid(run.function),

@@ -13,7 +13,7 @@ from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import InvalidInput, TooLarge
 from stepstream.contract.events import FAILED
 from stepstream.contract.functions import EventTrigger, FunctionRegistered
-from stepstream.contract.limits import MIB, SDK_CHARACTERS_MAX
+from stepstream.contract.limits import FUNCTION_NAME_CHARACTERS_MAX, MIB, SDK_CHARACTERS_MAX
 from stepstream.contract.text.names import check_workers_name
 from stepstream.gateway.wire.calls import CONNECT_URL
 from stepstream.gateway.wire.function_mapping import FunctionConfig, read_function
@@ -28,10 +28,9 @@ _FAILURE_OF = re.compile(r"""\s*event\.data\.function_id\s*==\s*(['"])([^'"\\]+)
 
 @dataclass(frozen=True, slots=True)
 class RemoteFunctionConfig:
-    """A function of an app: its composite id, the name for people, the URL of its calls, and its registration."""
+    """A function of an app: its composite id, the URL of its calls, and its registration."""
 
     id: str
-    name: str
     url: str
     registered: FunctionRegistered
 
@@ -159,8 +158,9 @@ def _app(name: str, sdk: str, found: _Registration) -> AppRegistration:
         except (msgspec.ValidationError, InvalidInput) as error:
             refused.append(Refusal(id, str(error)))
             continue
-        registered = replace(registered, sdk=sdk[:SDK_CHARACTERS_MAX])
-        read[id] = RemoteFunctionConfig(id, config.name or id, url, registered)
+        shown = config.name[:FUNCTION_NAME_CHARACTERS_MAX]
+        registered = replace(registered, sdk=sdk[:SDK_CHARACTERS_MAX], name=shown)
+        read[id] = RemoteFunctionConfig(id, url, registered)
     functions = tuple(_with_failure_handlers(read).values())
     return AppRegistration(name, found.url, sdk, found.appversion, found.framework, functions, tuple(refused))
 
@@ -188,4 +188,4 @@ def _failure_of(trigger: object) -> str:
 
 def _changed(function: RemoteFunctionConfig, **changes: object) -> RemoteFunctionConfig:
     changed = replace(function.registered, **changes)
-    return RemoteFunctionConfig(function.id, function.name, function.url, changed)
+    return RemoteFunctionConfig(function.id, function.url, changed)
