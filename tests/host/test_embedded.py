@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 from stepstream import App, Context, Event, on
@@ -51,6 +52,30 @@ def test_workers_of_a_queue_have_their_own_name() -> None:
     app, settings = App("shop", queues=["gpu"]), Settings(version="v3")
     (reading,) = build_info(app, settings, "shop.gpu")
     assert reading.labels[1:] == ("shop.gpu", "v3")
+
+
+async def test_all_retries_follow_after_one_interval(tmp_path: Path) -> None:
+    """It takes the place of the back-offs of a step and of the code between steps."""
+    app, attempts, ended = App("shop"), list[str](), asyncio.Event()
+
+    def attempt(of: str) -> None:
+        attempts.append(of)
+        if attempts.count(of) == 1:
+            raise ValueError(of)
+
+    @app.function(on("go"), backoff="1h")
+    async def work(ctx: Context) -> None:
+        await ctx.step.options(backoff="2h").run("flaky", attempt, "step")
+        attempt("code")
+
+    def watch(entry: HistoryEntry) -> None:
+        if isinstance(entry, RunEnded):
+            ended.set()
+
+    async with running_engine(app, Settings(data_dir=tmp_path), watch, timedelta(0)) as (engine, _, _, _):
+        await engine.send([to_record(Event("go"))])
+        await asyncio.wait_for(ended.wait(), 60)
+    assert attempts == ["step", "step", "code", "code"]
 
 
 async def test_bodies_of_a_queue_have_their_own_threads(tmp_path: Path) -> None:

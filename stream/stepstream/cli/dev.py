@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -23,8 +24,9 @@ from stepstream.cli.reloading import end_quietly, is_supervised, run_reloading, 
 from stepstream.cli.terminal.console import BY_VARIABLES, EXIT_FAILED, EXIT_USAGE, commands, fail, out
 from stepstream.cli.terminal.reporters import LogReporter, TerminalReporter
 from stepstream.contract.errors import StepstreamError
+from stepstream.contract.limits import RETRY_AFTER_MS_MAX
 from stepstream.gateway.sync.polling import PORTS
-from stepstream.host.embedded import serve
+from stepstream.host.embedded import DevReporter, serve
 from stepstream.host.loading import LoadError, load_app
 from stepstream.host.monitoring.logs import Format, Level, Logs
 from stepstream.host.monitoring.versions import app_version, code_versions
@@ -55,6 +57,16 @@ Discover = Annotated[
     ),
 ]
 
+RetryInterval = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=RETRY_AFTER_MS_MAX // 1_000,
+        metavar="SECONDS",
+        help="Retry after this many seconds, whatever the back-off is: for tests of apps.",
+    ),
+]
+
 
 @cli.command(epilog=f"Example: stepstream dev app.py\n\n{BY_VARIABLES}")
 def dev(
@@ -70,6 +82,7 @@ def dev(
     open: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
     retention: Retention = None,
     retention_bytes: RetentionBytes = None,
+    retry_interval: RetryInterval = None,
     log_format: LogFormat = Format.TEXT,
     log_level: LogLevel = Level.INFO,
 ) -> None:
@@ -100,13 +113,16 @@ def dev(
     wait_for_start()
     if app:
         logs.know(app.name, app_version(app, settings), code_versions(app, settings))
-    reporter = (
-        TerminalReporter(out, app, settings, opens=open)
-        if log_format is Format.TEXT
-        else LogReporter(app, settings, opens=open)
-    )
+    reporter = _reporter(app, settings, log_format, opens=open)
     collect_garbage_seldom()
-    asyncio.run(serve(app, settings, reporter, _polling(target, app_urls or (), discover)))
+    every = None if retry_interval is None else timedelta(seconds=retry_interval)
+    asyncio.run(serve(app, settings, reporter, _polling(target, app_urls or (), discover), every))
+
+
+def _reporter(app: App | None, settings: Settings, log_format: Format, *, opens: bool) -> DevReporter:
+    if log_format is Format.TEXT:
+        return TerminalReporter(out, app, settings, opens=opens)
+    return LogReporter(app, settings, opens=opens)
 
 
 def _load(target: str | None, app_urls: Sequence[str] | None, settings: Settings) -> App | None:

@@ -4,6 +4,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 from stepstream.api.bodies import BodyBudget
@@ -50,9 +51,12 @@ class RunningEngine(NamedTuple):
 
 @asynccontextmanager
 async def running_engine(
-    app: App | None, settings: Settings, watch: Callable[[HistoryEntry], None]
+    app: App | None, settings: Settings, watch: Callable[[HistoryEntry], None], retry_every: timedelta | None = None
 ) -> AsyncIterator[RunningEngine]:
-    """Start journal, engine, worker and read model; on exit, running code reaches its next step before they stop."""
+    """Start journal, engine, worker and read model; on exit, running code reaches its next step before they stop.
+
+    `retry_every` takes the place of every back-off.
+    """
     with locked_folder(settings.data_dir):
         metrics = Metrics("engine", "worker")
         journal = RocksJournal(settings.data_dir / "db", durable=settings.durable)
@@ -61,7 +65,7 @@ async def running_engine(
         backbone = EmbeddedBackbone(journal, clock)
         options = EngineOptions(
             live_cache=settings.live_cache,
-            bodies=Bodies(threads=Threads(bodies_max=settings.body_threads)),
+            bodies=Bodies(threads=Threads(bodies_max=settings.body_threads), retry_every=retry_every),
             observer=metrics,
             worker_observer=metrics,
             watch=watch,
@@ -127,7 +131,9 @@ def _hosting(app: App | None, parts: RunningEngine, reporter: DevReporter) -> Ho
     return Hosting(prepare, backbone.append, serves, parts.engine.add, reporter.notice, is_alone=True, own=own)
 
 
-async def serve(app: App | None, settings: Settings, reporter: DevReporter, poll: Polling) -> None:
+async def serve(
+    app: App | None, settings: Settings, reporter: DevReporter, poll: Polling, retry_every: timedelta | None = None
+) -> None:
     """Serve until SIGINT or SIGTERM, then drain; `poll` says which apps of SDKs are registered by themselves."""
     listener = listen(settings.host, settings.port)
     workers_listener = listen_for_workers(settings)
@@ -141,7 +147,10 @@ async def serve(app: App | None, settings: Settings, reporter: DevReporter, poll
             watcher(entry)
 
     # The connections outlast the engine, whose workers end their calls when they drain.
-    async with connections_of(settings) as connections, running_engine(app, settings, watch) as parts:
+    async with (
+        connections_of(settings) as connections,
+        running_engine(app, settings, watch, retry_every) as parts,
+    ):
         engine, backbone, index, metrics = parts
         apps = SdkApps(settings, connections, _hosting(app, parts, reporter), poll)
         apps.restore(await backbone.functions())

@@ -4,7 +4,8 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, Protocol
 
 from stepstream.contract.errors import InvalidInput, NotJson
@@ -63,18 +64,25 @@ Stub = Callable[..., Any]
 class Bodies:
     """Runs the bodies of steps; `stubs` by (function id, step id) take the place of the user's callables.
 
-    `starts` limits how many of them start in one iteration of the event loop.
+    `starts` limits how many of them start in one iteration of the event loop. `retry_every` takes the place of every
+    back-off, also of the code between steps.
     """
 
     stubs: Mapping[tuple[str, str], Stub] = field(default_factory=dict)
     before: Callable[[str, Call], None] | None = None
     threads: Threads = field(default_factory=Threads)
     starts: PacedCalls = field(default_factory=lambda: PacedCalls(BODIES_STARTED_PER_ITERATION_MAX))
+    retry_every: timedelta | None = None
+
+    def policy(self, given: RetryPolicy) -> RetryPolicy:
+        """Return a policy with the back-off of this process, if it has one."""
+        return given if self.retry_every is None else replace(given, backoff=self.retry_every)
 
     async def run(self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int]) -> StepResult:
         """Run one attempt of a body and return its result; `now_ms` is the engine's clock."""
         if self.before is not None:
             self.before(function, call)
+        call.policy = self.policy(call.policy)
         body = self.stubs.get((function, call.id)) or call.body
         token = current_body.set(call.id)
         try:

@@ -248,7 +248,7 @@ class PoolWorker(CommandConsumer[LiveStep]):
     def miss(self, step: LiveStep, handle: RunHandle, error: BaseException | None) -> None:
         """Report that the code does not reach a step; this counts as an attempt of its body."""
         command, function = step.command, self._app.get(step.function)
-        policy = function.policy if function else RetryPolicy()
+        policy = self._options.bodies.policy(function.policy if function else RetryPolicy())
         call = Call(StepHash(command.step), command.id, RUN, policy=policy, attempt=command.attempt)
         cause = error or LookupError(f"the code of this worker does not reach step {command.id!r}: it has changed")
         now_ms = self._options.clock.now_ms()

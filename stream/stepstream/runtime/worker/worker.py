@@ -44,6 +44,7 @@ from stepstream.runtime.worker.runs.live_run import LiveRun
 from stepstream.runtime.worker.runs.states import Effect, Event
 from stepstream.sdk.errors import RunInterrupted
 from stepstream.sdk.execution import StepResult
+from stepstream.sdk.function import RetryPolicy
 from stepstream.sdk.replay.calls import Call, Finished, RunHandle
 from stepstream.sdk.served import ServedApp
 
@@ -261,7 +262,7 @@ class Worker(CommandConsumer[LiveRun]):
         run = self._run_of(handle)
         self._admission.note_tasks(run)
         function = self._app.get(run.function)
-        policy = function.policy if function else None
+        policy = self._options.bodies.policy(function.policy if function else RetryPolicy())
         report = end_report(run, handle, end, policy, self._options.clock.now_ms())
         try:
             self._end_code(run, encode_report(report))
