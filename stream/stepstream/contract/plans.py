@@ -11,7 +11,8 @@ class RunPlan(TypedRecord, frozen=True, tag="run"):
     """Run the body of a step in the workers of a `queue`, or where its run is if that is empty; limits may delay it.
 
     The `fingerprint` of a plan is a checksum of the step's arguments, by which a replay notices that it calls steps of
-    one id in another order; 0 where the id has one use. The engine only stores it.
+    one id in another order; 0 where the id has one use. The engine only stores it. A step of an SDK of another language
+    has the version of its requests there.
     """
 
     step: str

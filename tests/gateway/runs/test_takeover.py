@@ -51,6 +51,7 @@ async def test_another_process_continues_with_the_memos(tmp_path: Path) -> None:
         assert engine.run(FUNCTION).output == "AB"
     assert second.asked[0].body["steps"] == {hashed("a"): {"data": "A"}}
     assert second.log == ["step/1", "step/2"]
+    assert [each.body["version"] for each in second.asked] == [2, 2]
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -66,6 +67,7 @@ async def test_a_run_without_a_place_in_memory_continues(version: int) -> None:
         assert engine.run(FUNCTION).output == "done"
     assert endpoint.asked[-1].memos == ["nap", "w"]
     assert endpoint.is_done
+    assert {each.body["version"] for each in endpoint.asked[1:]} == {version}
 
 
 async def test_an_attempt_that_is_due_after_a_reload_is_the_same_call() -> None:

@@ -5,13 +5,15 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
 from stepstream.contract.codec import Raw
 from stepstream.contract.errors import InvalidInput, TooLarge
 from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import StepsPlanned
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.gateway.runs.asked import Asked
-from stepstream.gateway.runs.calling import Caller
+from stepstream.gateway.runs.calling import Caller, known_version
 from stepstream.gateway.runs.function import RemoteFunction
 from stepstream.gateway.runs.phases import Need, OpenCalls
 from stepstream.gateway.runs.results import Results
@@ -33,7 +35,8 @@ class Answering(ABC):
     ) -> None:
         snapshot = start.snapshot
         self.run_id, self.epoch, self.seen = snapshot.run_id, snapshot.epoch, 0
-        self.caller = Caller(self.run_id, self.epoch, start.events, function_of, transport, start.now_ms)
+        version = known_version(snapshot)
+        self.caller = Caller(self.run_id, self.epoch, start.events, function_of, transport, start.now_ms, version)
         self.results = Results(snapshot.memos)
         self._runner, self._limits = start.runner, start.limits
         self._attempt = start.attempt
@@ -120,7 +123,8 @@ class Answering(ABC):
         if request.begin or request.plans:
             self._fruitless = 0
         if request.plans:
-            planned = StepsPlanned(self.run_id, self.epoch, request.plans, acknowledge=request.acknowledge)
+            plans = tuple(replace(plan, fingerprint=self.caller.fingerprint) for plan in request.plans)
+            planned = StepsPlanned(self.run_id, self.epoch, plans, acknowledge=request.acknowledge)
             self._runner.plan(self, planned)
         for call in request.begin:
             if request.acknowledge:
@@ -153,7 +157,8 @@ class Answering(ABC):
             return
         if seen:
             self._asked.seen.add(op.step)
-        call = Call(StepHash(op.step), "", RUN, policy=self.caller.function_of().policy)
+        policy, fingerprint = self.caller.function_of().policy, self.caller.fingerprint
+        call = Call(StepHash(op.step), "", RUN, policy=policy, fingerprint=fingerprint)
         self._asked.begin(call, op)
         if isinstance(op, ErrorOp):
             error = self.caller.error(op.error, answer.retry_after, final=op.final or answer.final)

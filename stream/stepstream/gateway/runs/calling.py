@@ -25,6 +25,7 @@ from stepstream.gateway.wire.dues import Due
 from stepstream.gateway.wire.failures import RemoteError, made_error
 from stepstream.gateway.wire.internal_events import event_json
 from stepstream.sdk.errors import DelayedForeignError, FinalForeignError, ForeignError
+from stepstream.sdk.replay.replay import Snapshot
 
 # Calls of one claim of a run; the next claim numbers its calls from the next multiple of it.
 _CALLS_PER_EPOCH = 100_000
@@ -50,6 +51,11 @@ class Caller:
     defers: Defers = field(default_factory=Defers)
     _open: set[int] = field(default_factory=set)
     _events: list[Raw] = field(default_factory=list)
+
+    @property
+    def fingerprint(self) -> int:
+        """The version as the engine stores it with each step, so that the next claim knows it; 0 if it is unknown."""
+        return max(self.version, 0)
 
     @property
     def merges(self) -> bool:
@@ -132,6 +138,12 @@ class Caller:
             return ForeignError(error.info, raw)
         after = timedelta(milliseconds=retry_after.retry_delay_ms(self.now_ms()))
         return DelayedForeignError(error.info, raw, after)
+
+
+def known_version(snapshot: Snapshot) -> int:
+    """Return the version by which the code of a run has asked for its steps, VERSION_UNKNOWN if it has none."""
+    found = [each.fingerprint for each in snapshot.memos] + [each.fingerprint for each in snapshot.opened]
+    return next(filter(None, found), VERSION_UNKNOWN)
 
 
 def _too_large(size: int) -> Failed:

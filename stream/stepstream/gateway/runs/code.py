@@ -172,7 +172,7 @@ class RemoteCode(Answering):
 
     async def _perform(self, call: Call, target: str) -> None:
         """Make a call, and process its answer."""
-        call.policy = self.caller.function_of().policy
+        call.policy, call.fingerprint = self.caller.function_of().policy, self.caller.fingerprint
         op = self._fetches.get(call.step)
         call.body = (
             functools.partial(fetch, op, self.caller.transport) if op else functools.partial(self._ask, call, target)
@@ -204,6 +204,7 @@ class RemoteCode(Answering):
         except Exception as error:
             logger.exception("a call of run %s failed in the gateway", self.run_id)
             answer = Failed(made_error(f"{type(error).__name__}: {error}", "gateway-error"))
+        call.fingerprint = self.caller.fingerprint
         if isinstance(answer, Ops):
             op = self._sole_result(call, answer)
             if isinstance(op, RunOp):
