@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "App": "sdk.app",
     "Approval": "sdk.steps.approvals",
+    "Batch": "sdk.batches",
     "CancelOn": "sdk.cancellation",
     "Concurrency": "sdk.flow_control",
     "Context": "sdk.context",

@@ -4,6 +4,7 @@ from stepstream.contract.errors import StepstreamError
 from stepstream.contract.functions import CronTrigger, EventTrigger
 from stepstream.contract.receipts import SignalReceipt
 from stepstream.sdk.app import App
+from stepstream.sdk.batches import Batch
 from stepstream.sdk.cancellation import CancelOn, Timeouts
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import (
@@ -27,6 +28,7 @@ __version__: str
 __all__ = [
     "App",
     "Approval",
+    "Batch",
     "CancelOn",
     "Concurrency",
     "Context",

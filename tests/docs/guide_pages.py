@@ -289,6 +289,15 @@ async def debounced(engine: VirtualEngine) -> None:
     assert [run.output for run in engine.runs("index")] == [None, "version 2"]
 
 
+@FLOW_CONTROL.shows("insert")
+async def batched(engine: VirtualEngine) -> None:
+    """The rows of a table are inserted ten seconds after the first of them."""
+    for row in (1, 2):
+        await engine.send(Event("row.added", {"table": "a", "row": row}))
+    await engine.advance("10s")
+    assert [run.output for run in engine.runs("insert")] == ["2 rows", None]
+
+
 @FLOW_CONTROL.shows("publish", "check-links")
 async def one_open(engine: VirtualEngine) -> None:
     """The latest change of a site is published, and its links are checked once at a time."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from stepstream.contract.gates import Excess, GateRule, gate_id
 from stepstream.contract.operators.limit_settings import LimitAction, LimitChangeRequested, Override
 from stepstream.contract.operators.limit_views import (
@@ -25,6 +27,7 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
     """Return the limits of a function.
 
     `idempotency=key[:ms]`, `rate=runs:ms[:burst]`, `debounce=ms[:most[:key]]`, `singleton=skip|cancel|wait[:key]`,
+    `batch=size:ms[:key[:condition]]`,
     `throttle=starts:ms[:burst]`, `named=name:starts:ms`, `concurrency=runs[:key[:name]]`,
     `steps=bodies[:key[:name]]`.
     """
@@ -39,6 +42,10 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
         period, most, key = [*word.split(":"), "", ""][:3]
         excess, most_ms = Excess.DEBOUNCED, int(most or 0)
         rules.append(GateRule(f"debounce {function}", 1, int(period), key=key, excess=excess, most_ms=most_ms))
+    for word in filter(None, words.text("batch").split(";")):
+        size, period, key, condition = [*word.split(":"), "", ""][:4]
+        rule = GateRule(f"batch {function}", 1, int(period), key=key, excess=Excess.BATCHED, size=int(size))
+        rules.append(replace(rule, condition=condition))
     for word in filter(None, words.text("singleton").split(";")):
         mode, _, key = word.partition(":")
         rules.append(GateRule(f"singleton {function}", 1, key=key, excess=_MODES[mode]))

@@ -31,6 +31,7 @@ from stepstream.contract.history import (
     HistoryEntry,
     RunAdmitted,
     RunAttemptFailed,
+    RunBatched,
     RunBegan,
     RunDeadlineChanged,
     RunEnded,
@@ -298,6 +299,8 @@ def _show_entry(entry: HistoryEntry) -> str:  # noqa: C901 - a table
             return f"began {entry.run_id} {entry.function}{origin}{later}{deadline}{queued}{attributes}"
         case RunAdmitted():
             return f"admitted {entry.run_id} after {entry.waited_ms}"
+        case RunBatched():
+            return f"batched {entry.run_id} {','.join(event.id for event in entry.events)}"
         case RunAttemptFailed():
             return f"attempt {entry.attempt} failed, next {entry.retry_at}"
         case RunMoved():

@@ -23,6 +23,7 @@ FUNCTIONS = (
     "function f on=go concurrency=1::shared start=60",
     "function f on=go singleton=cancel:event.data.id concurrency=3::shared",
     "function f on=go idempotency=event.data.id:30 rate=2:20 singleton=skip concurrency=3::shared",
+    "function f on=go batch=3:20:event.data.id concurrency=3::shared",
     "function f on=go",
 )
 ENDS: dict[str, type[RunReturned | RunContinued]] = {"return": RunReturned, "continue": RunContinued}

@@ -133,6 +133,23 @@ GATE_MUTANTS = (
         program="refused",
     ),
     Mutant(
+        "the events of a batch start twice",
+        "engine/runs/starts.py",
+        (
+            (
+                "GateRefused(run.gates[run.granted - 1], each.run_id, run.run_id)",
+                "GateGranted(granted.gate, each.run_id)",
+            ),
+        ),
+        program="batches",
+    ),
+    Mutant(
+        "the last event of a batch is lost at its deadline",
+        _GATE,
+        (("    leader, *others = batch\n", "    leader, *others = batch[:5]\n"),),
+        program="batches",
+    ),
+    Mutant(
         "a limit that was raised wakes no run",
         _CHANGES,
         (("        wake_gate(draft, gate.id)\n", ""),),

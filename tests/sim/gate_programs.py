@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from stepstream import (
     App,
+    Batch,
     CancelOn,
     Concurrency,
     Context,
@@ -132,6 +133,39 @@ def refused() -> Program:
     return program
 
 
+def batches() -> Program:
+    """Parcels of tenants, two in a batch, or alone, and their callers; one that waits too long is cancelled.
+
+    An hour after the first one the report has all of them.
+    """
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await world.send(*(Event("go", {"tenant": tenant}) for tenant in "aabbac"))
+        await world.advance("3h")
+
+    sent = {("send", "completed"): 3, ("send", "skipped"): 2, ("send", "cancelled"): 1, ("caller", "completed"): 6}
+    program = Program(app, script, sent | {("report", "completed"): 1, ("report", "skipped"): 5})
+    pairs = Batch(2, "1h", key="event.data.tenant", if_="event.data.tenant != 'c'")
+
+    @app.function(batch=pairs, timeouts=Timeouts(start="30m"), backoff="5s")
+    async def send(ctx: Context) -> str:
+        return f"{len(ctx.events)} {await ctx.step.run('send', program.body, ctx, 'send')}"
+
+    @app.function(on("go"), batch=Batch(10, "1h"), backoff="5s")
+    async def report(ctx: Context) -> str:
+        return f"{len(ctx.events)} {await ctx.step.run('report', program.body, ctx, 'report')}"
+
+    @app.function(on("go"), backoff="5s")
+    async def caller(ctx: Context) -> object:
+        try:
+            return await ctx.step.invoke("send", function=send, data=ctx.event.data)
+        except StepError as error:
+            return error.code
+
+    return program
+
+
 def single() -> Program:
     """Of the runs of a tenant one is open: a later one replaces it or is skipped, also while it continues as new."""
     app = App("sim")
@@ -231,6 +265,7 @@ GATE_PROGRAMS: dict[str, Callable[[], Program]] = {
     "tenants": tenants,
     "spread": spread,
     "refused": refused,
+    "batches": batches,
     "single": single,
     "bodies": bodies,
     "steered": steered,

@@ -10,6 +10,7 @@ from stepstream.contract.gates import Excess, Gate, gate_id
 from stepstream.contract.history import (
     HistoryEntry,
     RunAttemptFailed,
+    RunBatched,
     RunBegan,
     RunEnded,
     StepAttemptFailed,
@@ -17,6 +18,7 @@ from stepstream.contract.history import (
     StepEnded,
     StepPlanned,
 )
+from stepstream.contract.kinds import RunStatus
 from stepstream.contract.operators.limit_settings import LimitSetting
 from stepstream.contract.outcomes import TimedOut, Value
 from stepstream.engine.state.gate_rows import GateRun, GateState
@@ -76,6 +78,28 @@ def check_history(history: Sequence[HistoryEntry]) -> Iterator[str]:
         yield from (f"{run_id}: step {step} has {count} results" for step, count in results.items() if count > 1)
         yield from _check_times(run_id, entries)
         yield from _check_tokens(run_id, entries)
+
+
+def check_batches(history: Sequence[HistoryEntry]) -> Iterator[str]:
+    """Each event of a run that was batched is in one run of its function that ran, and no event of a batch in two."""
+    events = {entry.run_id: entry.events for entry in history if isinstance(entry, RunBegan) and not entry.rerun}
+    batches = {entry.run_id: entry.events for entry in history if isinstance(entry, RunBatched)}
+    ends = {entry.run_id: entry for entry in history if isinstance(entry, RunEnded)}
+    ran = Counter(
+        (ends[run_id].function, event.id)
+        for run_id, found in (events | batches).items()
+        for event in found
+        if run_id in ends and ends[run_id].status in (RunStatus.COMPLETED, RunStatus.FAILED)
+    )
+    for ended in ends.values():
+        if ended.error and ended.error.code == Excess.BATCHED:
+            (event,) = events[ended.run_id]
+            if (count := ran[ended.function, event.id]) != 1:
+                yield f"{ended.run_id}: its event is in {count} runs"
+    for run_id, found in batches.items():
+        twice = [event.id for event in found if run_id in ends and ran[ends[run_id].function, event.id] > 1]
+        if twice:
+            yield f"{run_id}: the events {twice} are in several runs"
 
 
 def _check_times(run_id: str, entries: Sequence[HistoryEntry]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from stepstream.runtime.storage.journal import MemoryJournal
 from tests.sim import loop
 from tests.sim.faults import Disk, Fault, Faults, Kind, Rebalances
 from tests.sim.invariants import (
+    check_batches,
     check_history,
     check_rows,
     check_same,
@@ -129,6 +130,7 @@ def _broken(world: World, program: Program) -> list[str]:
     journal, stores = world.journal, world.stores
     assert isinstance(journal, MemoryJournal)
     broken = [*world.complaints, *program.repeated, *check_history(world.history), *check_rows(stores)]
+    broken += check_batches(world.history)
     broken += check_same(stores, [_logged(journal, shard) for shard in range(len(stores))])
     dead_letters = sum(journal.end(DEAD_LETTERS, shard) for shard in range(len(stores)))
     if dead_letters:

@@ -7,8 +7,11 @@ import msgspec
 
 from stepstream.contract.codec import TypedRecord
 from stepstream.contract.errors import InvalidInput
+from stepstream.contract.events import EventRecord
+from stepstream.contract.ids import StepRef
 from stepstream.contract.limits import (
     DEFAULT_LIMITS,
+    EVENTS_PER_BATCH_MAX,
     GATE_LIMIT_MAX,
     GATE_NAME_CHARACTERS_MAX,
     GATES_PER_FUNCTION_MAX,
@@ -21,7 +24,8 @@ class Excess(StrEnum):
 
     It waits, or is refused with an error that has this code, or waits in place of the run that holds the permit, and of
     those that wait: these are cancelled. A run that is debounced waits until no other one comes for a period; of two
-    runs, the one of the earlier event is refused.
+    runs, the one of the earlier event is refused. Runs that are batched wait until there are enough of them, or for a
+    period: then the first one passes with the events of all, and the others are refused.
     """
 
     WAIT = "wait"
@@ -30,11 +34,12 @@ class Excess(StrEnum):
     IDEMPOTENT = "idempotent"
     REPLACE = "replace"
     DEBOUNCED = "debounced"
+    BATCHED = "batched"
 
     @property
     def waits(self) -> bool:
         """Whether a run beyond the limit waits."""
-        return self in (Excess.WAIT, Excess.REPLACE, Excess.DEBOUNCED)
+        return self in (Excess.WAIT, Excess.REPLACE, Excess.DEBOUNCED, Excess.BATCHED)
 
 
 class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -43,7 +48,8 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     `burst` more may start at once. A limit on `steps` counts the bodies of steps that are running instead of runs.
     Functions whose rules have the same `name` share the limit. Each value of `key`, a CEL expression on `event`, has
     its own limit. `excess` is what happens to a run beyond the limit. A debounced run waits for `most_ms` at most from
-    the first event on (0: without end).
+    the first event on (0: without end). Up to `size` batched runs pass as one. A run
+    for which `condition`, a CEL expression on `event`, does not hold passes no such gate (empty: it always holds).
     """
 
     name: str
@@ -54,6 +60,8 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     excess: Excess = Excess.WAIT
     steps: bool = False
     most_ms: int = 0
+    size: int = 0
+    condition: str = ""
 
 
 def check_rules(rules: Sequence[GateRule]) -> None:
@@ -65,6 +73,8 @@ def check_rules(rules: Sequence[GateRule]) -> None:
             raise InvalidInput(f"a limit is 1 to {GATE_LIMIT_MAX:,}, and a burst 0 to that", "gates")
         if not all(0 <= ms <= DEFAULT_LIMITS.wait_ms_max for ms in (rule.period_ms, rule.most_ms)):
             raise InvalidInput("a period is at most 366 days", "gates")
+        if rule.excess is Excess.BATCHED and not (0 < rule.size <= EVENTS_PER_BATCH_MAX and rule.period_ms):
+            raise InvalidInput(f"a batch has 1 to {EVENTS_PER_BATCH_MAX:,} events and a period", "gates")
         if len(rule.name) > GATE_NAME_CHARACTERS_MAX:
             raise InvalidInput(f"the name of a limit has at most {GATE_NAME_CHARACTERS_MAX:,} characters", "gates")
 
@@ -90,6 +100,7 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     steps: bool = False
     most_ms: int = 0
     ahead_ms: int = 0
+    size: int = 0
 
     @property
     def id(self) -> str:
@@ -107,17 +118,30 @@ def rule_text(rule: GateRule | Gate) -> str:
     if rule.excess is Excess.DEBOUNCED:
         most = f", at most {duration_text(rule.most_ms)} after the first" if rule.most_ms else ""
         return f"{rule.name}: {duration_text(rule.period_ms)} after the last event{most}"
+    if rule.excess is Excess.BATCHED:
+        size, most = counted(rule.size, "event"), duration_text(rule.period_ms)
+        return f"{rule.name}: up to {size}, at most {most} after the first"
     if rule.period_ms:
         burst = f" after a burst of {rule.burst:,}" if rule.burst else ""
         return f"{rule.name}: {counted(rule.limit, 'start')} in {duration_text(rule.period_ms)}{burst}"
     return f"{rule.name}: {counted(rule.limit, 'step' if rule.steps else 'run')} at a time"
 
 
+class BatchedRun(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a batch has of one of its runs: its event, the step that waits for its result, and its place in a chain."""
+
+    run_id: str
+    event: EventRecord
+    caller: StepRef | None = None
+    chain: int = 0
+
+
 class GateAsked(TypedRecord, frozen=True, tag="gate.asked"):
     """A run, or a `step` of it, waits for a gate if it does not pass at once.
 
     The limits of the latest request are those that count. The run that continues another one comes `after` it, and
-    takes over its permit. A step has a `number` for each time that it is planned, which the grant repeats.
+    takes over its permit. A step has a `number` for each time that it is planned, which the grant repeats. A run that
+    is `batched` asks with its event.
     """
 
     gate: Gate
@@ -125,21 +149,26 @@ class GateAsked(TypedRecord, frozen=True, tag="gate.asked"):
     after: str = ""
     step: str = ""
     number: int = 0
+    batched: BatchedRun | None = None
 
 
 class GateGranted(TypedRecord, frozen=True, tag="gate.granted"):
-    """A run may pass a gate, or a `step` of it by the request of this `number`."""
+    """A run may pass a gate, or a `step` of it by the request of this `number`.
+
+    It takes over the events of the `others` of its batch, in their order. If it has ended, the first of them does.
+    """
 
     gate: str
     run_id: str
     step: str = ""
     number: int = 0
+    others: tuple[BatchedRun, ...] = ()
 
 
 class GateRefused(TypedRecord, frozen=True, tag="gate.refused"):
     """A run ends because of a gate: it is refused, or replaced.
 
-    `by` is the run that holds the permit, or the one that replaces this one.
+    `by` is the run that holds the permit, that replaces this one, or that has its event.
     """
 
     gate: Gate

@@ -47,6 +47,12 @@ class RunAdmitted(_Entry, frozen=True, tag="run.admitted"):
     waited_ms: int = 0
 
 
+class RunBatched(_Entry, frozen=True, tag="run.batched"):
+    """The run is that of a batch: it has these `events`, its own first. The runs of the others end as skipped."""
+
+    events: tuple[EventRecord, ...]
+
+
 class StepPlanned(_Entry, frozen=True, tag="step.planned"):
     """A step waits for time, an event, a signal, a queue or another run; `detail` names it, `until` ends the wait.
 
@@ -174,6 +180,7 @@ class RunEnded(_Entry, frozen=True, tag="run.ended"):
 HistoryEntry = (
     RunBegan
     | RunAdmitted
+    | RunBatched
     | StepPlanned
     | StepAttemptFailed
     | StepEnded

@@ -29,13 +29,13 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     """Start a run at `start_at` (Unix ms, 0: now). A `deduplicated` one starts only if none did in the last 24 h.
 
     The 24 hours count from event to event: `arrived_at` is when the log took this one (Unix ms, 0: now).
-    `caller` is the step that waits for the result. With `suppress_end_events` the run emits no event when it ends: the
-    engine's own events started it, or a run that they started invoked it. `chain` counts the runs that precede it in a
-    chain of runs that started one another. `attributes` are those with which the run begins. The events of `cancel_on`
-    cancel it, and so do `timeouts`. It passes its `gates`, one after the other, before its code starts, and each
-    attempt of a step passes the `step_gates`. The successor of a run that continued as new `continues` that run. With
-    `ends_with_parent` the end of its caller cancels it. A `signal` may have started it: then the shard of the signal is
-    informed of its end.
+    `caller` is the step that waits for the result, and `callers` are those that wait for the result of a batch as well.
+    With `suppress_end_events` the run emits no event when it ends: the engine's own events started it, or a run that
+    they started invoked it. `chain` counts the runs that precede it in a chain of runs that started one another.
+    `attributes` are those with which the run begins. The events of `cancel_on` cancel it, and so do `timeouts`. It
+    passes its `gates`, one after the other, before its code starts, and each attempt of a step passes the `step_gates`.
+    The successor of a run that continued as new `continues` that run. With `ends_with_parent` the end of its caller
+    cancels it. A `signal` may have started it: then the shard of the signal is informed of its end.
     """
 
     run_id: str
@@ -57,6 +57,7 @@ class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
     ends_with_parent: bool = False
     signal: str = ""
     step_gates: tuple[Gate, ...] = ()
+    callers: tuple[StepRef, ...] = ()
 
 
 class TriggersContinued(TypedRecord, frozen=True, tag="triggers.continued"):
@@ -129,6 +130,14 @@ class StepResolved(TypedRecord, frozen=True, tag="step.resolved"):
     step: str
     outcome: Outcome
     sent: SignalWithStart | None = None
+
+
+class AnswersContinued(TypedRecord, frozen=True, tag="answers.continued"):
+    """The next of the steps that wait for the run of a batch, which has ended, get its `outcome`."""
+
+    run_id: str
+    callers: tuple[StepRef, ...]
+    outcome: Outcome
 
 
 class ChildContinued(TypedRecord, frozen=True, tag="child.continued"):
@@ -364,6 +373,7 @@ InboxRecord = (
     RunRequested
     | TriggersContinued
     | StepResolved
+    | AnswersContinued
     | SignalRunEnded
     | ChildContinued
     | MatchingRecord

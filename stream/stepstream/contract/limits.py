@@ -64,6 +64,9 @@ CANCEL_ON_PER_FUNCTION_MAX = 5
 # The limits on the runs of a function, the number that each may name, and the text of a key of one.
 GATES_PER_FUNCTION_MAX = 11
 LIMITS_PER_FUNCTION_MAX = 5
+# The events of a batch, and their bytes: its run is rows and records of at most 8 MiB, which have the callers as well.
+EVENTS_PER_BATCH_MAX = 1_000
+EVENTS_PER_BATCH_BYTES_MAX = 7 * MIB
 # By how much a priority moves a start forward or back in a queue.
 PRIORITY_MS_MAX = 12 * HOUR_MS
 GATE_LIMIT_MAX = 1_000_000

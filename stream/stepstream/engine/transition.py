@@ -6,6 +6,7 @@ from typing import Any, TypeVar, assert_never
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.gates import GateAsked, GateGranted, GateLeft, GateRefused
 from stepstream.contract.inbox import (
+    AnswersContinued,
     AttributesSet,
     CancelRequested,
     ChildContinued,
@@ -90,7 +91,7 @@ from stepstream.engine.runs.children import continue_child
 from stepstream.engine.runs.continuing import continue_run
 from stepstream.engine.runs.deadlines import fire_deadline, start_execution
 from stepstream.engine.runs.dispatch import claim_step, lease_step, postpone_step
-from stepstream.engine.runs.endings import cancel_run, end_outgrown_run, refuse_run
+from stepstream.engine.runs.endings import answer_callers, cancel_run, end_outgrown_run, refuse_run
 from stepstream.engine.runs.leases import release
 from stepstream.engine.runs.lost_commands import send_again
 from stepstream.engine.runs.pauses import pause_run, unpause_run
@@ -216,6 +217,7 @@ HANDLERS: dict[type, _Handler] = dict(
         _on(StepFailed, fail_step),
         _on(StepsPlanned, plan_steps),
         _on(StepResolved, answer_step),
+        _on(AnswersContinued, answer_callers),
         _on(ChildContinued, continue_child),
         _on(ExecutionStarted, start_execution),
         _on(RunReturned, return_run),

@@ -12,6 +12,7 @@ from stepstream.contract.limits import CHAIN_RUNS_MAX, CHAIN_RUNS_SETTABLE_MAX, 
 from stepstream.contract.receipts import SignalReceipt
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.contract.text.names import check_workers_name, workers_name
+from stepstream.sdk.batches import Batch
 from stepstream.sdk.cancellation import CancelOn, Timeouts
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import ChainLimitError, DefinitionError
@@ -130,6 +131,7 @@ class App:
         idempotency: str | Idempotency = "",
         limits: Sequence[Limit] = (),
         priority: str = "",
+        batch: Batch | None = None,
     ) -> _Decorator:
         """Make the decorated handler a durable function of this app.
 
@@ -152,13 +154,13 @@ class App:
             idempotency: A CEL expression on `event`: one run for each of its values in 24 hours; more are skipped.
             priority: A CEL expression on `event`: by how many seconds a run is moved forward where it is queued.
             limits: Up to five that functions share by name: `[Limit("openai", 60, "1m")]`; more runs are queued.
+            batch: One run has the events of several: so many, or those that come in a time; the other runs are skipped.
 
         Raises `DefinitionError`. The handler takes a `Context` if it is `async def`, a `ThreadedContext` if plain.
         """
-        _check_parentheses(triggers)
-        flow: tuple[Any, ...] = (concurrency, throttle, rate_limit, debounce, singleton, idempotency, limits)
-        own = (self.lookback_ms, tuple(self.queues), self.chain_max, cancel_on, timeouts, input, *flow, priority)
-        options = FunctionOptions(triggers, retry_policy(retries, backoff), None, dict(attributes or {}), *own)
+        flow: tuple[Any, ...] = (concurrency, throttle, rate_limit, debounce, singleton, idempotency, limits, priority)
+        own = (self.lookback_ms, tuple(self.queues), self.chain_max, cancel_on, timeouts, input, *flow, batch)
+        options = FunctionOptions(_check(triggers), retry_policy(retries, backoff), None, dict(attributes or {}), *own)
         return lambda handler: self._define(handler, id, options, on_failure)
 
     def _define(
@@ -308,9 +310,10 @@ def _check_name(place: str, name: str) -> None:
         raise DefinitionError(f"{place}: {error}") from None
 
 
-def _check_parentheses(triggers: Sequence[Trigger]) -> None:
+def _check(triggers: tuple[Trigger, ...]) -> tuple[Trigger, ...]:
     if len(triggers) == 1 and inspect.isfunction(triggers[0]):
         raise DefinitionError("write @app.function() with parentheses")
+    return triggers
 
 
 def _checked_queues(app: str, queues: Sequence[str]) -> tuple[str, ...]:

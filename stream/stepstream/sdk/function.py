@@ -29,6 +29,7 @@ from stepstream.contract.limits import (
 )
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.expressions.errors import ExpressionError
+from stepstream.sdk.batches import EXCLUDED, Batch, batch_rules
 from stepstream.sdk.cancellation import CancelOn, Timeouts, cancel_triggers
 from stepstream.sdk.deferred import check, object_schema
 from stepstream.sdk.errors import DefinitionError
@@ -156,6 +157,7 @@ class FunctionOptions:
     idempotency: str | Idempotency = ""
     limits: Sequence[Limit] = ()
     priority: str = ""
+    batch: Batch | None = None
 
 
 class Function(Generic[T_co]):
@@ -181,7 +183,8 @@ class Function(Generic[T_co]):
         asked_first = (options.idempotency, options.rate_limit, options.debounce, options.singleton)
         refusing = refusal_rules(id, *asked_first, options.concurrency)
         self.limits = check_limits(id, options.limits)
-        self.gates = (*refusing, *in_order(waiting, self.limits))
+        batches = batch_rules(id, options.batch, {name: getattr(options, name) for name in EXCLUDED})
+        self.gates = (*refusing, *batches, *in_order(waiting, self.limits))
         self.priority = check_priority(id, options.priority, self.gates)
         self.input = _input_schema(id, options.input)
         self.is_async = _is_async(handler)

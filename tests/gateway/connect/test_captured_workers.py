@@ -25,8 +25,7 @@ async def test_captured_worker_is_served(name: str) -> None:
     """Each frame of the capture is sent or expected in its order, with the fields that it had."""
     captured = [each for each in frames(name) if "HEARTBEAT" not in each["kind"]]
     (hello,) = [each["payload"] for each in captured if each["kind"] == "WORKER_CONNECT"]
-    configs = [each for each in json_of(hello["apps"][0]["functions"]) if "batchEvents" not in each]
-    hello = {**hello, "apps": [{**hello["apps"][0], "functions": {"_json_bytes": configs}}]}
+    configs = json_of(hello["apps"][0]["functions"])
     async with serving() as server, server.dial() as worker:
         await worker.expect(pb.GATEWAY_HELLO)
         await worker.say(pb.WORKER_CONNECT, _connecting(hello, worker))

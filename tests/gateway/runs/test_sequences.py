@@ -3,7 +3,8 @@
 import pytest
 
 from stepstream import Event
-from stepstream.contract.limits import Limits
+from stepstream.contract.gates import Excess, GateRule
+from stepstream.contract.limits import MINUTE_MS, Limits
 from stepstream.testing import VirtualEngine
 from tests.gateway.runs.endpoint import (
     FakeEndpoint,
@@ -39,6 +40,18 @@ async def test_three_steps_are_four_calls() -> None:
         hashed("c"): {"data": None},
     }
     assert last.body["event"]["data"] == {"n": 7}
+
+
+async def test_each_call_has_all_events_of_a_batch() -> None:
+    """Its event is the first of them."""
+    gate = GateRule("batch", 1, MINUTE_MS, excess=Excess.BATCHED, size=2)
+    endpoint = FakeEndpoint(ops(ran("a")), returned())
+    async with virtual(endpoint, registered(gates=(gate,))) as engine:
+        await engine.send(GO, Event("demo/go", {"n": 8}))
+    assert len(endpoint.asked) == 2
+    for body in (each.body for each in endpoint.asked):
+        assert [event["data"] for event in body["events"]] == [{"n": 7}, {"n": 8}]
+        assert body["event"] == body["events"][0]
 
 
 async def test_the_version_is_that_of_the_first_answer() -> None:

@@ -1,6 +1,6 @@
 """A gateway as far as apps register with it: the registry on a topic in memory, its routes, and its client."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,16 +75,9 @@ class Gateway:
             yield client, http
 
 
-def supported(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a registration without the functions that use what is not supported."""
-    functions = [each for each in body["functions"] if "batchEvents" not in each]
-    return {**body, "functions": functions}
-
-
 def registration(name: str) -> Exchange:
     """Return the first registration of a capture that the app sent on its own."""
-    found = next(each for each in read(name) if each.fields.get("path", "").startswith("/fn/register"))
-    return Exchange(name, {**found.fields, "body": supported(found.body)})
+    return next(each for each in read(name) if each.fields.get("path", "").startswith("/fn/register"))
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.gateway.sync.app_client import SyncError, Unreachable
 from stepstream.gateway.sync.signing_keys import SigningKeys
 from tests.gateway.exchanges import KEY, read
-from tests.gateway.sync.registering import Gateway, app_at, registration, supported
+from tests.gateway.sync.registering import Gateway, app_at, registration
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 IN_BAND = {"x-inngest-sync-kind": "in_band"}
@@ -19,7 +19,7 @@ IN_BAND = {"x-inngest-sync-kind": "in_band"}
 def in_band(name: str) -> dict[str, object]:
     """Return what the app of a capture answers about itself."""
     return next(
-        supported(each.answer)
+        each.answer
         for each in read(name)
         if each.fields.get("method") == "PUT" and each.headers.get("x-inngest-sync-kind") == "in_band"
     )

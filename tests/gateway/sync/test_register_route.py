@@ -12,7 +12,7 @@ from stepstream.contract.functions import FunctionRegistered
 from stepstream.gateway.sync.addresses import AddressPolicy
 from stepstream.gateway.sync.signing_keys import SigningKeys
 from stepstream.gateway.wire.registration import read_functions
-from tests.gateway.exchanges import KEY, read
+from tests.gateway.exchanges import KEY
 from tests.gateway.sync.registering import Gateway, registration
 
 SDKS = ["py", "js3", "js4", "go"]
@@ -87,12 +87,15 @@ async def test_bad_registrations_are_refused_with_the_reason() -> None:
 async def test_functions_that_cannot_run_here_are_named() -> None:
     """The others are registered; what the developer reads says which are not, and why."""
     gateway = Gateway()
-    sent = next(each for each in read("js4-dev-registration") if each.fields.get("path") == "/fn/register").body
+    sent = registration("js4-dev-registration").body
+    functions = [
+        each | {"singleton": {"mode": "skip"}} if "batchEvents" in each else each for each in sent["functions"]
+    ]
     async with gateway.running() as (_, http):
-        answer = await http.post("/fn/register", json=sent)
+        answer = await http.post("/fn/register", json={**sent, "functions": functions})
     assert answer.status_code == 400
-    assert "function 'demo-batched': batchEvents is not supported" in answer.json()["error"]
-    assert gateway.serving == {each["id"] for each in registration("js4-dev-registration").body["functions"]}
+    assert "function 'demo-batched': batch= excludes singleton=" in answer.json()["error"]
+    assert gateway.serving == {each["id"] for each in functions} - {"demo-batched"}
 
 
 async def test_refused_registration_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from stepstream.contract.codec import encode
 from stepstream.contract.errors import InvalidInput, TooLarge
@@ -52,14 +53,13 @@ def _mapped(**fields: object) -> RemoteFunctionConfig:
 
 @pytest.mark.parametrize("sdk", _SDKS)
 def test_registrations_of_all_sdks_are_read(sdk: str) -> None:
-    """Every function of a captured registration is mapped, but for those whose options the engine does not have."""
+    """Every function of a captured registration is mapped."""
     for body in _bodies(sdk):
         app = read_registration(json.dumps(body).encode())
         assert (app.name, app.topic_name, app.sdk, app.version) == ("demo", "demo", _SDKS[sdk], "v1.2.3")
         assert app.url == body["url"]
-        refused = [] if sdk == "go" else ["demo-batched"]
-        assert [each.id for each in app.refused] == refused
-        assert {each.id for each in app.functions} | set(refused) == {each["id"] for each in body["functions"]}
+        assert not app.refused
+        assert {each.id for each in app.functions} == {each["id"] for each in body["functions"]}
         for function, sent in ((each, _sent(body, each.id)) for each in app.functions):
             step = sent["steps"]["step"]
             assert function.url == function.registered.endpoint == step["runtime"]["url"]
@@ -129,6 +129,8 @@ def test_every_option_that_the_engine_has_is_mapped(sdk: str) -> None:
         GateRule(f"step concurrency of {of}.u", 3, key=key, steps=True),
         GateRule("step concurrency of namespace by 'x'", 9, key="'x'", steps=True),
     )
+    batch = GateRule("batch of function demo-batched by event.data.k", 1, 5_000, key="event.data.k", size=10)
+    assert functions["demo-batched"].gates == (replace(batch, excess=Excess.BATCHED, condition="event.data.z"),)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +202,7 @@ def test_names_of_fields_are_matched_without_case() -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"batchEvents": {"maxSize": 10, "timeout": "5s"}}, "batchEvents is not supported"),
+        ({"batchEvents": {"maxSize": 9, "timeout": "5s"}, "cancel": [{"event": "a"}]}, "batch= excludes cancel_on="),
         ({"priority": {"run": "1 +"}, "concurrency": 1}, "priority="),
         ({"triggers": [{"event": "demo/a", "expression": "event.data.a >"}]}, "on('demo/a')"),
         ({"triggers": [{"event": "x" * 256}]}, "1 to 255 characters"),

@@ -14,7 +14,9 @@ from stepstream.contract.codec import Raw, encode
 from stepstream.contract.events import EventRecord
 from stepstream.contract.history import (
     HistoryEntry,
+    RunAdmitted,
     RunAttemptFailed,
+    RunBatched,
     RunBegan,
     RunEnded,
     StepAttemptFailed,
@@ -134,6 +136,25 @@ def test_retried_step_is_cancelled_with_its_run(new_tables: NewTables) -> None:
     assert view
     (step,) = view.steps
     assert (view.status, step.status, step.ended_at, step.attempts) == ("cancelled", "cancelled", 5_000, 2)
+    index.close()
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_run_of_a_batch_has_all_its_events(new_tables: NewTables, size: int) -> None:
+    """In lists and in full, for a repetition, and as what each of the events started."""
+    index = RunIndex(new_tables())
+    events = (*BEGAN.events, EventRecord("come", Raw(b'{"n":2}'), "e2"))
+    records = records_of([BEGAN, RunBatched("r", 2, 1_500, events), RunAdmitted("r", 3, 1_500, 500)])
+    for start in range(0, len(records), size):
+        index.fold(records[start : start + size])
+    view, recorded = index.show("r"), index.recorded("r")
+    assert view
+    assert recorded
+    assert view.events == [{"name": "go", "data": {"n": 1}, "id": "e"}, {"name": "come", "data": {"n": 2}, "id": "e2"}]
+    assert recorded.events == events
+    for run in (*index.list(event_id="e"), *index.list(event_id="e2")):
+        assert run.events == [{"name": "go", "id": "e"}, {"name": "come", "id": "e2"}]
+    assert [len(index.list(event_id=id)) for id in ("e", "e2")] == [1, 1]
     index.close()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from stepstream import (
     App,
+    Batch,
     CancelOn,
     Concurrency,
     Context,
@@ -35,6 +36,11 @@ def differing(app: App) -> None:
     """Define a limit twice with different numbers."""
     app.function(limits=[Limit("a", 2, "1s")], id="first")(nothing)
     app.function(limits=[Limit("a", 3, key="event.id")], id="second")(nothing)
+
+
+def batched(**options: Any) -> Callable[[App], object]:
+    """Return what defines a function with a batch and other options."""
+    return lambda app: app.function(batch=Batch(2, "1s"), **options)(nothing)
 
 
 def twice(app: App) -> None:
@@ -110,6 +116,16 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
     "debounce": (lambda _: Debounce("0s"), ["Debounce", "'0s' is not between 1 ms and 366 days"]),
     "debounce-timeout": (lambda _: Debounce("1s", timeout="367d"), ["'367d' is not between 1 ms and 366 days"]),
     "debounce-text": (lambda app: app.function(debounce="1s")(nothing), ['Debounce("10s")']),  # type: ignore[arg-type]
+    "batch-size": (lambda _: Batch(0, "1s"), ["Batch", "max_size", "0 is not a number from 1 to 1,000"]),
+    "batch-many": (lambda _: Batch(1_001, "1s"), ["1001 is not a number from 1 to 1,000"]),
+    "batch-timeout": (lambda _: Batch(2, "0s"), ["timeout", "'0s' is not between 1 ms and 366 days"]),
+    "batch-key": (lambda _: Batch(2, "1s", key="event."), ["Batch: 1:"]),
+    "batch-if": (lambda _: Batch(2, "1s", if_="other.data"), ["Batch", "'other' is unknown here"]),
+    "batch-text": (lambda app: app.function(batch=5)(nothing), ['batch=Batch(100, "10s")']),  # type: ignore[arg-type]
+    "batch-debounce": (batched(debounce=Debounce("1s")), ["batch= excludes debounce=", "remove one of them"]),
+    "batch-singleton": (batched(singleton=Singleton("skip")), ["batch= excludes singleton="]),
+    "batch-cancel": (batched(cancel_on=[CancelOn("a")]), ["batch= excludes cancel_on="]),
+    "batch-priority": (batched(priority="1"), ["batch= excludes priority="]),
     "priority": (lambda app: app.function(priority="event.", throttle=Throttle(1, "1s"))(nothing), ["priority=: 1:"]),
     "priority-alone": (lambda app: app.function(priority="1")(nothing), ["no run of the function is queued"]),
     "singleton-mode": (lambda _: Singleton("first"), ["'first' is not one of skip, cancel, wait"]),  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from stepstream.cli.terminal.opening import open_page, page_address
 from stepstream.contract.history import (
     HistoryEntry,
     RunAttemptFailed,
+    RunBatched,
     RunBegan,
     RunEnded,
     RunWarned,
@@ -94,6 +95,8 @@ class HistoryPrinter:
         match entry:
             case RunBegan():
                 return [f"started by {_short(entry.events[0].name)}"]
+            case RunBatched():
+                return [f"has a batch of {len(entry.events):,} events"]
             case RunAttemptFailed():
                 failed = (f"attempt {entry.attempt + 1} failed", "red")
                 return [failed, f": {_error(entry.error)}; {_next_due(entry.retry_at)}"]

@@ -50,8 +50,8 @@ class LimitView(msgspec.Struct, frozen=True):
     next asked, `next_start` when a limit with a period allows the next start. `holders` and `waiters` are the first run
     ids, in order; a limit with a period has no holders. `place` is that of the requested run in the queue, from 1; 0 if
     it does not wait, or has more than a thousand before it. `step` is the id of the step that waits, if it is not the
-    run. The limit counts `steps` instead of runs. One that is `paused` lets none pass. `excess` and `most_ms` are those
-    of GateRule.
+    run. The limit counts `steps` instead of runs. One that is `paused` lets none pass. `excess`, `most_ms`
+    and `size` are those of GateRule.
     """
 
     name: str
@@ -71,6 +71,7 @@ class LimitView(msgspec.Struct, frozen=True):
     paused: bool = False
     excess: Excess = Excess.WAIT
     most_ms: int = 0
+    size: int = 0
 
     @property
     def gate(self) -> str:
@@ -81,7 +82,7 @@ class LimitView(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """The limit as text for people."""
         numbers = self.limit, self.period_ms, self.burst
-        return rule_text(GateRule(self.name, *numbers, "", self.excess, self.steps, self.most_ms))
+        return rule_text(GateRule(self.name, *numbers, "", self.excess, self.steps, self.most_ms, self.size))
 
 
 class ChangedLimit(msgspec.Struct, frozen=True):

@@ -3,16 +3,18 @@
 Who holds a permit is a set of run ids, never only a number: a run that asks or leaves twice changes nothing the second
 time, and a run leaves its gates in the transaction that ends it. A gate with a period follows the generic cell rate
 algorithm: a start is allowed when the theoretical arrival time of the next one is at most the burst ahead. At a
-debounce each run that comes sets that time again, and takes the place of the one that waits.
+debounce each run that comes sets that time again, and takes the place of the one that waits. Those that are batched
+wait until they are enough, or until that time, which the first one sets.
 """
 
 from itertools import islice
 
 from msgspec.structs import replace
 
-from stepstream.contract.gates import Excess, Gate, GateAsked, GateGranted, GateLeft, GateRefused
+from stepstream.contract.codec import encode
+from stepstream.contract.gates import BatchedRun, Excess, Gate, GateAsked, GateGranted, GateLeft, GateRefused
 from stepstream.contract.ids import run_routing, time_part
-from stepstream.contract.limits import PRIORITY_MS_MAX
+from stepstream.contract.limits import EVENTS_PER_BATCH_BYTES_MAX, PRIORITY_MS_MAX
 from stepstream.engine.gates.overrides import in_force
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter, queue_bytes
@@ -40,6 +42,8 @@ def ask_gate(draft: Draft, asked: GateAsked) -> None:
     if draft.get(gate_run_key(gate.id, asked.run_id, asked.step)) is None:
         if gate.excess is Excess.DEBOUNCED:
             state = _debounce(draft, state, asked)
+        elif gate.excess is Excess.BATCHED:
+            state = _batch(draft, state, asked)
         elif not state.waiting and _is_free(draft, state):
             state = _grant(draft, state, asked)
             draft.route_to_run(asked.run_id, GateGranted(gate.id, asked.run_id, asked.step, asked.number))
@@ -73,13 +77,40 @@ def _debounce(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
     return _enqueue(draft, state, asked)
 
 
+def _batch(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
+    """Let a run wait for its batch; the one before begins without it if it would become too large."""
+    size = _event_bytes(asked)
+    while state.waiting and state.bytes + size > EVENTS_PER_BATCH_BYTES_MAX:
+        state = _begin_batch(draft, state)
+    if not state.waiting:
+        state = replace(state, next_us=(draft.now + state.gate.period_ms) * _US_PER_MS)
+    return replace(_enqueue(draft, state, asked), bytes=state.bytes + size)
+
+
+def _begin_batch(draft: Draft, state: GateState) -> GateState:
+    """Let the first run of a batch pass, with the events of the others, which end when it has them."""
+    gate = state.gate
+    batch: list[BatchedRun] = []
+    for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate.id), queue_bytes(state.passed)), gate.size):
+        state = _dequeue(draft, state, key, waiter)
+        batch += [waiter.batched] if waiter.batched else []
+    leader, *others = batch
+    draft.route_later(run_routing(leader.run_id), GateGranted(gate.id, leader.run_id, others=tuple(others)))
+    return state if state.waiting else replace(state, next_us=0)
+
+
+def _event_bytes(asked: GateAsked | GateWaiter | None) -> int:
+    return len(encode(asked.batched.event)) if asked and asked.batched else 0
+
+
 def _enqueue(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
     if state.gate.excess is Excess.REPLACE:
         state = _replace_others(draft, state, asked.run_id)
     gate, asked_at, places = state.gate, max(draft.now, state.asked_at), state.places + 1
     place = (asked_at + PRIORITY_MS_MAX - asked.gate.ahead_ms, places)
     draft.put(gate_run_key(gate.id, asked.run_id, asked.step), GateRun(place))
-    draft.put(gate_place_key(gate.id, place), GateWaiter(asked.run_id, draft.now, asked.step, asked.number))
+    waiter = GateWaiter(asked.run_id, draft.now, asked.step, asked.number, asked.batched)
+    draft.put(gate_place_key(gate.id, place), waiter)
     draft.count("gate_waits", gate.name)
     draft.count("open_gate_waiters", gate.name)
     passed = min(state.passed, (place[0], places - 1))
@@ -100,7 +131,8 @@ def _dequeue(draft: Draft, state: GateState, key: Key[GateWaiter], waiter: GateW
     draft.delete(key)
     draft.delete(gate_run_key(state.gate.id, waiter.run_id, waiter.step))
     draft.count("open_gate_waiters", state.gate.name, amount=-1)
-    return replace(state, waiting=state.waiting - 1, passed=place_in_queue(key))
+    left = state.bytes - _event_bytes(waiter)
+    return replace(state, waiting=state.waiting - 1, passed=place_in_queue(key), bytes=left)
 
 
 def leave_gate(draft: Draft, left: GateLeft) -> None:
@@ -114,8 +146,10 @@ def leave_gate(draft: Draft, left: GateLeft) -> None:
     draft.delete(holder)
     draft.count("open_gate_waiters" if row.place else "open_gate_permits", before.gate.name, amount=-1)
     if row.place:
-        draft.delete(gate_place_key(left.gate, row.place))
-        state = replace(before, waiting=before.waiting - 1)
+        place = gate_place_key(left.gate, row.place)
+        size = _event_bytes(draft.get(place)) if before.bytes else 0
+        draft.delete(place)
+        state = replace(before, waiting=before.waiting - 1, bytes=before.bytes - size)
     else:
         state = replace(before, held=before.held - 1)
     _write(draft, before, _let_pass(draft, _opened(draft, state)), before.gate)
@@ -142,6 +176,8 @@ def _let_pass(draft: Draft, state: GateState) -> GateState:
     """
     if not state.waiting or not _is_free(draft, state):
         return state
+    if state.gate.excess is Excess.BATCHED:
+        return _begin_batch(draft, state)
     gate, most = state.gate.id, draft.limits.waits_per_match_max
     for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate), queue_bytes(state.passed)), most):
         state = _grant(draft, _dequeue(draft, state, key, waiter), waiter)
@@ -152,9 +188,16 @@ def _let_pass(draft: Draft, state: GateState) -> GateState:
 
 
 def _is_free(draft: Draft, state: GateState) -> bool:
+    if state.gate.excess is Excess.BATCHED and _is_full(state):
+        return True
     if state.gate.has_permits:
         return state.held < state.gate.limit
     return state.gate.limit > 0 and _next_start_us(state) <= draft.now * _US_PER_MS
+
+
+def _is_full(state: GateState) -> bool:
+    """Return whether a batch has as many events as it may have."""
+    return state.waiting >= state.gate.size or state.bytes >= EVENTS_PER_BATCH_BYTES_MAX
 
 
 def _next_start_us(state: GateState) -> int:

@@ -1,5 +1,6 @@
 """The way of a run, or of an attempt of a step, through its gates: one after the other, and left at the end."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -7,7 +8,7 @@ from msgspec.structs import replace
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, event_fields
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.gates import Excess, Gate, GateAsked, GateLeft, GateRule
+from stepstream.contract.gates import BatchedRun, Excess, Gate, GateAsked, GateLeft, GateRule
 from stepstream.contract.limits import GATE_KEY_CHARACTERS_MAX, PRIORITY_MS_MAX
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import OpenStep, Run
@@ -38,6 +39,7 @@ def _gates(
     if not rules:
         return ()
     fields = {"event": event_fields(event)}
+    rules = [rule for rule in rules if not rule.condition or _holds(draft, rule.condition, fields, meter)]
     pairs = [(rule, _value(draft, rule.key, fields, meter)) for rule in rules]
     ahead_ms = _ahead_ms(draft, function.priority, fields, meter)
     return tuple(
@@ -49,7 +51,16 @@ def _gates(
 
 def _gate(rule: GateRule, value: str, ahead_ms: int) -> Gate:
     known = rule.name, rule.limit, value, rule.period_ms, rule.burst, rule.excess, rule.steps, rule.most_ms
-    return Gate(*known, ahead_ms if rule.excess is Excess.WAIT else 0)
+    return Gate(*known, ahead_ms if rule.excess is Excess.WAIT else 0, rule.size)
+
+
+def _holds(draft: Draft, condition: str, fields: dict[str, Any], meter: Meter | None) -> bool:
+    """Return whether the condition of a rule holds; one that fails does not."""
+    try:
+        return evaluate(condition, fields, meter) is True
+    except EvaluationError:
+        draft.count("gate_key_errors")
+        return False
 
 
 def _ahead_ms(draft: Draft, priority: str, fields: dict[str, Any], meter: Meter | None) -> int:
@@ -88,16 +99,20 @@ def _text(value: object) -> str:
     return text
 
 
-def ask_next(draft: Draft, run: Run, after: str = "") -> Run:
+def ask_next(draft: Draft, run: Run, after: str = "", events: Sequence[EventRecord] = ()) -> Run:
     """Ask for the next gate of a run, unless it waits for one or has passed all; return the run to be written.
 
-    A run that continues another one comes `after` it. A run whose function is paused asks for those that refuse runs,
-    and for the others when the function is resumed.
+    A run that continues another one comes `after` it, and one that begins has `events`, but no row of them yet. A run
+    whose function is paused asks for those that refuse runs, and for the others when the function is resumed.
     """
     if run.asked > run.granted or not run.queued or (run.held and run.gates[run.asked].excess is Excess.WAIT):
         return run
     gate = _current(draft, run, run.gates[run.asked])
-    draft.route(gate.id, GateAsked(gate, run.run_id, after))
+    batched = None
+    if gate.excess is Excess.BATCHED:
+        event = (events or draft.events(run.run_id))[0]
+        batched = BatchedRun(run.run_id, event, run.caller, run.chain)
+    draft.route(gate.id, GateAsked(gate, run.run_id, after, batched=batched))
     return replace(run, asked=run.asked + 1, queued_at=run.queued_at or draft.now)
 
 
@@ -117,8 +132,15 @@ def _current(draft: Draft, run: Run, gate: Gate) -> Gate:
     rule = next((rule for rule in function.gates if rule.name == gate.name), None) if function else None
     if rule is None:
         return gate
-    numbers = {"limit": rule.limit, "period_ms": rule.period_ms, "burst": rule.burst, "most_ms": rule.most_ms}
-    return replace(gate, excess=rule.excess, **numbers)
+    return replace(
+        gate,
+        limit=rule.limit,
+        period_ms=rule.period_ms,
+        burst=rule.burst,
+        excess=rule.excess,
+        most_ms=rule.most_ms,
+        size=rule.size,
+    )
 
 
 def leave_gates(draft: Draft, run: Run) -> None:

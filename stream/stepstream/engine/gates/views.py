@@ -106,6 +106,7 @@ def _view(draft: Draft, state: GateState, most: int, place: int = 0) -> LimitVie
         paused=is_paused,
         excess=gate.excess,
         most_ms=gate.most_ms,
+        size=gate.size,
     )
 
 

@@ -170,11 +170,11 @@ def _begin(
     caller = run.caller.run_id if run.caller else ""
     continues = request.continues
     if not run.due:
-        run = ask_next(draft, run, continues.run_id if continues else "")
+        run = ask_next(draft, run, continues.run_id if continues else "", events)
     known = (run.function, run.app, run.started_at, events, caller, rerun, run.attributes, run.deadline, run.gates)
     run = draft.begin(run, RunBegan(run.run_id, 1, draft.now, *known, continues), copied)
     waits = open_cancel_waits(draft, run.run_id, events[0], request.cancel_on)
-    draft.put(run_events_key(run.run_id), RunEvents(events, waits))
+    draft.put(run_events_key(run.run_id), RunEvents(events, waits, request.callers))
     draft.count("open_runs", run.function)
     draft.count("runs_started", run.function)
     return run
@@ -195,11 +195,11 @@ def rerun(draft: Draft, request: RerunRequested) -> None:
         attributes=attributes_of(draft, function, request.events[0]),
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,
-        # A person asked for this repetition, so neither its idempotency key nor a later event refuses it.
+        # A person asked for this repetition: neither its idempotency key nor another event refuses or delays it.
         gates=tuple(
             gate
             for gate in gates_of(draft, function, request.events[0])
-            if gate.excess not in (Excess.IDEMPOTENT, Excess.DEBOUNCED)
+            if gate.excess not in (Excess.IDEMPOTENT, Excess.DEBOUNCED, Excess.BATCHED)
         ),
         step_gates=step_gates_of(draft, function, request.events[0]),
     )

@@ -18,7 +18,8 @@ from stepstream.engine.runs.attributes import attributes_of
 from stepstream.engine.runs.endings import cancel_overdue, end_run
 from stepstream.engine.runs.runs import current
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.rows import Run
+from stepstream.engine.state.rows import Run, RunEvents
+from stepstream.engine.state.tables import run_events_key
 
 
 def continue_run(draft: Draft, report: RunContinued) -> None:
@@ -61,7 +62,8 @@ def _gates(draft: Draft, run: Run, function: FunctionRegistered, event: EventRec
 def _successor(draft: Draft, run: Run, function: FunctionRegistered, data: Raw) -> RunRequested:
     cause = f"{run.run_id}:continued"
     hash_part = run_hash(function.id, cause)
-    event = replace(draft.events(run.run_id)[0], data=data, id=cause, ts=draft.now)
+    row = draft.get(run_events_key(run.run_id)) or RunEvents(())
+    event = replace(row.events[0], data=data, id=cause, ts=draft.now)
     return RunRequested(
         run_id_at(draft.now, hash_part),
         function.id,
@@ -79,4 +81,5 @@ def _successor(draft: Draft, run: Run, function: FunctionRegistered, data: Raw) 
         continues=Continuation(run.run_id, run.continued + 1),
         ends_with_parent=run.ends_with_parent,
         signal=run.signal,
+        callers=row.callers,
     )

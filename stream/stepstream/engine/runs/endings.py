@@ -7,11 +7,12 @@ from stepstream.contract.commands import RunStopped
 from stepstream.contract.events import CANCELLED, FAILED, FINISHED, EventRecord, EventRef
 from stepstream.contract.gates import Excess, GateRefused, rule_text
 from stepstream.contract.history import RunEnded
-from stepstream.contract.ids import StepRef, run_hash, run_id_at
-from stepstream.contract.inbox import CancelRequested, RunRequested, StepResolved
+from stepstream.contract.ids import StepRef, run_hash, run_id_at, run_routing
+from stepstream.contract.inbox import AnswersContinued, CancelRequested, RunRequested, StepResolved
 from stepstream.contract.kinds import RunStatus
+from stepstream.contract.limits import BATCH_BYTES_MAX
 from stepstream.contract.matching import EventMatched
-from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
+from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value, outcome_bytes
 from stepstream.contract.text.wording import duration_text
 from stepstream.engine.gates.passing import free_key, leave_gates
 from stepstream.engine.matching.cancel_waits import close_cancel_waits
@@ -30,6 +31,7 @@ _REASONS = {
     Excess.SKIPPED: "run {by} is open ({gate})",
     Excess.IDEMPOTENT: "run {by} has the same key ({gate})",
     Excess.DEBOUNCED: "run {by} is of a later event ({gate})",
+    Excess.BATCHED: "run {by} has its event ({gate})",
 }
 CANCELLED_ERROR = ErrorInfo("RunCancelled", "the run was cancelled", code="run-cancelled")
 
@@ -40,6 +42,8 @@ def cancel_run(draft: Draft, request: CancelRequested) -> None:
     if run is None:
         draft.answer(request, "not_found")
         return
+    if request.parent and _has_others(draft, run):
+        return
     if request.children:
         cancel_awaited(draft, run)
     if request.parent:
@@ -48,6 +52,12 @@ def cancel_run(draft: Draft, request: CancelRequested) -> None:
     by, why = f" by {request.by}" * bool(request.by), f": {request.why}" * bool(request.why)
     _cancel(draft, run, "request", by + why)
     draft.answer(request, "cancelled")
+
+
+def _has_others(draft: Draft, run: Run) -> bool:
+    """Return whether a run has events of others of its batch, or answers their callers."""
+    row = draft.get(run_events_key(run.run_id))
+    return row is not None and (len(row.events) > 1 or bool(row.callers))
 
 
 def cancel_by_event(draft: Draft, matched: EventMatched) -> None:
@@ -82,11 +92,16 @@ def refuse_run(draft: Draft, refused: GateRefused) -> None:
         _cancel(draft, run, "singleton", f": run {refused.by} replaced it ({gate.name})")
         return
     draft.count("runs_refused", run.function, gate.excess)
-    free_key(draft, run)
+    # The gate that has refused it does not know of it.
+    run = replace(run, asked=run.granted)
+    if gate.excess is Excess.BATCHED:
+        # The run that has its event answers its caller.
+        run = replace(run, caller=None)
+    else:
+        free_key(draft, run)
     reason = _REASONS[gate.excess].format(by=refused.by, gate=gate.name, limit=rule_text(gate))
     error = ErrorInfo("RunSkipped", f"the run was skipped: {reason}", code=gate.excess)
-    # The gate that has refused it does not know of it.
-    end_run(draft, replace(run, asked=run.granted), RunStatus.SKIPPED, Failure(error))
+    end_run(draft, run, RunStatus.SKIPPED, Failure(error))
 
 
 def end_outgrown_run(draft: Draft, exceeded: LimitExceeded) -> None:
@@ -117,8 +132,8 @@ def end_run(
     draft.count("open_runs", run.function, amount=-1)
     draft.count("runs_ended", run.function, status)
     leave_signal(draft, run, continued_by)
-    if run.caller and not continued_by:
-        _answer(draft, run.caller, outcome, status)
+    if (run.caller or start.callers) and not continued_by:
+        _answer(draft, run, start.callers, outcome, status)
     if status == RunStatus.SKIPPED:
         return
     draft.time("run", run.function, run.started_at)
@@ -157,10 +172,21 @@ def _delete_open_steps(draft: Draft, run: Run, reason: str) -> None:
         release(draft, run.run_id, step_of(lease))
 
 
-def _answer(draft: Draft, caller: StepRef, outcome: Outcome, status: RunStatus) -> None:
+def _answer(draft: Draft, run: Run, others: tuple[StepRef, ...], outcome: Outcome, status: RunStatus) -> None:
     if isinstance(outcome, Failure) and status == RunStatus.FAILED:
         outcome = replace(outcome, error=replace(outcome.error, code=outcome.error.code or "invoked-run-failed"))
-    draft.route_to_run(caller.run_id, StepResolved(caller.run_id, caller.step, outcome))
+    callers = (run.caller, *others) if run.caller else others
+    answer_callers(draft, AnswersContinued(run.run_id, callers, outcome))
+
+
+def answer_callers(draft: Draft, due: AnswersContinued) -> None:
+    """Answer the steps that wait for a run, as many as one transition may; a later batch has the others."""
+    most = min(draft.limits.waits_per_match_max, BATCH_BYTES_MAX // (outcome_bytes(due.outcome) + 1))
+    now, later = due.callers[: max(most, 1)], due.callers[max(most, 1) :]
+    for caller in now:
+        draft.route_to_run(caller.run_id, StepResolved(caller.run_id, caller.step, due.outcome))
+    if later:
+        draft.continue_later(run_routing(due.run_id), replace(due, callers=later))
 
 
 def _end_data(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from stepstream.contract.gates import Excess
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.inbox import RunRequested, SignalRunEnded, SignalWithStart
 from stepstream.contract.limits import SIGNALS_QUEUED_BYTES_MAX, SIGNALS_QUEUED_MAX
@@ -60,7 +61,8 @@ def _start(draft: Draft, sent: SignalWithStart, queued: tuple[SignalWithStart, .
         attributes=attributes_of(draft, function, event),
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,
-        gates=gates_of(draft, function, event),
+        # A signal starts it at once, without other events.
+        gates=tuple(gate for gate in gates_of(draft, function, event) if gate.excess is not Excess.BATCHED),
         step_gates=step_gates_of(draft, function, event),
         signal=sent.signal,
     )

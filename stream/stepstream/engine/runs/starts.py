@@ -3,14 +3,16 @@
 from msgspec.structs import replace
 
 from stepstream.contract.commands import RunResumed
-from stepstream.contract.gates import GateGranted
-from stepstream.contract.history import RunAdmitted
+from stepstream.contract.gates import GateGranted, GateRefused
+from stepstream.contract.history import RunAdmitted, RunBatched
+from stepstream.contract.ids import run_routing
 from stepstream.engine.gates.passing import ask_next
 from stepstream.engine.runs.deadlines import start_command
 from stepstream.engine.runs.dispatch import begin_attempt
 from stepstream.engine.runs.pauses import is_paused
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Run
+from stepstream.engine.state.tables import run_events_key
 
 
 def start_code(draft: Draft, run: Run) -> None:
@@ -32,8 +34,11 @@ def receive_grant(draft: Draft, granted: GateGranted) -> None:
         return
     # The end of a run leaves its gates, even one that lets it pass meanwhile.
     if run is None or run.granted == run.asked or run.gates[run.granted].id != granted.gate:
+        _pass_on(draft, granted)
         return
     run = replace(run, granted=run.granted + 1)
+    if granted.others:
+        run = _take_over(draft, run, granted)
     if run.queued:
         draft.put_run(ask_next(draft, run))
         return
@@ -43,6 +48,26 @@ def receive_grant(draft: Draft, granted: GateGranted) -> None:
     run = draft.record(run, RunAdmitted, max(draft.now - run.queued_at, 0))
     if not paused:
         start_code(draft, run)
+
+
+def _pass_on(draft: Draft, granted: GateGranted) -> None:
+    """Let the next run of a batch pass, if there is one, because this one has ended meanwhile."""
+    if granted.others:
+        run_id = granted.others[0].run_id
+        draft.route_to_run(run_id, replace(granted, run_id=run_id, others=granted.others[1:]))
+
+
+def _take_over(draft: Draft, run: Run, granted: GateGranted) -> Run:
+    """Give a run the events and the callers of the others of its batch, which end; return it as it was written."""
+    key, others = run_events_key(run.run_id), granted.others
+    row = draft.get(key)
+    assert row is not None, "an open run has its events"
+    events = (*row.events, *(each.event for each in others))
+    draft.put(key, replace(row, events=events, callers=tuple(each.caller for each in others if each.caller)))
+    for each in others:
+        draft.route_later(run_routing(each.run_id), GateRefused(run.gates[run.granted - 1], each.run_id, run.run_id))
+    chain = max(run.chain, *(each.chain for each in others))
+    return draft.record(replace(run, chain=chain), RunBatched, events)
 
 
 def _receive_step_grant(draft: Draft, run: Run, granted: GateGranted) -> None:

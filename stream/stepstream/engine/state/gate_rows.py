@@ -2,7 +2,7 @@
 
 import msgspec
 
-from stepstream.contract.gates import Gate
+from stepstream.contract.gates import BatchedRun, Gate
 from stepstream.engine.state.keys import number_bytes
 
 # A place in the queue of a gate: by time, which a priority moves (Unix ms and PRIORITY_MS_MAX more), then by number.
@@ -19,7 +19,7 @@ class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     So many `places` were given, the last one by the time `asked_at` (Unix ms), which never goes back; no run waits at
     `passed` or before it. `latest` is the run that passed last, which holds the permit of a gate that has only one.
-    Those that are debounced came from `first` on (Unix ms).
+    Those that are debounced came from `first` on (Unix ms). The events of those that are batched have so many `bytes`.
     A gate with a period has `next_us`, the theoretical arrival time of the next start (Unix microseconds). `due` is
     when its timer fires (Unix ms, 0: it has none).
     """
@@ -34,6 +34,7 @@ class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
     latest: str = ""
     first: int = 0
     asked_at: int = 0
+    bytes: int = 0
 
 
 class GateRun(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -45,10 +46,12 @@ class GateRun(msgspec.Struct, frozen=True, omit_defaults=True):
 class GateWaiter(msgspec.Struct, frozen=True, omit_defaults=True):
     """The run, or the step of one, at a place of the queue of a gate.
 
-    It waits since `since` (Unix ms, 0 in rows of older releases). The `number` is that of its request.
+    It waits since `since` (Unix ms, 0 in rows of older releases). The `number` is that of its request,
+    and `batched` what it asked with.
     """
 
     run_id: str
     since: int = 0
     step: str = ""
     number: int = 0
+    batched: BatchedRun | None = None

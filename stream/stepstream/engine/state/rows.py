@@ -109,10 +109,11 @@ class CancelWait(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunEvents(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The events that started a run, and the waits for those that cancel it."""
+    """The events that started a run, the waits for those that cancel it, and the `callers` of others of its batch."""
 
     events: tuple[EventRecord, ...]
     cancel_waits: tuple[CancelWait, ...] = ()
+    callers: tuple[StepRef, ...] = ()
 
 
 class Branch(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from hashlib import sha256
-from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,6 +15,7 @@ from stepstream.contract.functions import FunctionRegistered, Trigger
 from stepstream.contract.limits import ENDPOINT_CHARACTERS_MAX, RETRIES_DEFAULT, RETRIES_MAX
 from stepstream.gateway.wire.dues import wire_duration_ms
 from stepstream.gateway.wire.internal_events import own_condition, own_name
+from stepstream.sdk.batches import Batch
 from stepstream.sdk.cancellation import CancelOn, Timeouts
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.flow_control import Concurrency, Counts, Scope, Throttle
@@ -86,6 +86,13 @@ class _Debounce(msgspec.Struct, frozen=True):
     timeout: str = ""
 
 
+class _Batch(msgspec.Struct, frozen=True):
+    maxsize: int
+    timeout: str
+    key: str = ""
+    condition: str = msgspec.field(default="", name="if")
+
+
 class _Priority(msgspec.Struct, frozen=True):
     run: str = ""
 
@@ -118,7 +125,7 @@ class FunctionConfig(msgspec.Struct, frozen=True):
     throttle: _Rate | None = None
     ratelimit: _Rate | None = None
     debounce: _Debounce | None = None
-    batchevents: Any = None
+    batchevents: _Batch | None = None
     priority: _Priority | None = None
     singleton: _Singleton | None = None
     idempotency: str = ""
@@ -126,17 +133,8 @@ class FunctionConfig(msgspec.Struct, frozen=True):
     timeouts: _Timeouts = _Timeouts()
 
 
-# What the engine does not have: a function that asks for it is refused.
-_UNSUPPORTED: Mapping[str, str] = {
-    "batchevents": "batchEvents is not supported; remove it, and the function runs once for each event",
-}
-
-
 def read_function(config: FunctionConfig, app: str, version: str) -> tuple[str, FunctionRegistered]:
     """Return the URL and the registration of a function; raise InvalidInput with what cannot be mapped."""
-    for name, reason in _UNSUPPORTED.items():
-        if getattr(config, name):
-            raise InvalidInput(reason)
     url, retries = _step(config)
     try:
         concurrency, throttle = _concurrency(config.concurrency), _throttle(config.throttle)
@@ -154,6 +152,7 @@ def read_function(config: FunctionConfig, app: str, version: str) -> tuple[str, 
             idempotency=config.idempotency,
             # A run of a function without such a limit is never queued, so that its priority has no effect.
             priority=config.priority.run if config.priority and (concurrency or throttle) else "",
+            batch=_batch(config.batchevents),
         )
         registered = Function(app, config.id, _called_by_the_gateway, options).registration()
     except DefinitionError as error:
@@ -248,6 +247,12 @@ def _debounce(given: _Debounce | None) -> Debounce | None:
     if given is None:
         return None
     return Debounce(_period(given.period), given.key, _length(given.timeout, "debounce.timeout"))
+
+
+def _batch(given: _Batch | None) -> Batch | None:
+    if given is None:
+        return None
+    return Batch(given.maxsize, _period(given.timeout), given.key, own_condition(given.condition))
 
 
 def _singleton(given: _Singleton | None) -> Singleton | None:

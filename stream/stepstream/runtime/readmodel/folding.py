@@ -8,14 +8,13 @@ from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 import msgspec
-from msgspec.structs import replace
 
-from stepstream.contract.codec import EMPTY_OBJECT, NULL
 from stepstream.contract.history import (
     AttributesChanged,
     HistoryRecord,
     RunAdmitted,
     RunAttemptFailed,
+    RunBatched,
     RunBegan,
     RunDeadlineChanged,
     RunEnded,
@@ -45,6 +44,7 @@ from stepstream.runtime.readmodel.tables.waits import find_waits, retry
 _error_of = msgspec.json.Decoder(ErrorInfo).decode
 _RunEntry = (
     RunAdmitted
+    | RunBatched
     | RunAttemptFailed
     | RunMoved
     | RunWarned
@@ -120,7 +120,6 @@ class Batch:
         status = RunStatus.QUEUED if entry.gates else RunStatus.RUNNING
         if entry.start_at > entry.at:
             status = RunStatus.SCHEDULED
-        small = text_of([replace(event, data=EMPTY_OBJECT, user=NULL) for event in entry.events])
         self._runs[entry.run_id] = RunRow(
             entry.run_id,
             entry.seq,
@@ -131,7 +130,7 @@ class Batch:
             deadline=_deadline(entry.deadline, "start"),
             continuation=_continuation(entry),
             began=entry,
-            small_events=small,
+            events=entry.events,
         )
 
     def _change_step(self, run: RunRow, entry: _StepEntry) -> None:
@@ -192,6 +191,8 @@ class Batch:
         match entry:
             case RunAdmitted():
                 run.start()
+            case RunBatched():
+                run.events = entry.events
             case RunAttemptFailed():
                 run.start()
                 run.attempt, run.retry_at = entry.attempt + 1, entry.retry_at
@@ -284,7 +285,11 @@ class Batch:
         self._many("INSERT INTO run_texts VALUES (?, ?, ?, ?)", (run.texts() for run in added))
         texts = ((run.error_text, run.output, run.run_id) for run in changed if run.has_texts)
         self._many("UPDATE run_texts SET error = ?, output = ? WHERE run_id = ?", texts)
-        events = [(event, run.run_id) for run in added if run.began for event in run.began.events]
+        batched = [run for run in self._runs.values() if run.began is None and run.events]
+        self._many("UPDATE runs SET events = ? WHERE run_id = ?", ((run.small_events, run.run_id) for run in batched))
+        whole = ((text_of(run.events), run.run_id) for run in batched)
+        self._many("UPDATE run_texts SET events = ? WHERE run_id = ?", whole)
+        events = [(event, run.run_id) for run in (*added, *batched) for event in run.events]
         self._add("run_events VALUES (?, ?)", ((event.id, run_id) for event, run_id in events))
         self._add("run_names VALUES (?, ?)", ((event.name, run_id) for event, run_id in events))
         runs = [run for run in self._runs.values() if run.attributes is not run.indexed]

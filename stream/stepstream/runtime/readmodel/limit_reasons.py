@@ -4,6 +4,7 @@ import shlex
 
 from stepstream.contract.gates import Excess
 from stepstream.contract.operators.limit_views import LimitView
+from stepstream.contract.text.wording import counted
 
 _HOLDERS_MAX = 3
 
@@ -16,6 +17,9 @@ def limit_text(who: str, limit: LimitView, next_start: str) -> str:
     key = f" for the key {limit.key!r}" if limit.key else ""
     if limit.excess is Excess.DEBOUNCED:
         return f"{who} waits for the {limit.text}{key}; it starts at {next_start} unless another event comes"
+    if limit.excess is Excess.BATCHED:
+        has = f"it has {counted(limit.waiting, 'event')}, and starts at {next_start} at the latest"
+        return f"{who} waits for the {limit.text}{key}; {has}"
     place = f"place {limit.place:,} of {limit.waiting:,} in its queue" if limit.place else f"{limit.waiting:,} waiting"
     if limit.period_ms:
         due = f", and the next start is at {next_start}" if next_start else ""

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import msgspec
+from msgspec.structs import replace
 
-from stepstream.contract.codec import NULL, Json, Raw
+from stepstream.contract.codec import EMPTY_OBJECT, NULL, Json, Raw
+from stepstream.contract.events import EventRecord
 from stepstream.contract.history import RunBegan
 from stepstream.contract.kinds import RunStatus, StepStatus
 from stepstream.contract.outcomes import ErrorInfo
@@ -76,6 +78,7 @@ class RunRow:
     """A run: its state, and the status (`counted`) under which the sums have it when the batch begins.
 
     `indexed` are the attributes that their index has then.
+    `events` are those with which it began, or which it got later.
     `changed` says that more than its place in history changed, `has_texts` that its error or its output did.
     """
 
@@ -99,7 +102,7 @@ class RunRow:
     attributes: dict[str, Any] = field(default_factory=dict)
     indexed: dict[str, Any] = field(default_factory=dict)
     began: RunBegan | None = None
-    small_events: str = ""
+    events: tuple[EventRecord, ...] = ()
     changed: bool = False
     has_texts: bool = False
     error_text: str | None = None
@@ -151,6 +154,11 @@ class RunRow:
         """Note its error, and the error object of an SDK if there is one."""
         self.error, self.error_text, self.has_texts = small_error(error), error_text(error, raw), True
 
+    @property
+    def small_events(self) -> str:
+        """Its events without their data."""
+        return text_of([replace(event, data=EMPTY_OBJECT, user=NULL, meta=NULL) for event in self.events])
+
     def inserted(self) -> Sequence[object]:
         """Return the values of INSERT."""
         began = self.began
@@ -174,7 +182,7 @@ class RunRow:
 
     def texts(self) -> Sequence[object]:
         """Return the values of its row in run_texts."""
-        return (self.run_id, text_of(self.began.events) if self.began else "[]", self.error_text, self.output)
+        return (self.run_id, text_of(self.events), self.error_text, self.output)
 
     def add_to(self, sums: dict[tuple[str, str], list[int]]) -> None:
         """Add to the sums, by function and status, what changed."""
