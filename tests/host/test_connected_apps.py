@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import datetime
-import gc
 import socket
-import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,53 +47,57 @@ async def connected(client: inngest.Inngest, reporter: Reporter, *functions: Any
     finally:
         await worker.close()
         await running
-        del worker, running
-        with warnings.catch_warnings():
-            # The SDK does not close the HTTP connections of its thread.
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
+
+
+def functions_of(client: inngest.Inngest, http: httpx.AsyncClient, ran: list[str]) -> list[Any]:
+    """Return a function with steps of most kinds, which sends the event that it waits for, and one that fails."""
+
+    async def body(name: str) -> str:
+        ran.append(name)
+        return name.upper()
+
+    async def send() -> None:
+        await http.post("/e/key", json={"name": "demo/reply", "data": {"n": 1}})
+
+    async def fail() -> None:
+        raise ValueError("no use")
+
+    @client.create_function(fn_id="work", trigger=GO, retries=0)
+    async def work(ctx: inngest.Context) -> Any:
+        first = await ctx.step.run("first", body, "a")
+        await ctx.step.sleep("nap", datetime.timedelta(milliseconds=10))
+        hour = datetime.timedelta(hours=1)
+        found: Any = await ctx.group.parallel(
+            (
+                lambda: ctx.step.run("b", body, "b"),
+                lambda: ctx.step.run("c", body, "c"),
+                lambda: ctx.step.wait_for_event("reply", event="demo/reply", timeout=hour),
+                lambda: ctx.step.run("send", send),
+            )
+        )
+        try:
+            await ctx.step.run("fail", fail)
+        except inngest.StepError as error:
+            return [first, *found[:2], found[2] and found[2].data, error.message]
+
+    @client.create_function(fn_id="broken", trigger=GO, retries=0)
+    async def broken(ctx: inngest.Context) -> None:
+        raise inngest.NonRetriableError("broken for good")
+
+    return [work, broken]
 
 
 @pytest.mark.slow
 async def test_functions_of_the_sdk_run_over_connect(tmp_path: Path, monkeypatch: Any) -> None:
     """Steps, parallel steps, a sleep, a wait and failures: each run ends as with an app that is called over HTTP."""
+    ran = list[str]()
     async with serving(tmp_path, [], monkeypatch) as reporter, asyncio.timeout(60):
         url = f"http://127.0.0.1:{await reporter.port}"
-        client, ran = client_at(url), list[str]()
-
-        @client.create_function(fn_id="work", trigger=GO, retries=0)
-        async def work(ctx: inngest.Context) -> Any:
-            async def body(name: str) -> str:
-                ran.append(name)
-                return name.upper()
-
-            async def fail() -> None:
-                raise ValueError("no use")
-
-            first = await ctx.step.run("first", body, "a")
-            await ctx.step.sleep("nap", datetime.timedelta(milliseconds=10))
-            hour = datetime.timedelta(hours=1)
-            found: Any = await ctx.group.parallel(
-                (
-                    lambda: ctx.step.run("b", body, "b"),
-                    lambda: ctx.step.run("c", body, "c"),
-                    lambda: ctx.step.wait_for_event("reply", event="demo/reply", timeout=hour),
-                    lambda: ctx.step.send_event("send", inngest.Event(name="demo/reply", data={"n": 1})),
-                )
-            )
-            try:
-                await ctx.step.run("fail", fail)
-            except inngest.StepError as error:
-                return [first, *found[:2], found[2] and found[2].data, error.message]
-
-        @client.create_function(fn_id="broken", trigger=GO, retries=0)
-        async def broken(ctx: inngest.Context) -> None:
-            raise inngest.NonRetriableError("broken for good")
-
+        client = client_at(url)
         async with httpx.AsyncClient(base_url=url) as http:
             # Nothing has registered yet, so this event starts no run.
             await http.post("/e/key", json={"name": "demo/go", "data": {}})
-            async with connected(client, reporter, work, broken):
+            async with connected(client, reporter, *functions_of(client, http, ran)):
                 path = "/v0/connect/envs/any/conns"
                 (shown,) = (await http.get(path)).json()["data"]
                 assert (shown["instance_id"], shown["status"]) == ("mine", "READY")
