@@ -14,7 +14,9 @@ from stepstream.cli.registry import COMMANDS
 ROOT = Path(__file__).parents[1]
 PRODUCT = "stream/stepstream/"
 FOLDERS = ("stream", "tests", "examples", "benchmarks", "docs", "topics", "deploy", ".ci")
-SUFFIXES = {".css", ".html", ".js", ".md", ".py", ".sh", ".toml", ".tpl", ".yaml", ".yml"}
+SUFFIXES = {".css", ".go", ".html", ".js", ".md", ".mjs", ".py", ".sh", ".toml", ".tpl", ".ts", ".yaml", ".yml"}
+# What package managers and compilers write beside an example.
+BUILT = {"dist", "node_modules"}
 NAMES_WITHOUT_SUFFIX = {"Dockerfile", "Makefile", "NOTES.txt", "run"}
 
 FILE_LINES_MAX = 400
@@ -134,6 +136,7 @@ def read_sources() -> tuple[Source, ...]:
         if path.is_file()
         and (path.suffix in SUFFIXES or path.name in NAMES_WITHOUT_SUFFIX)
         and ".min." not in path.name
+        and BUILT.isdisjoint(path.relative_to(ROOT).parts)
     )
 
 
