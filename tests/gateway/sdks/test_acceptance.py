@@ -1,0 +1,148 @@
+"""One program of 60 functions in each official SDK, whose runs end alike: every kind of step, error and limit."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.gateway.sdks.expected import Case, Ending, cases_of
+from tests.gateway.sdks.processes import READY_S_MAX, Processes, Server, install, running, start_dev, until, within
+from tests.kafka.cluster.broker import free_port
+from tests.tidy_rules import ROOT
+
+pytestmark = pytest.mark.long
+PROGRAM = ROOT / "tests" / "gateway" / "sdks" / "javascript"
+END_S_MAX = 110.0
+OPEN = ("scheduled", "queued", "running")
+CALLS_FOR_THREE_STEPS = {"javascript-4": 1, "javascript-4-plain": 4, "javascript-3": 4, "javascript-3-checkpoints": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The program in an SDK: its name, the variables that select the SDK, and the app that it calls."""
+
+    name: str
+    port: int
+    foreign: str
+    variables: Mapping[str, str]
+
+    @property
+    def url(self) -> str:
+        """Where it is served."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, processes: Processes, server: Server, javascript: Path) -> None:
+        """Start its process and register it."""
+        variables = {"APP": self.name, "FOREIGN": self.foreign, "PORT": str(self.port), "INNGEST_DEV": server.url}
+        if self.name == "python":
+            command = [sys.executable, "-m", "tests.gateway.sdks.python.program"]
+            processes.start(self.name, command, ROOT, **variables, PYTHONPATH=os.pathsep.join(sys.path))
+        else:
+            processes.start(self.name, ["node", "program.mjs"], javascript, **variables, **self.variables)
+        until(self._registers, READY_S_MAX, f"{self.name} did not register")
+
+    def _registers(self) -> bool:
+        try:
+            return httpx.put(f"{self.url}/api/inngest").is_success
+        except httpx.TransportError:
+            return False
+
+
+def apps() -> list[App]:
+    """Return the apps, each of which calls the next one."""
+    variables = {
+        "javascript-4": {"SDK": "inngest"},
+        "javascript-4-plain": {"SDK": "inngest", "CLIENT": '{"checkpointing": false}'},
+        "python": {},
+        "javascript-3": {"SDK": "inngest-v3"},
+        "javascript-3-checkpoints": {"SDK": "inngest-v3", "CLIENT": '{"checkpointing": true}'},
+    }
+    names = list(variables)
+    return [App(name, free_port(), names[at - 1], variables[name]) for at, name in enumerate(names)]
+
+
+def ending(run: Mapping[str, Any]) -> Ending:
+    """Return how a run ended."""
+    match run["status"]:
+        case "completed":
+            return "completed", run["output"]
+        case "failed":
+            return "failed", run["error"]["message"]
+        case "skipped":
+            return "skipped", run["error"]["code"]
+        case status:
+            return status, None
+
+
+def differences(server: Server, app: App) -> list[str]:
+    """Return what differs from the table of expected ends."""
+    runs = [server.run(each["run_id"]) for each in server.runs(filter=f"app:{app.name}")]
+    found = []
+    for case in cases_of(app.name):
+        ends = [ending(run) for run in runs if run["function"] == f"{app.name}-{case.function}"]
+        if ordered(ends) != ordered(case.expected(app.name, app.name)):
+            found.append(f"{app.name}: {case.function} ended as {ends}")
+    return found
+
+
+def ordered(ends: Sequence[Ending]) -> list[str]:
+    """Return ends in an order that does not depend on that of the runs."""
+    return sorted(json.dumps(end, sort_keys=True) for end in ends)
+
+
+def send(server: Server, app: App, cases: Sequence[Case]) -> None:
+    """Send the events: those of a function with several ones each by itself, so that they have an order."""
+    named = [[{"name": f"{app.name}/{case.function}", **event} for event in case.events] for case in cases]
+    server.send(*chain.from_iterable(events for events in named if len(events) == 1))
+    for event in chain.from_iterable(events for events in named if len(events) > 1):
+        server.send(event)
+
+
+def check(server: Server, apps: Sequence[App]) -> None:
+    """Run the program in each app, and compare how all runs end."""
+    expected = {app.name: cases_of(app.name) for app in apps}
+    functions = {f"{name}-{case.function}" for name, cases in expected.items() for case in cases}
+    until(lambda: functions <= server.functions(), READY_S_MAX, "not all functions were registered")
+    for app in apps:
+        send(server, app, expected[app.name])
+    count = sum(len(case.expected(name, name)) for name, cases in expected.items() for case in cases)
+    within(END_S_MAX, lambda: ended(server, apps) >= count)
+    found = [line for app in apps for line in differences(server, app)]
+    assert not found, "\n".join(found)
+
+
+def ended(server: Server, apps: Sequence[App]) -> int:
+    """Return how many runs have ended."""
+    return sum(run["status"] not in OPEN for app in apps for run in server.runs(filter=f"app:{app.name}"))
+
+
+@pytest.fixture(scope="session")
+def javascript(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the program and the packages that it needs, from the registry."""
+    folder = tmp_path_factory.mktemp("javascript")
+    for file in PROGRAM.iterdir():
+        if file.is_file():
+            shutil.copy(file, folder)
+    install(folder, "npm", "ci")
+    return folder
+
+
+def test_program_ends_alike_in_each_sdk(javascript: Path, tmp_path: Path) -> None:
+    """`stepstream dev` runs the program, and a run with checkpoints costs one call."""
+    programs = apps()
+    with running(tmp_path) as processes:
+        server = start_dev(processes, [f"{app.url}/api/inngest" for app in programs])
+        for app in programs:
+            app.start(processes, server, javascript)
+        check(server, programs)
+        calls = {app.name: processes.client.get(f"{app.url}/calls").json() for app in programs if app.name != "python"}
+        three_steps = {name: counts[f"{name}-three-steps"] for name, counts in calls.items()}
+        assert three_steps == CALLS_FOR_THREE_STEPS
