@@ -140,9 +140,9 @@ class Server:
 
 
 def start_dev(processes: Processes, app_urls: Sequence[str]) -> Server:
-    """Start `stepstream dev` for some apps, and return it once it answers."""
+    """Start `stepstream dev` for some apps, with short back-offs, and return it once it answers."""
     options = [word for url in app_urls for word in ("--app-url", url)]
-    command = [sys.executable, "-m", "stepstream", "dev", "--port", "0", *options]
+    command = [sys.executable, "-m", "stepstream", "dev", "--port", "0", "--retry-interval", "1", *options]
     processes.start("dev", command, processes.folder, PYTHONPATH=os.pathsep.join(sys.path))
     until(lambda: bool(_SERVES.search(processes.text("dev"))), READY_S_MAX, "stepstream dev did not start")
     url = _SERVES.findall(processes.text("dev"))[0]
