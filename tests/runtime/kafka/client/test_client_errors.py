@@ -1,7 +1,7 @@
 """How errors and cancellations inside a Kafka client reach its callers, and how a client that cannot stop is closed."""
 
 import asyncio
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aiokafka.errors import (
@@ -105,9 +105,10 @@ def test_consumer_that_does_not_poll_stays_a_member(monkeypatch: pytest.MonkeyPa
     Waiting for the poll interval would take days, so the test reads the option. A worker that is full for longer than a
     session is in tests/kafka/members/test_long_steps.py.
     """
-    given: dict[str, Any] = {}
-    monkeypatch.setattr(reader, "AIOKafkaConsumer", lambda **options: given.update(options))
+    made = Mock()
+    monkeypatch.setattr(reader, "AIOKafkaConsumer", made)
     Reader(KafkaSettings("nowhere:1", "test"), {}, "worker-shop", "", True, False)
+    given = made.call_args.kwargs
     assert given["max_poll_interval_ms"] >= 7 * DAY_MS
     assert given["session_timeout_ms"] <= 10_000
 
