@@ -12,7 +12,10 @@ from benchmarks.functions import Figure
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nope"], "there is no runtime 'nope', only laptop, cluster, delays, failover, lookback, hotname, readmodel, live"),
+        (
+            ["nope"],
+            "there is no runtime 'nope', only laptop, cluster, delays, failover, lookback, hotname, readmodel, live",
+        ),
         (
             ["laptop", "typo"],
             "laptop has no benchmark typo, only bare_loop, bulk, idle_latency, limits, long_run",
