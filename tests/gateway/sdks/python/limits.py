@@ -1,7 +1,6 @@
 """Functions with limits, and what ends a run from outside."""
 
 import datetime
-import time
 from typing import Any, Literal
 
 import inngest
@@ -10,7 +9,7 @@ from tests.gateway.sdks.python.sdk import APP, after, count, define
 
 SECOND, HOUR = datetime.timedelta(seconds=1), datetime.timedelta(hours=1)
 ONE = [inngest.Concurrency(limit=1)]
-_RUNNING, _STARTED = [0], [0.0]
+_RUNNING = [0]
 
 
 async def overlap() -> int:
@@ -21,17 +20,12 @@ async def overlap() -> int:
     return _RUNNING[0]
 
 
-async def spaced() -> bool:
-    """Return whether the call before started some time ago; a call may take less time than the one before it."""
-    before, _STARTED[0] = _STARTED[0], time.monotonic()
-    return _STARTED[0] - before > 0.7
-
-
 async def number(ctx: inngest.Context) -> Any:
     """Return the number of the event."""
     return ctx.event.data["n"]
 
 
+define("throttle", throttle=inngest.Throttle(limit=1, period=SECOND))(number)
 define("rate-limit", rate_limit=inngest.RateLimit(limit=1, period=HOUR))(number)
 define("debounce", debounce=inngest.Debounce(period=SECOND))(number)
 define("idempotency", idempotency="event.data.n")(number)
@@ -43,12 +37,6 @@ define("conditional", condition="event.data.n > 1")(number)
 async def concurrency(ctx: inngest.Context) -> Any:
     """Run one step at a time."""
     return await ctx.step.run("overlap", overlap)
-
-
-@define("throttle", throttle=inngest.Throttle(limit=1, period=SECOND))
-async def throttle(ctx: inngest.Context) -> Any:
-    """Start one run in a second."""
-    return await ctx.step.run("spaced", spaced)
 
 
 def define_singleton(mode: Literal["skip", "cancel"]) -> None:
