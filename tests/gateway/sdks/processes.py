@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 READY_S_MAX = 60.0
-INSTALL_S_MAX = 150.0
+# With an empty package cache on a busy machine; a test that takes longer than 300 s ends its process.
+INSTALL_S_MAX = 200.0
 _POLL_S = 0.2
 _ANSWER_S_MAX = 30.0
 _SERVES = re.compile(r"send events to (http://127\.0\.0\.1:\d+)/e/")
