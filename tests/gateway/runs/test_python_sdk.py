@@ -203,6 +203,8 @@ async def test_send_event() -> None:
         async with world(client, function) as found:
             await found.engine.send(GO)
             run = found.engine.run("demo-f")
+        # The SDK has no way to close it.
+        await client._http_client._http_client.aclose()
     assert run.output == ["01J"]
     assert received[0][0]["name"] == "demo/other"
 
