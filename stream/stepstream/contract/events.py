@@ -54,6 +54,11 @@ class EventRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     v: str = ""
     meta: Raw = NULL
 
+    @property
+    def payload_bytes(self) -> int:
+        """The size of what its sender put into it."""
+        return len(self.data) + len(self.user) + len(self.meta)
+
 
 EVENT_FIELDS = EventRecord.__struct_fields__
 

@@ -149,7 +149,7 @@ def _index_more(draft: Draft, event: str, path: str, use: KeptPath) -> KeptPath:
         if len(entries) == draft.limits.waits_per_match_max or budget.full:
             use = replace(use, indexed_to=indexed_to)
             break
-        budget.charge(len(kept.event.data) + len(kept.event.user) + len(kept.event.meta))
+        budget.charge(kept.event.payload_bytes)
         indexed_to = place_of(key)
         entries.append((Candidate(kept.event), indexed_to))
     for candidate, place in entries:
@@ -202,7 +202,7 @@ def _forget_events(draft: Draft, timer: Timer, after: KeptPlace, paths: dict[str
         if len(old) == draft.limits.waits_per_match_max or budget.full:
             left = old[-1][0]
             break
-        budget.charge(len(kept.event.data) + len(kept.event.user) + len(kept.event.meta))
+        budget.charge(kept.event.payload_bytes)
         old.append((place_of(key), kept))
     for place, kept in old:
         draft.delete(kept_event_key(event, place))

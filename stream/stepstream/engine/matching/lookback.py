@@ -87,7 +87,7 @@ def _evaluate(draft: Draft, bucket: Bucket, look_back: LookBack) -> KeptEvent | 
         kept = draft.get(kept_event_key(bucket.event, after))
         if kept is None:
             continue
-        budget.charge(len(kept.event.data) + len(kept.event.user) + len(kept.event.meta))
+        budget.charge(kept.event.payload_bytes)
         if _is_candidate(kept, after, look_back) and budget.satisfies(Candidate(kept.event), wait.predicate):
             return kept
     return None

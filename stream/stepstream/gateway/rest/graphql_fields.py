@@ -6,6 +6,7 @@ A value that costs a query of the read model is a function, which GraphQL calls 
 from collections.abc import Sequence
 from typing import Any
 
+from stepstream.contract.events import EVENT_FIELDS
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.kinds import RunStatus
 from stepstream.gateway.rest.event_lookups import find_event_json, runs_of_event
@@ -19,7 +20,6 @@ from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 
 _RUNS_OF_EVENT_MAX = 100
-_EVENT_FIELDS = ("name", "data", "id", "ts", "user", "v", "meta")
 
 
 async def find_event(parts: RestParts, id: str) -> dict[str, Any] | None:
@@ -34,7 +34,7 @@ def event_forms(parts: RestParts, event: dict[str, Any]) -> dict[str, Any]:
     async def runs(_info: Any) -> list[dict[str, Any]]:
         return [run_fields(run, parts) for run in await runs_of_event(parts, event["id"], _RUNS_OF_EVENT_MAX)]
 
-    payload: dict[str, Any] = {name: event[name] for name in _EVENT_FIELDS if name in event}
+    payload: dict[str, Any] = {name: event[name] for name in EVENT_FIELDS if name in event}
     return {
         "id": event["internal_id"],
         "idempotencyKey": event["id"],
