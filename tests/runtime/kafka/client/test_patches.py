@@ -32,7 +32,7 @@ from packaging.requirements import Requirement
 from stepstream.host.sources.faust_app import make_faust
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.parsing import Batches, batches_of
-from stepstream.runtime.kafka.client.patches import READ, creating_no_topics, heartbeat, patch_faust, require
+from stepstream.runtime.kafka.client.patches import READ, create_no_topics, heartbeat, patch_faust, require
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.tidy_rules import ROOT
 
@@ -179,7 +179,8 @@ async def test_only_clients_of_others_create_topics() -> None:
     """The code of a step may use aiokafka too, and count on it."""
     broker = AskedBroker()
     own = AIOKafkaConsumer(bootstrap_servers="localhost:1")
-    for client in (creating_no_topics(own)._client, AIOKafkaClient(bootstrap_servers="localhost:1")):
+    create_no_topics(own)
+    for client in (own._client, AIOKafkaClient(bootstrap_servers="localhost:1")):
         client._conns["bootstrap", ConnectionGroup.DEFAULT] = broker
         client._get_conn = AsyncMock(return_value=broker)
         await client._metadata_update(client.cluster, {"events"})

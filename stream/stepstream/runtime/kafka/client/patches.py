@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakSet
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -39,7 +39,6 @@ from stepstream.runtime.kafka.client.parsing import batches_of, parse_fetched
 # The versions whose source the patches were written for.
 READ = {"aiokafka": "0.14.0", "faust-streaming": "0.15.3"}
 _TRANSACTION_BACKOFF_S = 0.001
-_Client = TypeVar("_Client", AIOKafkaConsumer, AIOKafkaProducer)
 # The connections that create no topics, and whether the request that is being made may create some.
 _CREATE_NO_TOPICS = WeakSet[AIOKafkaClient]()
 _may_create = ContextVar("may_create", default=True)
@@ -126,7 +125,7 @@ def _bounded(update: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[
     """Return an `AIOKafkaClient._metadata_update` that asks for no topics while the client uses none.
 
     aiokafka asks for all topics of the cluster then, as often as a coordinator is not available yet: for each of the
-    thousands of topics of others, it decodes their partitions on the event loop. See also `creating_no_topics`.
+    thousands of topics of others, it decodes their partitions on the event loop. See also `create_no_topics`.
     """
 
     async def update_used(client: Any, cluster: Any, topics: Any) -> bool:
@@ -144,14 +143,13 @@ def _metadata_request(topics: list[str] | None = None) -> Any:
     return MetadataRequest(topics, _may_create.get())
 
 
-def creating_no_topics(client: _Client) -> _Client:
-    """Return a consumer or producer that never creates a topic.
+def create_no_topics(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Have a consumer or producer create no topic.
 
     By default brokers create a topic that a client of aiokafka asks for, with their own number of partitions and their
     own retention. A deleted topic would so return at once, and nothing would say that its records are gone.
     """
     _CREATE_NO_TOPICS.add(connections_of(client))
-    return client
 
 
 def _patch_aiokafka() -> None:
@@ -270,7 +268,8 @@ def patch_faust(app: Any, consumer: Any, consumer_thread: Any) -> None:
     make = consumer_thread._create_worker_consumer
 
     def make_committed(thread: Any, transport: Any) -> Any:
-        client = creating_no_topics(make(thread, transport))
+        client = make(thread, transport)
+        create_no_topics(client)
         client._isolation_level = "read_committed"
         return client
 

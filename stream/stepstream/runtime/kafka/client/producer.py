@@ -10,7 +10,7 @@ from aiokafka.errors import IllegalOperation
 
 from stepstream.contract.limits import MIB
 from stepstream.runtime.kafka.client.errors import STOP_S_MAX, stop, translate_kafka_errors
-from stepstream.runtime.kafka.client.patches import connections_of, creating_no_topics, epoch_of
+from stepstream.runtime.kafka.client.patches import connections_of, create_no_topics, epoch_of
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, NewRecord
 
@@ -30,14 +30,13 @@ class Producer:
             "transaction_timeout_ms": round(settings.transaction_s * 1_000),
             "retry_backoff_ms": _TRANSACTION_BACKOFF_MS,
         }
-        self._client = creating_no_topics(
-            AIOKafkaProducer(
-                **{**options, **(own if transactional_id else {"enable_idempotence": True})},
-                acks="all",
-                max_request_size=REQUEST_BYTES_MAX,
-                max_batch_size=256 * 1024,
-            )
+        self._client = AIOKafkaProducer(
+            **{**options, **(own if transactional_id else {"enable_idempotence": True})},
+            acks="all",
+            max_request_size=REQUEST_BYTES_MAX,
+            max_batch_size=256 * 1024,
         )
+        create_no_topics(self._client)
         self._partitions: dict[str, int] = {}
         self._open = False
         self._round_robin = 0

@@ -13,7 +13,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from stepstream.contract.limits import MIB
 from stepstream.runtime.kafka.client.answers import records_in
 from stepstream.runtime.kafka.client.errors import stop, translate_kafka_errors
-from stepstream.runtime.kafka.client.patches import connections_of, creating_no_topics, heartbeat, membership_of
+from stepstream.runtime.kafka.client.patches import connections_of, create_no_topics, heartbeat, membership_of
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, LogRecord, Offsets, TopicPartition
 
@@ -88,7 +88,7 @@ class Reader:
             partition_assignment_strategy=(_sticky_assignor(lambda: self._held),),
             **({"metadata_max_age_ms": _METADATA_MS} if group else {}),
         )
-        creating_no_topics(self._client)
+        create_no_topics(self._client)
 
     async def start(self) -> None:
         """Connect."""
