@@ -1,14 +1,10 @@
-"""How long one event or one run delays everything else in its process, and how much memory large results take."""
+"""How long one event or one run delays everything else in its process."""
 
 import asyncio
-import multiprocessing
-import resource
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from benchmarks.functions import Figure
 from benchmarks.laptop import bench
@@ -21,7 +17,6 @@ from tests.runtime.worker.harness import served, started
 
 _WAITS, _TRIGGERS = 1_000, 200
 _FAN_OUT_RUNS, _FAN_OUT_STEPS = 20, 1_000
-_LARGE_RUNS, _LARGE_STEPS, _LARGE_BYTES = 40, 8, 4_000_000
 # Each condition compares every pair of items.
 _COSTLY = "async.data.items.all(a, async.data.items.all(b, a + b >= 0))"
 _ITEMS = list(range(60))
@@ -29,7 +24,7 @@ _S_MAX = 300.0
 
 
 class Iterations:
-    """Measures each iteration of the event loop; `longest_s` is the longest one since it was set to 0."""
+    """Counts the iterations of the event loop; `longest_s` is how long the longest one took."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -55,7 +50,7 @@ async def measured() -> AsyncIterator[Iterations]:
         measuring.cancel()
 
 
-async def costly_waits() -> Iterator[Figure]:
+async def costly_waits() -> list[Figure]:
     """Compare one event with many waits whose conditions are costly."""
     app = App("shop")
 
@@ -66,7 +61,7 @@ async def costly_waits() -> Iterator[Figure]:
     return await _after_one_event(app, _WAITS, f"{_WAITS:,} waits")
 
 
-async def costly_triggers() -> Iterator[Figure]:
+async def costly_triggers() -> list[Figure]:
     """Compare one event with many triggers whose conditions are costly."""
     app, condition = App("shop"), _COSTLY.replace("async.", "event.")
     for number in range(_TRIGGERS):
@@ -78,7 +73,7 @@ async def costly_triggers() -> Iterator[Figure]:
     return await _after_one_event(app, 0, f"{_TRIGGERS:,} triggers")
 
 
-async def _after_one_event(app: App, runs: int, against: str) -> Iterator[Figure]:
+async def _after_one_event(app: App, runs: int, against: str) -> list[Figure]:
     async with bench(app) as made:
         await made.engine.send([to_record(Event("go", {"n": number})) for number in range(runs)])
         await made.engine.until_idle()
@@ -87,15 +82,13 @@ async def _after_one_event(app: App, runs: int, against: str) -> Iterator[Figure
             await made.engine.send([to_record(Event("paid", {"n": 1, "items": _ITEMS}))])
             await made.engine.until_idle()
             cpu_s = time.process_time() - began
-            return iter(
-                (
-                    Figure(f"an event against {against}, CPU", cpu_s, "s"),
-                    Figure(f"an event against {against}, longest iteration", iterations.longest_s, "s", "< 0.25"),
-                )
-            )
+            return [
+                Figure(f"an event against {against}, CPU", cpu_s, "s"),
+                Figure(f"an event against {against}, longest iteration", iterations.longest_s, "s", "< 0.25"),
+            ]
 
 
-async def fan_outs() -> Iterator[Figure]:
+async def fan_outs() -> list[Figure]:
     """Start runs that gather many steps each, on one worker."""
     app, bodies = App("shop"), Counter[int]()
     async with measured() as iterations:
@@ -103,61 +96,22 @@ async def fan_outs() -> Iterator[Figure]:
         async def body() -> None:
             bodies[iterations.number] += 1
 
-        app.function(on("go"), id="function")(_gathering(_FAN_OUT_STEPS, body))
-        await _serve(app, _FAN_OUT_RUNS)
+        @app.function(on("go"))
+        async def function(ctx: Context) -> int:
+            return len(await asyncio.gather(*(ctx.step.run(f"step-{at}", body) for at in range(_FAN_OUT_STEPS))))
+
+        async with served(app) as harness:
+            harness.log.give(*(started(f"run-{number}") for number in range(_FAN_OUT_RUNS)))
+            await until(lambda: len(harness.log.reports_of(RunReturned)) == _FAN_OUT_RUNS, _S_MAX)
     most = max(bodies.values())
     name = f"{_FAN_OUT_RUNS} runs that gather {_FAN_OUT_STEPS:,} steps"
-    return iter(
-        (
-            Figure(f"{name}, longest iteration", iterations.longest_s, "s", "< 0.25"),
-            Figure(f"{name}, bodies at once", most, "", f"<= {BODIES_STARTED_PER_ITERATION_MAX}"),
-        )
-    )
+    return [
+        Figure(f"{name}, longest iteration", iterations.longest_s, "s", "< 0.25"),
+        Figure(f"{name}, bodies at once", most, "", f"<= {BODIES_STARTED_PER_ITERATION_MAX}"),
+    ]
 
 
-async def large_results() -> Iterator[Figure]:
-    """Gather large results in many runs, from bodies that return at once, and from bodies that end together."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as processes:
-        peaks = [processes.submit(_peak_mib, together=together).result() for together in (False, True)]
-    name = f"{_LARGE_RUNS} runs of {_LARGE_STEPS} results of {_LARGE_BYTES // 1_000_000} MB, peak"
-    return iter((Figure(name, peaks[0], "MiB"), Figure(f"{name} when all end together", peaks[1], "MiB")))
-
-
-def _peak_mib(*, together: bool) -> float:
-    asyncio.run(_gather_large(together=together))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-async def _gather_large(*, together: bool) -> None:
-    app, running, ready = App("shop"), 0, asyncio.Event()
-
-    async def body() -> str:
-        nonlocal running
-        running += 1
-        if running == _LARGE_RUNS * _LARGE_STEPS:
-            ready.set()
-        if together:
-            await ready.wait()
-        return "x" * _LARGE_BYTES
-
-    app.function(on("go"), id="function")(_gathering(_LARGE_STEPS, body))
-    await _serve(app, _LARGE_RUNS)
-
-
-def _gathering(steps: int, body: Callable[[], Any]) -> Callable[[Context], Any]:
-    async def gather(ctx: Context) -> int:
-        return len(await asyncio.gather(*(ctx.step.run(f"step-{number}", body) for number in range(steps))))
-
-    return gather
-
-
-async def _serve(app: App, runs: int) -> None:
-    async with served(app) as harness:
-        harness.log.give(*(started(f"run-{number}") for number in range(runs)))
-        await until(lambda: len(harness.log.reports_of(RunReturned)) == runs, _S_MAX)
-
-
-ALL = (costly_waits, costly_triggers, fan_outs, large_results)
+ALL = (costly_waits, costly_triggers, fan_outs)
 
 
 def main(requested: set[str]) -> Iterator[Figure]:
