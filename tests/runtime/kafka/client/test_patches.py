@@ -21,11 +21,13 @@ from aiokafka.errors import (
     NoError,
     RebalanceInProgressError,
     UnknownMemberIdError,
+    UnknownTopicOrPartitionError,
 )
 from aiokafka.producer.sender import AddPartitionsToTxnHandler
-from aiokafka.protocol.commit import OffsetFetchResponse_v3
+from aiokafka.protocol.commit import OffsetCommitResponse_v2, OffsetFetchResponse_v3
 from aiokafka.protocol.fetch import FetchResponse_v4
 from aiokafka.protocol.metadata import MetadataRequest_v5
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import Consumer
 from packaging.requirements import Requirement
 
@@ -61,6 +63,24 @@ async def test_loading_coordinator_does_not_look_like_no_commits() -> None:
     coordinator.coordinator_dead = lambda: None
     with pytest.raises(GroupLoadInProgressError):
         await coordinator._do_fetch_commit_offsets([TopicPartition("inbox", 0)])
+
+
+class DeletedTopicCoordinator:
+    """A connection to a coordinator that knows no topic of a commit: error 3 for its partition."""
+
+    async def send(self, _node: int, _request: object, **_options: object) -> OffsetCommitResponse_v2:
+        """Answer as Kafka does."""
+        return OffsetCommitResponse_v2([("commands", [(0, UnknownTopicOrPartitionError.errno)])])
+
+
+async def test_commit_to_a_deleted_topic_is_not_retried() -> None:
+    """Retried until the topic exists again, it would commit an offset of the deleted topic for the new one."""
+    coordinator = object.__new__(GroupCoordinator)
+    coordinator._client, coordinator.group_id, coordinator.coordinator_id = DeletedTopicCoordinator(), "worker", 1
+    coordinator.generation, coordinator.member_id = 1, "member"
+    with pytest.raises(KafkaError) as raised:
+        await coordinator._do_commit_offsets(None, {TopicPartition("commands", 0): OffsetAndMetadata(4, "")})
+    assert not raised.value.retriable
 
 
 class JoiningCoordinator:

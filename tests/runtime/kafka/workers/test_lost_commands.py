@@ -7,7 +7,7 @@ from stepstream.contract.topics import INBOX
 from stepstream.runtime.kafka.client.answers import Extent
 from stepstream.runtime.ports import LogRecord
 from tests.fakes.waiting import until
-from tests.runtime.kafka.workers.worker_group import AT, AT_ONCE, END, FIRST, TOPIC, WorkerGroup
+from tests.runtime.kafka.workers.worker_group import AT, AT_ONCE, END, FIRST, TOPIC, Listener, WorkerGroup
 
 LOST = CommandsLost("shop")
 
@@ -42,6 +42,23 @@ async def test_topic_that_was_created_again_loses_its_commands() -> None:
     assert requests(group) == []
     log.check({TOPIC: Extent(1, 1, "second")})
     await until(lambda: requests(group))
+    assert requests(group) == [LOST]
+    await log.close()
+
+
+async def test_topic_that_returns_before_its_partitions_loses_commands() -> None:
+    """While it was deleted nothing was assigned; the offset of the deleted topic may exist in the new one."""
+    group, listener = WorkerGroup(), Listener()
+    log = await group.open(listener, AT_ONCE)
+    log.check({TOPIC: Extent(1, 1, "first")})
+    await group.assign(0)
+    await group.revoke(0)
+    await group.assign()
+    before = len(listener.moves)
+    log.check({TOPIC: Extent(1, 1, "second")})
+    await until(lambda: len(listener.moves) == before + 2)
+    await group.assign(0)
+    await until(lambda: group.commits)
     assert requests(group) == [LOST]
     await log.close()
 

@@ -21,9 +21,11 @@ from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import (
     IllegalGenerationError,
+    KafkaError,
     NoError,
     RebalanceInProgressError,
     UnknownMemberIdError,
+    UnknownTopicOrPartitionError,
     for_code,
 )
 from aiokafka.producer import sender, transaction_manager
@@ -64,6 +66,7 @@ def _check_aiokafka() -> None:
     if getattr(sender, "BACKOFF_OVERRIDE", None) != 0.02:
         raise _changed(library, "producer.sender.BACKOFF_OVERRIDE")
     require(library, GroupCoordinator, "_send_req", "self", "request", uses=["coordinator_id", "send"])
+    require(library, GroupCoordinator, "_do_commit_offsets", "self", "assignment", "offsets", uses=["_send_req"])
     require(library, GroupCoordinator, "_do_heartbeat", "self", uses=["generation", "member_id", "_send_req"])
     require(library, GroupCoordinator, "reset_generation", "self", uses=["generation", "member_id", "request_rejoin"])
     require(library, GroupCoordinator, "check_errors", "self", uses=["_coordination_task"])
@@ -100,6 +103,22 @@ def _raising(send: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any],
         return answer
 
     return send_req
+
+
+def _ending_with_topic(commit: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Return a `GroupCoordinator._do_commit_offsets` whose error for a topic that does not exist is not retried.
+
+    aiokafka retries it without end. Once a deleted topic was created again, the offsets of the deleted one would be
+    committed for the new one, and the records before them would never be read.
+    """
+
+    async def commit_offsets(coordinator: Any, assignment: Any, offsets: Any) -> None:
+        try:
+            await commit(coordinator, assignment, offsets)
+        except UnknownTopicOrPartitionError as error:
+            raise KafkaError("offsets were not committed: the topic does not exist") from error
+
+    return commit_offsets
 
 
 def _parsing(send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -158,6 +177,7 @@ def _patch_aiokafka() -> None:
     # That is the common case; with aiokafka's 20 ms the wait is most of a transaction (median 35 ms, see benchmarks).
     sender.BACKOFF_OVERRIDE = _TRANSACTION_BACKOFF_S
     GroupCoordinator._send_req = _raising(GroupCoordinator._send_req)
+    GroupCoordinator._do_commit_offsets = _ending_with_topic(GroupCoordinator._do_commit_offsets)
     # aiokafka inflates batches on the event loop, without a cap, and refuses header names that are not UTF-8.
     AIOKafkaClient.send = _parsing(AIOKafkaClient.send)
     AIOKafkaClient._metadata_update = _bounded(AIOKafkaClient._metadata_update)

@@ -37,10 +37,13 @@ class LostCommands:
         self._unknown = (self._unknown & set(partitions)) | self._of_shards(set(partitions).difference(kept))
         self._lost &= self._unknown
 
-    def lose(self, partitions: Collection[int]) -> None:
-        """Note that all commands of these partitions are lost."""
-        self._lost |= self._of_shards(partitions)
-        self._unknown |= self._lost
+    def lose(self, assigned: Collection[int]) -> None:
+        """Note that all commands are lost: those of the assigned partitions, and of those that are assigned next.
+
+        While a topic does not exist the group assigns none of its partitions.
+        """
+        self._lost = set(range(self._shards))
+        self._unknown |= self._of_shards(assigned)
 
     def _of_shards(self, partitions: Collection[int]) -> set[int]:
         """Return the partitions that have a shard: those that an operator added have no commands."""
