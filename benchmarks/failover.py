@@ -34,7 +34,7 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.settings import KafkaSettings
-from stepstream.runtime.kafka.fleet import KafkaCallers
+from stepstream.runtime.kafka.replies import KafkaCallers
 from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.sdk.event import to_record
 from tests.kafka.chaos.zombie_app import SUSPENDED

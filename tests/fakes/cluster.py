@@ -40,6 +40,8 @@ class FakeCluster(Cluster):
         self.member, self.generation = "member-1", 0
         self.membership: Membership | None = None
         self.rebalancing = 0
+        # How often the member has asked for a rebalance.
+        self.joined_again = 0
         # The number of partitions and the id of each topic that differs from the others.
         self.extents_of: dict[str, Extent] = {}
         # How many records a read returns at most, whatever its limit.
@@ -143,6 +145,10 @@ class FakeReader(Reader):
     def membership(self) -> tuple[str, int]:
         """The member's name and the generation of its group."""
         return self._cluster.member, self._cluster.generation
+
+    def join_again(self) -> None:
+        """Ask for a rebalance."""
+        self._cluster.joined_again += 1
 
     async def confirm(self) -> None:
         """Confirm the membership."""

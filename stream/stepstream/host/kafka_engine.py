@@ -25,7 +25,8 @@ from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.backlogs import Backlogs
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.settings import KafkaSettings
-from stepstream.runtime.kafka.fleet import KafkaCallers, ShardGroup, ShardGroupOptions
+from stepstream.runtime.kafka.fleet import ShardGroup, ShardGroupOptions
+from stepstream.runtime.kafka.replies import KafkaCallers
 from stepstream.runtime.kafka.shards.shard_log import SHARD_TOPICS
 from stepstream.runtime.kafka.topics.layout import Layout, config_warnings, layout_of
 from stepstream.runtime.kafka.topics.topic_watch import TopicWatch

@@ -23,7 +23,7 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.settings import KafkaSettings
-from stepstream.runtime.kafka.fleet import KafkaCallers
+from stepstream.runtime.kafka.replies import KafkaCallers
 from stepstream.runtime.kafka.topics.layout import config_warnings, layout_of
 from stepstream.runtime.kafka.topics.registrar import FunctionRegistrar, client_of, instance_of
 from stepstream.runtime.kafka.topics.topic_watch import TopicWatch

@@ -12,7 +12,6 @@ from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, decode_history
 from stepstream.contract.topics import EVENTS, FUNCTIONS, HISTORY, INBOX
 from stepstream.runtime.clocks import SystemClock
-from stepstream.runtime.kafka.client import reader as readers
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.reader import Membership, Reader
 from stepstream.runtime.kafka.client.settings import KafkaSettings
@@ -182,18 +181,15 @@ async def until_shared(members: Sequence[Member], changed: asyncio.Event) -> lis
     return [member.partitions for member in members]
 
 
-async def join_one_by_one(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> list[list[frozenset[int]]]:
+async def join_one_by_one(bootstrap: str) -> list[list[frozenset[int]]]:
     """Let three members join; return the partitions of each member after each join."""
     cluster = Cluster(KafkaSettings(bootstrap, "sharing"))
     await cluster.create({INBOX: (PARTITIONS, {})}, 1)
     members: list[Member] = []
     changed = asyncio.Event()
     found: list[list[frozenset[int]]] = []
-    assignor = vars(readers)["StickyPartitionAssignor"]
     try:
-        for number in range(3):
-            # The assignor keeps its state in its class, which suits one member a process: each gets its own class.
-            monkeypatch.setattr(readers, "StickyPartitionAssignor", type(f"Of{number}", (assignor,), {}))
+        for _ in range(3):
             members.append(await Member().join(cluster, changed))
             found.append(await until_shared(members, changed))
     finally:
@@ -201,9 +197,9 @@ async def join_one_by_one(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> li
     return found
 
 
-def test_rebalance_moves_partitions_only_to_the_new_member(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rebalance_moves_partitions_only_to_the_new_member(bootstrap: str) -> None:
     """A move between remaining members would cost a recovery without any benefit."""
-    _, (first, second), (first_after, second_after, third) = asyncio.run(join_one_by_one(bootstrap, monkeypatch))
+    _, (first, second), (first_after, second_after, third) = asyncio.run(join_one_by_one(bootstrap))
     assert {len(first), len(second)} == {PARTITIONS // 2}
     assert not (first_after - first) | (second_after - second)
     assert third == (first | second) - first_after - second_after

@@ -11,28 +11,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
-from stepstream.contract.codec import encode
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.heartbeats import EngineHeartbeat, ShardCopied, ShardServed
 from stepstream.contract.ids import shard_of
-from stepstream.contract.inbox import Answered, decode_answer
 from stepstream.contract.limits import DEFAULT_LIMITS, FUNCTIONS_LABELLED_MAX, Limits
 from stepstream.contract.text.names import workers_name
 from stepstream.contract.text.wording import counted
-from stepstream.contract.topics import INBOX, REPLIES
-from stepstream.runtime.callers import Callers
-from stepstream.runtime.kafka.backbone import STALE_MS, KafkaBackbone
+from stepstream.contract.topics import INBOX
+from stepstream.runtime.kafka.backbone import STALE_MS
 from stepstream.runtime.kafka.client.answers import Extent
+from stepstream.runtime.kafka.client.assignors import Placed
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.reader import Membership, Reader
 from stepstream.runtime.kafka.shards.heartbeats import Heartbeats
 from stepstream.runtime.kafka.shards.peers import Peers
+from stepstream.runtime.kafka.shards.placement import (
+    Claim,
+    Placement,
+    decode_claim,
+    decode_placement,
+    encode_claim,
+    encode_placement,
+    place,
+)
 from stepstream.runtime.kafka.shards.shard_log import KafkaLog
 from stepstream.runtime.kafka.shards.standby import Standby
 from stepstream.runtime.overview import ScopePauseView, ShardView
-from stepstream.runtime.ports import Clock, Fenced, LogError, NewRecord, TopicPartition
+from stepstream.runtime.ports import Clock, Fenced, LogError, TopicPartition
 from stepstream.runtime.shard.gate_waits import oldest_of
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
 from stepstream.runtime.storage.rocks import RocksStore
@@ -40,8 +45,6 @@ from stepstream.runtime.supervision import RESTART_S, keep_serving
 
 logger = logging.getLogger(__name__)
 _IDLE_READ_MS = 1_000
-# Less than callers.REPLY_S_MAX, so that the caller receives the error instead of a timeout.
-_APPEND_S_MAX = 8.0
 _REASONS_MAX = 3
 
 
@@ -95,6 +98,8 @@ class ShardGroup:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._reader: Reader | None = None
         self._assigned = set[int]()
+        # What the leader of the group has decided for this engine.
+        self._placement = Placement()
         # Shards that are served although the group assigns them to an engine that is silent.
         self._taken = set[int]()
         # Shards of silent engines, each with its owner, whose open transaction this engine has tried to abort.
@@ -121,11 +126,12 @@ class ShardGroup:
 
     @property
     def unready(self) -> str:
-        """Why the process is not ready; empty if it is in the group and serves every assigned shard."""
+        """Why the process is not ready; empty if it is in the group and serves every shard that it should have."""
         if not self._joined:
             return "the group has not assigned shards yet"
         states = {state.shard: state for state in self.states()}
         unready = {shard: self._unready(shard, states) for shard in self.assigned}
+        unready |= {shard: self._uncopied(shard) for shard in sorted(self._placement.copies)}
         reasons = [f"shard {shard} {reason}" for shard, reason in unready.items() if reason]
         more = f"; and {len(reasons) - _REASONS_MAX} more" if len(reasons) > _REASONS_MAX else ""
         return "; ".join(reasons[:_REASONS_MAX]) + more
@@ -134,6 +140,15 @@ class ShardGroup:
         """Return why a shard of this process does not serve; empty if it does."""
         reason, error = states.get(shard, ShardState(shard, False, 0, 0)).unready, self._failed.get(shard)
         return f"{reason} (last failure: {error})" if reason and error else reason
+
+    def _uncopied(self, shard: int) -> str:
+        """Return why a shard that this process should have is not assigned to it; empty if its copy is warm."""
+        copy = self._copies.get(shard)
+        left = copy.left if copy and shard in self._copying else 0
+        return "" if self._is_warm(shard) else f"is copied first, {counted(left, 'row')} left"
+
+    def _is_warm(self, shard: int) -> bool:
+        return shard in self._copying and shard in self._copies and self._copies[shard].warm
 
     def states(self) -> list[ShardState]:
         """Return the state of each assigned shard that was started."""
@@ -202,7 +217,7 @@ class ShardGroup:
         beating: asyncio.Task[None] | None = None
         try:
             assign = functools.partial(self._assign, reader)
-            reader.join(INBOX, Membership(assign, self._rebalance, lambda: self._tasks.keys()))
+            reader.join(INBOX, Membership(assign, self._rebalance, self))
             if self._heartbeats:
                 beating = asyncio.ensure_future(keep_serving("exchange of heartbeats", self._heartbeats.serve))
             while True:
@@ -211,7 +226,7 @@ class ShardGroup:
                 await reader.read(1, _IDLE_READ_MS)
         finally:
             # A rebalance in progress must start no shard from here on: nothing would stop it.
-            self._joined, self._reader = False, None
+            self._joined, self._reader, self._placement = False, None, Placement()
             if self._heartbeats and beating:
                 # A standby that fences a shard before it is closed does no harm, and saves the time.
                 await asyncio.gather(self._heartbeats.leave(), self._reconcile())
@@ -219,6 +234,35 @@ class ShardGroup:
                 await asyncio.gather(beating, return_exceptions=True)
             await self._reconcile()
             await reader.close()
+
+    def claim(self) -> bytes:
+        """Return what this engine has, for the leader of the group."""
+        held = dict.fromkeys(self._tasks, -1) | self._epochs()
+        serving = {state.shard for state in self.states() if state.serving}
+        warm = {shard for shard in self._copying if self._is_warm(shard)}
+        return encode_claim(
+            Claim(
+                {shard: epoch for shard, epoch in held.items() if shard in serving},
+                {shard: epoch for shard, epoch in held.items() if shard not in serving},
+                tuple(warm),
+                tuple(self._copying.keys() - warm),
+            )
+        )
+
+    def place(self, claims: Mapping[str, bytes]) -> dict[str, Placed]:
+        """Return what each engine gets, as the leader of the group."""
+        placements = place({name: decode_claim(claim) for name, claim in claims.items()}, self._options.shards)
+        return {name: Placed(placement.serves, encode_placement(placement)) for name, placement in placements.items()}
+
+    def placed(self, data: bytes) -> None:
+        """Note what the leader has decided for this engine."""
+        self._placement = decode_placement(data)
+
+    def _copied(self, shard: int) -> None:
+        """Join again once the shards that this engine should have are copied; one whose copy fails delays no other."""
+        copies = {at: self._copies[at] for at in self._placement.copies if at in self._copies and at in self._copying}
+        if self._reader and shard in copies and all(it.warm for it in copies.values() if it.position is not None):
+            self._reader.join_again()
 
     async def _rebalance(self, _: list[int]) -> None:
         """Keep serving during a rebalance: it revokes all shards, and assigns most of them to their owner again.
@@ -233,6 +277,8 @@ class ShardGroup:
         # Partitions that were added to the inbox are no shards, and no record is in them.
         shards = [shard for shard in shards if shard < self._options.shards]
         logger.info("shards %s assigned", shards)
+        if self._placement.copies:
+            logger.info("shards %s are copied before they move to this engine", sorted(self._placement.copies))
         self._assigned, self._taken = set(shards), set()
         await self._reconcile()
         if self._reader is reader:
@@ -259,7 +305,8 @@ class ShardGroup:
         if self._reader is None:
             return set(), set()
         serving = self._assigned | self._taken
-        return serving, set(range(self._options.shards)) - serving if self._options.standby else set()
+        copying = range(self._options.shards) if self._options.standby else self._placement.copies
+        return serving, set(copying) - serving
 
     def _heartbeat(self) -> EngineHeartbeat:
         copies = tuple(ShardCopied(shard, position) for shard, position in self.copies().items())
@@ -324,7 +371,7 @@ class ShardGroup:
     async def _follow(self, shard: int) -> None:
         tables, shards = self._tables(shard), self._options.shards
         copy = self._copies[shard] = Standby(self._cluster, tables, self._clock, shard, shards, STALE_MS)
-        await copy.serve()
+        await copy.serve(functools.partial(self._copied, shard))
 
     async def _serve(self, shard: int) -> None:
         if shard not in self._taken:
@@ -350,45 +397,3 @@ class ShardGroup:
         except Exception as error:
             self._failed[shard] = str(error) or type(error).__name__
             raise
-
-
-class KafkaCallers(Callers):
-    """Callers whose answers arrive by the topic `replies`, from the process that serves the shard."""
-
-    def __init__(self, cluster: Cluster, backbone: KafkaBackbone, shards: int, limits: Limits = DEFAULT_LIMITS) -> None:
-        append = functools.partial(backbone.append, within_s=_APPEND_S_MAX)
-        super().__init__(append, shards, limits, uuid.uuid4().hex)
-        self._cluster = cluster
-        self._backbone = backbone
-        self._sending: set[asyncio.Task[list[tuple[int, int]]]] = set()
-
-    def pass_on(self, to: str, status: str) -> None:
-        """Answer a caller of this process, or send the answer to the process where the caller is."""
-        if not self.answer(to, status):
-            record = NewRecord(REPLIES, 0, to.encode(), encode(Answered(to, status)))
-            task = asyncio.ensure_future(self._backbone.append([record]))
-            self._sending.add(task)
-            task.add_done_callback(self._sent)
-
-    def _sent(self, task: "asyncio.Task[list[tuple[int, int]]]") -> None:
-        self._sending.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            logger.warning("answer to a caller could not be sent: %s", error)
-
-    async def serve(self) -> None:
-        """Receive answers from now on, until cancelled."""
-        at = (REPLIES, 0)
-        reader = await self._cluster.reader()
-        try:
-            reader.assign([at])
-            reader.seek(await reader.ends([at]))
-            while True:
-                for record in await reader.read(500, _IDLE_READ_MS):
-                    try:
-                        reply = decode_answer(record.value)
-                    except (msgspec.MsgspecError, UnicodeError) as error:
-                        logger.warning("record replies-%d-%d skipped: %s", record.partition, record.offset, error)
-                    else:
-                        self.answer(reply.to, reply.status)
-        finally:
-            await reader.close()

@@ -118,6 +118,26 @@ async def test_copy_that_follows_stays_warm(tmp_path: Path, busy: bool) -> None:
     assert copy.taken_over_at() >= 7
 
 
+@pytest.mark.parametrize(("read_ms", "busy", "position"), [(100, False, 7), (100, True, 7), (2_000, True, 5 * 7)])
+async def test_copy_is_warm_once_it_read_the_last_second(
+    tmp_path: Path, read_ms: int, busy: bool, position: int
+) -> None:
+    """It has reached the end that there was a second ago, or the fifth end of a changelog that grows too fast."""
+    copy = Copy(tmp_path, read_ms)
+    copy.changelog.grows = busy
+    warm_at: list[int | None] = []
+    serving = asyncio.ensure_future(copy.copy.serve(lambda: warm_at.append(copy.copy.position)))
+    async with asyncio.timeout(FOLLOW_S_MAX):
+        while not warm_at:
+            assert not copy.copy.warm
+            await asyncio.sleep(0)
+    assert (copy.copy.warm, copy.copy.left) == (True, 0)
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert not copy.copy.warm
+    assert copy.taken_over_at() in range(position, position + 7)
+
+
 async def test_copy_that_was_disconnected_is_discarded(tmp_path: Path) -> None:
     """The changelog may have dropped deletions that it has not read, so its next owner rebuilds the tables."""
     copy = Copy(tmp_path)

@@ -69,6 +69,7 @@ def _check_aiokafka() -> None:
     require(library, GroupCoordinator, "_do_commit_offsets", "self", "assignment", "offsets", uses=["_send_req"])
     require(library, GroupCoordinator, "_do_heartbeat", "self", uses=["generation", "member_id", "_send_req"])
     require(library, GroupCoordinator, "reset_generation", "self", uses=["generation", "member_id", "request_rejoin"])
+    require(library, GroupCoordinator, "request_rejoin", "self", uses=["_rejoin_needed_fut"])
     require(library, GroupCoordinator, "check_errors", "self", uses=["_coordination_task"])
     require(library, AIOKafkaConsumer, "__init__", "self", uses=["_client", "_coordinator", "_isolation_level"])
     if getattr(fetcher, "MemoryRecords", None) is not memory_records.MemoryRecords:
@@ -191,6 +192,11 @@ _patch_aiokafka()
 def membership_of(consumer: Any) -> tuple[str, int]:
     """Return the name by which the group knows a consumer of aiokafka, and the generation of the group."""
     return consumer._coordinator.member_id, consumer._coordinator.generation
+
+
+def join_again(consumer: Any) -> None:
+    """Have a consumer of aiokafka join its group again, which starts a rebalance."""
+    consumer._coordinator.request_rejoin()
 
 
 async def heartbeat(consumer: Any) -> bool:

@@ -8,12 +8,18 @@ from typing import Any
 
 import aiokafka
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from stepstream.contract.limits import MIB
 from stepstream.runtime.kafka.client.answers import records_in
+from stepstream.runtime.kafka.client.assignors import Placing, new_assignor
 from stepstream.runtime.kafka.client.errors import stop, translate_kafka_errors
-from stepstream.runtime.kafka.client.patches import connections_of, create_no_topics, heartbeat, membership_of
+from stepstream.runtime.kafka.client.patches import (
+    connections_of,
+    create_no_topics,
+    heartbeat,
+    join_again,
+    membership_of,
+)
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, LogRecord, Offsets, TopicPartition
 
@@ -30,13 +36,12 @@ _ANSWER_S_MAX = 2.0
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka's classes have no types.
     """The callbacks of a group member for assigned and revoked partitions; the rebalance waits for both.
 
-    `held` returns the partitions that the member really has, if these may be others than were assigned to it; the next
-    assignment leaves as many of them as possible where they are.
+    With `placing` the members decide which partitions each gets; else as few as possible move.
     """
 
     assigned: Callable[[list[int]], Awaitable[None]]
     revoked: Callable[[list[int]], Awaitable[None]]
-    held: Callable[[], Collection[int]] | None = None
+    placing: Placing | None = None
 
     async def on_partitions_revoked(self, revoked: Collection[aiokafka.TopicPartition]) -> None:
         """Pass on the revoked partitions, sorted."""
@@ -47,21 +52,6 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka's
         await self.assigned(sorted(tp.partition for tp in assigned))
 
 
-def _sticky_assignor(held: Callable[[], Callable[[], set[aiokafka.TopicPartition]] | None]) -> Any:
-    """Return an assignor class for one consumer: aiokafka keeps the last assignment in the class, for all consumers.
-
-    The assignor leaves as many of the partitions that `held` returns as possible where they are.
-    """
-
-    class Assignor(StickyPartitionAssignor):  # type: ignore[misc]  # aiokafka's classes have no types.
-        @classmethod
-        def metadata(cls, topics: Collection[str]) -> Any:
-            found = held()
-            return cls._metadata(topics, sorted(found()) if found else cls.member_assignment, cls.generation)
-
-    return Assignor
-
-
 class Reader:
     """A consumer of chosen partitions (`assign`), or of those that its group assigns (`join`)."""
 
@@ -69,7 +59,7 @@ class Reader:
         self, settings: KafkaSettings, options: dict[str, Any], group: str, instance: str, committed: bool, known: bool
     ) -> None:
         self._settings = settings
-        self._held: Callable[[], set[aiokafka.TopicPartition]] | None = None
+        self._assignor = new_assignor()
         session_ms = round(settings.session_s * 1_000)
         self._client = AIOKafkaConsumer(
             **options,
@@ -85,7 +75,7 @@ class Reader:
             session_timeout_ms=session_ms,
             rebalance_timeout_ms=3 * session_ms,
             heartbeat_interval_ms=session_ms // 5,
-            partition_assignment_strategy=(_sticky_assignor(lambda: self._held),),
+            partition_assignment_strategy=(self._assignor,),
             **({"metadata_max_age_ms": _METADATA_MS} if group else {}),
         )
         create_no_topics(self._client)
@@ -101,9 +91,13 @@ class Reader:
 
     def join(self, topic: str, membership: Membership) -> None:
         """Join the group, and read the partitions of a topic that it assigns."""
-        if (held := membership.held) is not None:
-            self._held = lambda: {self._named((topic, partition)) for partition in held()}
+        if membership.placing is not None:
+            self._assignor.decide_by(membership.placing)
         self._client.subscribe([self._settings.name(topic)], listener=membership)
+
+    def join_again(self) -> None:
+        """Start a rebalance, since this member claims more than at the last one."""
+        join_again(self._client)
 
     def _named(self, at: TopicPartition) -> aiokafka.TopicPartition:
         return aiokafka.TopicPartition(self._settings.name(at[0]), at[1])

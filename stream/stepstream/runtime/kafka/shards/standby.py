@@ -1,6 +1,7 @@
 """A warm copy of the tables of a shard that another process owns; it follows the changelog."""
 
 import functools
+from collections.abc import Callable
 
 from stepstream.contract.limits import HOUR_MS
 from stepstream.contract.topics import CHANGELOG
@@ -16,6 +17,9 @@ _READ_MS = 1_000
 # The tables have the time at which they were last current. Without a refresh, the copy of a shard without writes would
 # look abandoned.
 _REFRESH_MS = 600_000
+# A new copy is warm when it has reached the end of the changelog within this time, or so many ends after one another.
+_WARM_MS = 1_000
+_ENDS_MAX = 5
 
 
 class Standby:
@@ -36,10 +40,20 @@ class Standby:
         # When the copy was last current; and an end offset to reach, with the time at which it was the end.
         self._current_at = 0
         self._goal: tuple[int, int] | None = None
+        self._ends = 0
         self.position: int | None = None
+        self.warm = False
 
-    async def serve(self) -> None:
-        """Follow the changelog until cancelled; then close the tables and release their lock."""
+    @property
+    def left(self) -> int:
+        """How many offsets of the changelog a copy must read that is not warm."""
+        return max(self._goal[0] - (self.position or 0), 0) if self._goal else 0
+
+    async def serve(self, on_warm: Callable[[], None] | None = None) -> None:
+        """Follow the changelog until cancelled; then close the tables and release their lock.
+
+        `on_warm` is called once a takeover of the copy would read few rows.
+        """
         try:
             reader = await self._cluster.reader(known=True)
             try:
@@ -47,16 +61,19 @@ class Standby:
                 position, _ = await open_tables(self._store, origin)
                 reader.assign([self._at])
                 reader.seek({self._at: position})
-                self._current_at, self._goal = self._clock.now_ms(), None
+                self._current_at = self._clock.now_ms()
+                self._goal = (await reader.ends([self._at]))[self._at], self._current_at
                 while True:
                     self.position = position
                     records = await reader.read(_ROWS_PER_READ, _READ_MS)
                     position = max(await reader.position(self._at), position)
                     await self._apply(reader, records, position)
+                    if not self.warm and self._goal is None:
+                        await self._warm_up(reader, on_warm)
             finally:
                 await reader.close()
         finally:
-            self.position = None
+            self.position, self.warm = None, False
             self._store.close()
 
     async def _apply(self, reader: Reader, records: list[LogRecord], position: int) -> None:
@@ -75,3 +92,16 @@ class Standby:
             self._current_at, self._goal = self._goal[1], None
         if records or is_current:
             self._store.write(rows_of(records), position)
+
+    async def _warm_up(self, reader: Reader, on_warm: Callable[[], None] | None) -> None:
+        """Call the copy warm, or let it read on to the end that the changelog has now.
+
+        A shard may write faster than this process reads; the copy of such a shard is not better later.
+        """
+        now = self._clock.now_ms()
+        self._ends += 1
+        self.warm = now - self._current_at <= _WARM_MS or self._ends >= _ENDS_MAX
+        if self.warm and on_warm:
+            on_warm()
+        elif not self.warm:
+            self._goal = (await reader.ends([self._at]))[self._at], now

@@ -1,0 +1,72 @@
+"""How the leader of a group divides the partitions: so that few move, or as the members of the group decide."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
+
+
+class Placed(NamedTuple):
+    """What a member of a group gets: partitions, and data for `Placing.placed`."""
+
+    partitions: list[int]
+    data: bytes
+
+
+class Placing(Protocol):
+    """How a member takes part in decisions about partitions; the leader decides from the claims of all members."""
+
+    def claim(self) -> bytes:
+        """Return what this member has."""
+
+    def place(self, claims: Mapping[str, bytes]) -> Mapping[str, Placed]:
+        """Return what each member gets; called if this member is the leader."""
+
+    def placed(self, data: bytes) -> None:
+        """Note what this member got; its partitions are assigned next."""
+
+
+class Assignor(StickyPartitionAssignor):  # type: ignore[misc]  # aiokafka's classes have no types.
+    """The base of the assignor class of each consumer: sticky, or by its `placing`. Its group has one topic."""
+
+    placing: Placing | None = None
+
+    @classmethod
+    def decide_by(cls, placing: Placing) -> None:
+        """Let `placing` decide; all members of the group must do so, which Kafka checks by the name."""
+        cls.placing, cls.name = placing, "stepstream"
+
+    @classmethod
+    def metadata(cls, topics: Iterable[str]) -> Any:
+        """Return what this member sends to the leader."""
+        if cls.placing is None:
+            return super().metadata(topics)
+        return ConsumerProtocolMemberMetadata(0, list(topics), cls.placing.claim())
+
+    @classmethod
+    def assign(cls, cluster: ClusterMetadata, members: Mapping[str, Any]) -> Any:
+        """Return the assignment of each member."""
+        if cls.placing is None:
+            return super().assign(cluster, members)
+        (topic,) = {topic for metadata in members.values() for topic in metadata.subscription}
+        existing = cluster.partitions_for_topic(topic) or set()
+        placed = cls.placing.place({member: metadata.user_data for member, metadata in members.items()})
+        return {
+            member: ConsumerProtocolMemberAssignment(0, [(topic, sorted(existing & {*partitions}))], data)
+            for member, (partitions, data) in placed.items()
+        }
+
+    @classmethod
+    def on_assignment(cls, assignment: Any) -> None:
+        """Note the assignment of this member."""
+        if cls.placing is None:
+            super().on_assignment(assignment)
+        else:
+            cls.placing.placed(assignment.user_data)
+
+
+def new_assignor() -> type[Assignor]:
+    """Return an assignor class for one consumer: aiokafka keeps the last assignment in the class, for all consumers."""
+    return type("ConsumerAssignor", (Assignor,), {})

@@ -1,0 +1,109 @@
+"""An engine that joins copies the tables of its shards before it gets them, and is not ready until then."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepstream.runtime.clocks import SystemClock
+from stepstream.runtime.kafka import fleet
+from stepstream.runtime.kafka.fleet import ShardGroup, ShardGroupOptions
+from stepstream.runtime.kafka.shards.placement import Placement, decode_claim, encode_placement
+from tests.fakes.cluster import FakeCluster
+from tests.fakes.waiting import until
+
+SHARDS = 4
+
+
+class FakeCopy:
+    """A copy of a shard that is warm when the test says so; `left` rows remain until then."""
+
+    def __init__(self, shard: int) -> None:
+        self.shard = shard
+        self.position: int | None = 10
+        self.left = 7
+        self.warm = False
+        self._on_warm: Callable[[], None] = lambda: None
+
+    async def serve(self, on_warm: Callable[[], None]) -> None:
+        """Copy until cancelled."""
+        self._on_warm = on_warm
+        await asyncio.get_running_loop().create_future()
+
+    def warm_up(self) -> None:
+        """Reach the end of the changelog."""
+        self.warm = True
+        self._on_warm()
+
+
+class Joining:
+    """An engine in its group, with copies that the test makes warm."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, standby: bool = False) -> None:
+        self.cluster = FakeCluster()
+        self.copies: dict[int, FakeCopy] = {}
+        self.group = ShardGroup(self.cluster, SystemClock(), ShardGroupOptions(SHARDS, folder, standby=standby))
+        monkeypatch.setattr(fleet, "Standby", self._copy)
+        monkeypatch.setattr(self.group, "_tables", lambda _: None)
+        monkeypatch.setattr(self.group, "_serve", lambda _: asyncio.get_running_loop().create_future())
+        self.serving = asyncio.ensure_future(self.group.serve())
+
+    def _copy(self, _cluster: Any, _tables: Any, _clock: Any, shard: int, *_: int) -> FakeCopy:
+        self.copies[shard] = FakeCopy(shard)
+        return self.copies[shard]
+
+    async def __aenter__(self) -> "Joining":
+        await until(lambda: self.cluster.membership)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.serving.cancel()
+        await asyncio.gather(self.serving, return_exceptions=True)
+
+    async def place(self, serves: list[int], copies: list[int]) -> None:
+        """Decide as the leader of the group."""
+        self.group.placed(encode_placement(Placement(serves, copies)))
+        await self.cluster.assign(*serves)
+        await until(lambda: self.copies.keys() >= {*copies})
+
+
+async def test_shards_are_copied_before_they_are_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once all copies are warm the engine joins again, and claims them."""
+    async with Joining(tmp_path, monkeypatch) as joining:
+        await joining.place([], [1, 3])
+        assert joining.group.unready == "shard 1 is copied first, 7 rows left; shard 3 is copied first, 7 rows left"
+        joining.copies[1].warm_up()
+        assert joining.group.unready == "shard 3 is copied first, 7 rows left"
+        assert joining.cluster.joined_again == 0
+        joining.copies[3].warm_up()
+        assert (joining.cluster.joined_again, joining.group.unready) == (1, "")
+        claim = decode_claim(joining.group.claim())
+        assert (claim.serving, sorted(claim.copied), claim.copying) == ({}, [1, 3], ())
+        await joining.place([1, 3], [])
+        assert joining.group.assigned == [1, 3]
+        claim = decode_claim(joining.group.claim())
+        assert (claim.starting, claim.copied) == ({1: -1, 3: -1}, ())
+
+
+async def test_copy_that_fails_does_not_delay_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its shard stays where it is, and the engine is not ready for it."""
+    async with Joining(tmp_path, monkeypatch) as joining:
+        await joining.place([0], [1, 2])
+        joining.copies[2].position = None
+        joining.copies[1].warm_up()
+        assert joining.cluster.joined_again == 1
+        assert "shard 2 is copied first" in joining.group.unready
+
+
+async def test_copies_of_a_standby_start_no_rebalance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only those of shards that it should serve do."""
+    async with Joining(tmp_path, monkeypatch, standby=True) as joining:
+        await joining.place([0], [1])
+        await until(lambda: joining.copies.keys() == {1, 2, 3})
+        joining.copies[2].warm_up()
+        assert joining.cluster.joined_again == 0
+        joining.copies[1].warm_up()
+        joining.copies[3].warm_up()
+        assert joining.cluster.joined_again == 1
