@@ -275,6 +275,11 @@ PROCESSES = {
         Case(15, {'stepstream_worker_queue_runs{app="shop"}': "1x30"}),
         Case(None, {'stepstream_worker_queue_runs{app="shop"}': "0x30"}),
     ],
+    "StepstreamCallsWaitForWorkers": [
+        Case(15, {'stepstream_connect_calls{app="shop",phase="waiting"}': "1x30"}),
+        Case(None, {'stepstream_connect_calls{app="shop",phase="waiting"}': "0x30"}),
+        Case(None, {'stepstream_connect_calls{app="shop",phase="leased"}': "1x30"}),
+    ],
     "StepstreamWorkerLagGrows": [
         Case(6, {'stepstream_worker_lag_records{app="shop",partition="0"}': "0.5+0.01x30"}),
         Case(None, {'stepstream_worker_lag_records{app="shop",partition="0"}': "5x30"}),

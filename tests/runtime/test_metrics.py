@@ -19,9 +19,10 @@ from tests.tidy_rules import PRODUCT, ROOT
 
 DOCUMENT = (ROOT / "docs" / "metrics.md").read_text("utf-8")
 PARTS: dict[str, tuple[Any, ...]] = {
-    "dev": ("engine", "worker"),
+    "dev": ("engine", "worker", "gateway"),
     "engine": ("engine", "sources"),
     "worker": ("worker", "sources"),
+    "gateway": ("worker", "gateway"),
 }
 RUNS = 3
 

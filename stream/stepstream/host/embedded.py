@@ -12,6 +12,7 @@ from stepstream.api.facade import EngineFacade
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.contract.limits import MIB
+from stepstream.gateway.connect.connect_readings import connect_readings
 from stepstream.host.connect_port import listen_for_workers
 from stepstream.host.deadletters.latest import LatestDeadLetters, LocalDeadLetterLog
 from stepstream.host.folder import locked_folder
@@ -58,7 +59,7 @@ async def running_engine(
     `retry_every` takes the place of every back-off.
     """
     with locked_folder(settings.data_dir):
-        metrics = Metrics("engine", "worker")
+        metrics = Metrics("engine", "worker", "gateway")
         journal = RocksJournal(settings.data_dir / "db", durable=settings.durable)
         clock = SystemClock()
         index = RunIndex(settings.data_dir / RUNS_FILE, retention=settings.kept_runs)
@@ -155,6 +156,7 @@ async def serve(
         apps = SdkApps(settings, connections, _hosting(app, parts, reporter), poll)
         apps.restore(await backbone.functions())
         await apps.listen(workers_listener)
+        metrics.ask(functools.partial(connect_readings, connections.connect.calls))
         events = UnmatchedEventReporter(engine.send, index, engine.functions, backbone.is_idle, reporter.unmatched, app)
         watchers.append(events.watch)
         stop.bodies = lambda: _bodies(engine)

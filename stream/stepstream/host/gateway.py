@@ -17,6 +17,7 @@ from stepstream.contract.errors import Conflict, StepstreamError
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.limits import MIB
 from stepstream.contract.topics import FUNCTIONS, INBOX, REPLIES, commands_topic
+from stepstream.gateway.connect.connect_readings import connect_readings
 from stepstream.gateway.connect.connect_server import ConnectServer
 from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.sync.registry import AppRegistry
@@ -133,7 +134,7 @@ class _Gateway:
         self._cluster = cluster
         self._backbone = backbone
         self._index = index
-        self.metrics, memory = Metrics("worker"), MemoryBudget(settings.memory_mib * MIB)
+        self.metrics, memory = Metrics("worker", "gateway"), MemoryBudget(settings.memory_mib * MIB)
         member = MemberOptions(client=client_of_release(GATEWAY_RELEASE))
         options = WorkerOptions(observer=self.metrics, live_cache=settings.live_cache, memory=memory)
         self.workers = GatewayWorkers(Fleet(cluster, backbone, shards, member, options))
@@ -151,6 +152,7 @@ class _Gateway:
     def apps(self, connections: Connections) -> SdkApps:
         """Return the apps, which are called over the connections."""
         topics, start = self._topics, functools.partial(self._start, connections.connect)
+        self.metrics.ask(functools.partial(connect_readings, connections.connect.calls))
         hosting = Hosting(topics.prepare, self._backbone.append, topics.serves, start, logger.info)
         return SdkApps(self._settings, connections, hosting, Polling())
 

@@ -22,7 +22,7 @@ _STEP_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 1_800, 3_6
 _SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 _RECORDS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
-Component = Literal["engine", "worker", "sources", "process"]
+Component = Literal["engine", "worker", "gateway", "sources", "process"]
 Kind = Literal["counter", "gauge", "histogram"]
 
 
@@ -137,6 +137,9 @@ METRICS = (
     ),
     Metric("worker", "counter", "worker_step_attempts", ("function", "outcome"), "Attempts of the bodies of steps"),
     Metric("worker", "gauge", "worker_lag_records", ("app", "partition"), "Commands that no worker has taken"),
+    Metric("gateway", "gauge", "connect_connections", ("app", "status"), "Connections of workers"),
+    Metric("gateway", "gauge", "connect_calls", ("app", "phase"), "Calls that wait for a worker, or that a worker has"),
+    Metric("gateway", "counter", "connect_leases_lost", ("app",), "Leases of calls whose worker was silent too long"),
     Metric("sources", "counter", "source_records", ("topic",), "Records of sources that were read"),
     Metric("sources", "counter", "source_events", ("topic",), "Events of sources that are durable"),
     Metric(

@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from stepstream.gateway.connect import frames_pb2 as pb
@@ -23,23 +24,31 @@ class WorkerCalls:
     """The connections of this process and the calls that wait for a worker, or that a worker has.
 
     `changed` is notified when a worker comes or goes. `notice` receives a line when calls of an app wait because none
-    of its workers is connected.
+    of its workers is connected. `lost_leases` counts the leases that expired, by app, and has each app that had a call
+    or a worker.
     """
 
     times: ConnectTimes = field(default_factory=ConnectTimes)
     notice: Callable[[str], None] = lambda _: None
     changed: Notification = field(default_factory=Notification)
     connections: list[WorkerConnection] = field(default_factory=list)
+    lost_leases: Counter[str] = field(default_factory=Counter)
     _open: dict[str, WorkerCall] = field(default_factory=dict)
     _waiting: dict[tuple[str, str], dict[str, WorkerCall]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _missed: set[str] = field(default_factory=set)
+
+    @property
+    def open(self) -> Collection[WorkerCall]:
+        """The calls that wait for a worker, or that a worker has."""
+        return self._open.values()
 
     async def call(self, app: str, request: pb.GatewayExecutorRequestData) -> Response:
         """Send a call to a worker, once one has room for it, and return its response.
 
         Raise Unreachable if workers were lost repeatedly, and NotCalled if the process stops before a worker has it.
         """
+        self.lost_leases[app] += 0
         reply: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         call = self._open[request.request_id] = WorkerCall(app, request, next(self._numbers), reply)
         self._place(call)
@@ -67,6 +76,7 @@ class WorkerCalls:
             other = next(same, None)
             connection.ranks[name] = other.ranks[name] if other else next(self._numbers)
             self._missed.discard(name)
+            self.lost_leases[name] += 0
         self.connections.append(connection)
         self.update(connection)
 
@@ -161,7 +171,9 @@ class WorkerCalls:
                 # The only worker may be busy; if it is gone, its connection will be closed.
                 self._watch(call, self.times.ack_s)
                 return
-        call.lost += call.phase is WorkerCallPhase.LEASED
+        if call.phase is WorkerCallPhase.LEASED:
+            call.lost += 1
+            self.lost_leases[call.app] += 1
         call.on(WorkerCallEvent.EXPIRE)
         self._continue(call)
 

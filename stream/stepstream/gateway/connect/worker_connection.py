@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CALLS_PER_CONNECTION_MAX = 1_000
+CONNECTION_STATUSES = ("connected", "ready", "draining")
 
 
 @dataclass(frozen=True, slots=True)
