@@ -44,17 +44,22 @@ _COMPUTE: dict[str, Callable[[float, float], float]] = {
     "/": lambda a, b: a / b if b else math.nan,
 }
 _AGGREGATE: dict[str, Callable[[Sequence[float]], float]] = {"sum": math.fsum, "max": max, "min": min, "count": len}
-_PART = re.compile(r"(_|-?[\d.]+)([+-][\d.]+)?(?:x(\d+))?")
+_PART = re.compile(r"(_|stale|-?[\d.]+)([+-][\d.]+)?(?:x(\d+))?")
 
 
 def values_of(notation: str) -> Iterator[float | None]:
-    """Yield the values of a notation: `0+5x2` is 0, 5, 10; `7x2` is 7, 7, 7; `_x2` is two missing samples."""
+    """Yield the values of a notation: `0+5x2` is 0, 5, 10; `7x2` is 7, 7, 7; `_x2` is two missing samples.
+
+    `stale` is the mark that Prometheus sets when a series ends.
+    """
     for part in notation.split():
         found = _PART.fullmatch(part)
         assert found, f"{part!r} is no notation"
         start, step, count = found.groups()
         if start == "_":
             yield from itertools.repeat(None, int(count or 1))
+        elif start == "stale":
+            yield math.nan
         else:
             yield from (float(start) + float(step or 0) * i for i in range(int(count or 0) + 1))
 

@@ -1,4 +1,7 @@
-"""Run the on-call trial: python -m tests.kafka.oncall MINUTES=25 SEED=1 FAULTS=engine-killed,broker-away."""
+"""Run the on-call trial: python -m tests.kafka.oncall MINUTES=25 SEED=1 FAULTS=engine-killed,broker-away.
+
+RECORD=tests/kafka/oncall/recorded writes the series of each fault for the tests of alerts.
+"""
 
 import shutil
 import sys
@@ -22,6 +25,7 @@ def plan_from(arguments: Sequence[str]) -> Plan:
         float(given.get("MINUTES", "25")),
         int(given.get("SEED", "1")),
         tuple(name for name in names or known if name != "none"),
+        Path(given["RECORD"]).absolute() if "RECORD" in given else None,
     )
 
 

@@ -85,12 +85,21 @@ class Recording:
             self._series.setdefault(labels, []).append((at_s, value))
         self._latest[target] = set(found)
 
+    @property
+    def database(self) -> Database:
+        """What was recorded until now."""
+        return Database(self._series)
+
     def firings(self) -> list[Firing]:
         """Return all alerts that have fired until now, in the order of time."""
-        database = Database(self._series)
-        times_s = range(EVALUATE_S, int(time.monotonic() - self.began) + 1, EVALUATE_S)
-        found = [each for alert, rule in RULES.items() for each in _spans(alert, firings(rule, database, times_s))]
-        return sorted(found, key=lambda each: each.began_s)
+        return firings_on(self.database, time.monotonic() - self.began)
+
+
+def firings_on(database: Database, until_s: float) -> list[Firing]:
+    """Return all alerts that fire on some series until a time (s since their start), in the order of time."""
+    times_s = range(EVALUATE_S, int(until_s) + 1, EVALUATE_S)
+    found = [each for alert, rule in RULES.items() for each in _spans(alert, firings(rule, database, times_s))]
+    return sorted(found, key=lambda each: each.began_s)
 
 
 def _spans(alert: str, evaluations: Iterator[tuple[float, set[Labels]]]) -> Iterator[Firing]:

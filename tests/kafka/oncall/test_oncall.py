@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.kafka.oncall.alerts import Window, wrong_alerts
 from tests.kafka.oncall.faults import FAULTS, MISTAKES, Fault
 from tests.kafka.oncall.recording import Firing
-from tests.kafka.oncall.trial import Plan, Window, run, wrong_alerts, wrong_states
+from tests.kafka.oncall.trial import Plan, run, wrong_states
 
 # It needs the packages of tests/deploy, which only `make test-long` installs.
 pytestmark = pytest.mark.long

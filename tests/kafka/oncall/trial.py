@@ -7,7 +7,7 @@ import math
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +20,11 @@ from tests.kafka.chaos.scene import until
 from tests.kafka.cluster.broker import Broker
 from tests.kafka.cluster.fleet import APPS, Fleet
 from tests.kafka.cluster.history import Ledger, read_all, until_registered
-from tests.kafka.oncall.faults import APP, FAULTS, MISTAKES, OF_MANY, Fault, Hits
+from tests.kafka.oncall.alerts import CALM_S, Window, wrong_alerts
+from tests.kafka.oncall.faults import APP, FAULTS, MISTAKES, Fault, Hits
 from tests.kafka.oncall.judging import judge
-from tests.kafka.oncall.recording import EVALUATE_S, Firing, Recording
+from tests.kafka.oncall.recorded import write_recordings
+from tests.kafka.oncall.recording import Recording
 from tests.kafka.oncall.stage import POLL_S, Stage
 from tests.kafka.oncall.traffic import Latency, Traffic, by_minute, percentiles
 from tests.kafka.operators.faults import Site
@@ -36,19 +38,19 @@ STUCK_S = 120.0
 WARM_UP_S = 10.0
 # Without any fault; the first orders, whose processes have just started, are among them.
 P99_S_MAX = 1.0
-# Between a fault and the next one.
-CALM_S = 12.0
-# An alert may fire so long after the end of its fault: an evaluation, and a scrape.
-LATE_S = 2.0 * EVALUATE_S
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long the load lasts, which faults strike, each at least once, and the seed of their order."""
+    """How long the load lasts, which faults strike, each at least once, and the seed of their order.
+
+    The series of each fault are written to the folder `record`, if there is one.
+    """
 
     minutes: float = 25
     seed: int = 1
     faults: tuple[str, ...] = (*FAULTS, *MISTAKES)
+    record: Path | None = None
 
 
 @dataclass(slots=True)
@@ -57,17 +59,6 @@ class Verdict:
 
     broken: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """When a fault struck a cluster, and when all processes were ready again (s since the start)."""
-
-    name: str
-    namespace: str
-    fault: Fault
-    began_s: float
-    ended_s: float
 
 
 @dataclass(slots=True)
@@ -247,6 +238,8 @@ class Trial:
         p99_s = self.slowest() if not self.plan.faults else 0.0
         if p99_s > P99_S_MAX:
             self.verdict.broken.append(f"without any fault one order in a hundred takes {p99_s:.2f} s or longer")
+        if self.plan.record:
+            write_recordings(self.plan.record, self.windows, self.recording.database)
         fired = self.recording.firings()
         self.verdict.lines += [f"fired: {each}" for each in fired]
         self.verdict.broken += wrong_alerts(self.windows, fired)
@@ -289,26 +282,6 @@ def wrong_states(fault: Fault, hits: Hits, states: Mapping[str, str]) -> list[st
 
 def _takes_over(state: str) -> bool:
     return bool(state) and all("is starting" in shard or "recovers" in shard for shard in state.split("; "))
-
-
-def wrong_alerts(windows: list[Window], fired: list[Firing]) -> Iterator[str]:
-    """Each alert of a fault fires in its window, and no page fires that no fault explains."""
-    for window in windows:
-        inside = {each.alert for each in fired if each.namespace == window.namespace and _explains(window, each)}
-        for alert in sorted(window.fault.alerts - inside):
-            yield f"{window.name}: {alert} does not fire"
-    for each in fired:
-        explained = any(
-            each.alert in window.fault.alerts and _explains(window, each)
-            for window in windows
-            if each.namespace == window.namespace
-        )
-        if each.pages and not explained and each.alert not in OF_MANY:
-            yield f"no fault explains the {each}"
-
-
-def _explains(window: Window, firing: Firing) -> bool:
-    return firing.began_s < window.ended_s + LATE_S and firing.ended_s >= window.began_s
 
 
 @asynccontextmanager
