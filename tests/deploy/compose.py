@@ -10,7 +10,7 @@ from tests.tidy_rules import ROOT
 
 COMPOSE = ROOT / "docker-compose.yml"
 # The services that run our own image.
-OURS = ("topics", "engine", "engine-2", "worker")
+OURS = ("topics", "engine", "engine-2", "worker", "gateway")
 
 
 @functools.cache

@@ -204,17 +204,21 @@ def test_evictions_leave_workers_of_each_pool() -> None:
         for each in rendered("full")
         if each["kind"] == "PodDisruptionBudget"
     }
-    assert budgets == {"engine": 1, "worker-flights": 1, "worker-shop": 1, "worker-shop-gpu": "50%"}
+    assert budgets == {"engine": 1, "gateway": 2, "worker-flights": 1, "worker-shop": 1, "worker-shop-gpu": "50%"}
 
 
 @pytest.mark.parametrize("name", CI)
 def test_a_worker_has_time_to_drain(name: str) -> None:
-    """Kubernetes waits longer than a worker waits for its running steps."""
-    workers = [pod for at, pod in pods(name).items() if "-worker-" in at]
-    assert workers
+    """Kubernetes waits longer than a worker waits for its running steps, or a gateway for its calls."""
+    workers = [pod for at, pod in pods(name).items() if "-worker-" in at or at.endswith("-gateway")]
+    assert len(workers) == {"plain": 1, "full": 4}[name]
     for pod in workers:
         env = {each["name"]: each.get("value", "") for each in pod["spec"]["containers"][0]["env"]}
-        assert settings_from(env).drain_s == pod["spec"]["terminationGracePeriodSeconds"] - 15 > 0
+        assert (
+            settings_from({"STEPSTREAM_DRAIN_S": env["STEPSTREAM_DRAIN_S"]}).drain_s
+            == pod["spec"]["terminationGracePeriodSeconds"] - 15
+            > 0
+        )
 
 
 def test_a_pool_of_a_queue_runs_its_steps() -> None:
@@ -256,13 +260,13 @@ def test_workers_scale_on_the_lag_of_their_own_group() -> None:
 
 
 def test_prometheus_finds_every_process() -> None:
-    """The ServiceMonitor selects one service for the engines and one for each pool, by a port that they have."""
+    """The ServiceMonitor selects one service for engines, gateways and each pool, by a port that they have."""
     monitor = only("full", "ServiceMonitor")["spec"]
     expected = monitor["selector"]["matchLabels"].items()
     services = [each for each in rendered("full") if each["kind"] == "Service"]
     found = [each for each in services if expected <= each["metadata"]["labels"].items()]
     ends = sorted(each["metadata"]["name"].removeprefix("demo-stepstream-") for each in found)
-    assert ends == ["engine", "worker-flights", "worker-shop", "worker-shop-gpu"]
+    assert ends == ["engine", "gateway", "worker-flights", "worker-shop", "worker-shop-gpu"]
     (endpoint,) = monitor["endpoints"]
     assert all(endpoint["port"] in {port["name"] for port in each["spec"]["ports"]} for each in found)
     assert endpoint["authorization"]["credentials"] == {"name": "my-keys", "key": "api"}
@@ -275,6 +279,19 @@ def test_rules_and_dashboard_are_those_of_the_repository() -> None:
     assert "{{ $labels.shard }}" in rules["groups"][0]["rules"][0]["annotations"]["summary"]
     dashboard = only("full", "ConfigMap")["data"]["stepstream.json"]
     assert json.loads(dashboard) == json.loads((ROOT / "deploy/grafana/dashboard.json").read_text("utf-8"))
+
+
+def test_apps_reach_gateways_by_one_service() -> None:
+    """It has the port for requests and the one for workers; gateways need no disk that outlives them."""
+    service, pod = only("full", "Service", "-gateway")["spec"], pods("full")["demo-stepstream-gateway"]
+    assert [(each["port"], each["targetPort"]) for each in service["ports"]] == [(8288, "http"), (8289, "connect")]
+    ports = {each["name"]: each["containerPort"] for each in container(pod)["ports"]}
+    assert ports == {"http": 8288, "connect": 8289, "probes": 8290}
+    mounts = {each["name"]: each["mountPath"] for each in container(pod)["volumeMounts"]}
+    env = {each["name"]: each.get("value") for each in container(pod)["env"]}
+    assert mounts["data"] == env["STEPSTREAM_DATA_DIR"]
+    assert {"name": "data", "emptyDir": {"sizeLimit": "5Gi"}} in pod["spec"]["volumes"]
+    assert not [at for at in pods("plain") if at.endswith("-gateway")]
 
 
 def test_topics_are_made_before_anything_needs_them() -> None:

@@ -17,6 +17,7 @@ POOL = {"app": "shop", "file": "/a.py", "image": {"repository": "r", "tag": "t"}
 BY_LAG = {"enabled": True, "byLag": True}
 PLAIN = ci_values("plain")
 KUBERNETES = "1.37"
+GATEWAY = {"gateway": {"enabled": True}, "keys": PLAIN["keys"] | {"signing": "signkey-prod-00ff"}}
 NOT_TEXT = ["2024", "true", "1e3", "null", "0x10", "on"]
 
 
@@ -124,6 +125,49 @@ def test_engines_share_a_read_model_by_a_secret() -> None:
     assert "STEPSTREAM_READ_MODEL" not in str(pods("full"))
 
 
+def gateway_env(found: Sequence[Manifest]) -> dict[str, Any]:
+    """Return the variables of gateways, by name."""
+    pod = the(list(found), "Deployment", "-gateway")["spec"]["template"]
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container(pod)["env"]}
+
+
+def test_gateways_have_what_the_values_say() -> None:
+    """Where apps may be, where workers connect, and the keys; the list of runs may be that of the engines."""
+    env = gateway_env(render(ci_values("full")))
+    assert (env["STEPSTREAM_ALLOW_HOSTS"], env["TZ"]) == ("*.svc.cluster.local,10.0.0.0/8", "UTC")
+    assert env["STEPSTREAM_CONNECT_URL"] == "wss://connect.example.com/v0/connect"
+    assert env["STEPSTREAM_SIGNING_KEY"] == {"secretKeyRef": {"name": "my-keys", "key": "signing"}}
+    fallback = {"name": "my-keys", "key": "signing-fallback", "optional": True}
+    assert env["STEPSTREAM_SIGNING_KEY_FALLBACK"] == {"secretKeyRef": fallback}
+    assert "STEPSTREAM_READ_MODEL" not in env
+    shared = rendered(engine={"readModel": {"existingSecret": "runs"}}, **GATEWAY)
+    assert gateway_env(shared)["STEPSTREAM_READ_MODEL"] == {"secretKeyRef": {"name": "runs", "key": "url"}}
+    assert "STEPSTREAM_SIGNING_KEY_FALLBACK" not in gateway_env(shared)
+    assert the(shared, "Secret", "-keys")["stringData"] == GATEWAY["keys"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [({}, "gateways need keys.signing"), ({"signing": "secret"}, "signing"), ({"signing": "signkey-a-abc"}, "signing")],
+)
+def test_gateways_need_a_signing_key(keys: dict[str, str], reason: str) -> None:
+    """Without one, or with one that SDKs do not take, the chart is refused."""
+    with pytest.raises(RefusedError, match=reason):
+        rendered(gateway={"enabled": True}, keys=PLAIN["keys"] | keys)
+
+
+def test_gateways_admit_apps_and_reach_them() -> None:
+    """By default those are any pods of the namespace, and any address; metrics are on the port of requests."""
+    found = policies(rendered(**GATEWAY))["gateway"]
+    (rule,) = found["ingress"]
+    assert [port["port"] for port in rule["ports"]] == ["http", "connect"]
+    assert rule["from"] == [{"podSelector": {}}]
+    assert found["egress"][2:] == [{}]
+    values, full = ci_values("full")["networkPolicy"], policies(render(ci_values("full")))["gateway"]
+    assert full["ingress"][0]["from"] == values["gateway"] + values["metrics"]
+    assert full["egress"][2:] == values["gatewayEgress"]
+
+
 def test_a_pool_has_volumes_of_its_own() -> None:
     """Extra volumes are those of the pool, or of all pools by the defaults; what is mounted is there."""
     for name in ("plain", "full"):
@@ -182,7 +226,7 @@ def test_bounds_that_can_be_are_taken() -> None:
 @pytest.mark.parametrize("override", [{}, {"nameOverride": "flow"}, {"fullnameOverride": "f" * 40}])
 def test_the_alert_of_what_is_down_knows_the_release(override: dict[str, str]) -> None:
     """Under any release name StepstreamDown watches the jobs of its services, which have the same names."""
-    found = rendered(monitoring={"prometheusRule": True}, **override)
+    found = rendered(monitoring={"prometheusRule": True}, **GATEWAY, **override)
     rules = [rule for group in the(found, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
     (down,) = [rule["expr"] for rule in rules if rule["alert"] == "StepstreamDown"]
     expected = re.fullmatch(r'up\{job=~"(.*)"\} == 0', down)
@@ -190,7 +234,7 @@ def test_the_alert_of_what_is_down_knows_the_release(override: dict[str, str]) -
     scraped = [
         each for each in found if each["kind"] == "Service" and "stepstream.scrape" in each["metadata"]["labels"]
     ]
-    assert len(scraped) == 2
+    assert len(scraped) == 3
     assert all(re.fullmatch(expected[1], each["metadata"]["name"]) for each in scraped)
     assert not re.fullmatch(expected[1], "other-stepstream-engine")
 
@@ -213,6 +257,8 @@ def test_a_network_policy_admits_the_named_peers() -> None:
         if at.endswith("-topics"):
             assert "ingress" not in spec
             continue
+        if at.endswith("-gateway"):
+            continue
         (rule,) = spec["ingress"]
         peers = values["api"] + values["metrics"] if at.endswith("-engine") else values["metrics"]
         assert rule["from"] == peers
@@ -228,7 +274,7 @@ def test_a_network_policy_lets_pods_reach_kafka_and_names() -> None:
         assert names == {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
         assert kafka["to"] == values["kafka"]
         assert [port["port"] for port in kafka["ports"]] == [9093, 9094]
-        added = {"engine": values["engineEgress"], "topics": []}
+        added = {"engine": values["engineEgress"], "gateway": values["gatewayEgress"], "topics": []}
         assert more == added.get(name, values["workerEgress"])
 
 

@@ -25,6 +25,7 @@ from tests.tidy_rules import ROOT
 
 SETTING = re.compile(r"STEPSTREAM_[A-Z_]+")
 CHARTS = ("plain", "full")
+SIGNING_KEY = "signkey-prod-00ff"
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
@@ -44,7 +45,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 def test_every_command_is_one_that_stepstream_takes() -> None:
     """Each command line of image, compose and chart parses, with its options and arguments."""
     found = {place: parse(arguments) for place, arguments in commands()}
-    assert set(found.values()) == {"engine", "worker", "topics apply"}
+    assert set(found.values()) == {"engine", "worker", "gateway", "topics apply"}
     assert len(found) >= 10
 
 
@@ -63,15 +64,26 @@ def test_every_setting_is_one_that_the_code_reads() -> None:
     assert not found - SETTINGS
 
 
-def test_an_engine_in_a_container_is_open_only_with_keys() -> None:
-    """What compose sets is taken by the settings; without one of the keys the engine would not start."""
-    environment = environment_of("engine")
+@pytest.mark.parametrize("service", ["engine", "gateway"])
+def test_a_process_in_a_container_is_open_only_with_keys(service: str) -> None:
+    """What compose sets is taken by the settings; without one of the keys the process would not start."""
+    environment = environment_of(service)
     settings = settings_from(environment)
     assert settings.host == "0.0.0.0"  # noqa: S104  # This is what must be guarded.
     assert kafka_settings_from(environment).bootstrap == "kafka:19092"
     for key in ("STEPSTREAM_EVENT_KEY", "STEPSTREAM_API_KEY"):
         with pytest.raises(SettingsError):
             settings_from({name: value for name, value in environment.items() if name != key})
+
+
+def test_workers_reach_the_composed_gateway_where_it_says() -> None:
+    """The published ports lead to those on which it listens, and the URL for workers has the second one."""
+    settings = settings_from(environment_of("gateway"))
+    published = [port.split(":")[1:] for port in compose()["services"]["gateway"]["ports"]]
+    assert [int(inside) for _, inside in published] == [settings.port, settings.connect_port]
+    assert settings.connect_url == f"ws://localhost:{published[1][0]}/v0/connect"
+    assert settings.serves_sdks
+    assert settings.signing_keys.kind == "cloud"
 
 
 @pytest.mark.parametrize("seconds", ["soon", "-1", "inf", "nan"])
@@ -84,15 +96,18 @@ def test_a_drain_takes_seconds(seconds: str) -> None:
 
 @pytest.mark.parametrize("chart", CHARTS)
 def test_the_settings_of_the_chart_are_taken(chart: str) -> None:
-    """Each pod's environment makes settings, on the ports that its container declares; an engine has both keys."""
+    """Each pod's environment makes settings, on the ports that its container declares, and has the API key."""
     for at, pod in pods(chart).items():
         if at.endswith("-topics"):
             continue
         env = {each["name"]: each.get("value", "from-elsewhere") for each in container(pod)["env"]}
-        settings = settings_from(env)
+        settings = settings_from(env | {name: SIGNING_KEY for name in env if "SIGNING_KEY" in name})
         declared = [port["containerPort"] for port in container(pod)["ports"]]
-        own = [settings.port] if container(pod)["args"][0] == "engine" else []
-        assert declared == [*own, settings.metrics_port]
+        own: dict[str, list[int | None]] = {
+            "engine": [settings.port],
+            "gateway": [settings.port, settings.connect_port],
+        }
+        assert declared == [*own.get(container(pod)["args"][0], []), settings.metrics_port]
         assert settings.api_key, f"the metrics of {at} are open to all"
         assert (Format(env["STEPSTREAM_LOG_FORMAT"]), Level(env["STEPSTREAM_LOG_LEVEL"])) == (Format.JSON, Level.INFO)
         kafka = kafka_settings_from(env)
@@ -102,8 +117,8 @@ def test_the_settings_of_the_chart_are_taken(chart: str) -> None:
 
 
 def routes_of(kind: str) -> set[str]:
-    """Return the paths that an engine, or a worker, answers."""
-    if kind == "worker":
+    """Return the paths that an engine answers, or a worker or gateway on the port of its probes."""
+    if kind != "engine":
         return {route.path for route in make_probes(bool, str, bytes).routes if isinstance(route, Route)}
     engine = EngineFacade(*[NotImplemented for _ in fields(EngineFacade)])
     with closing(RunIndex()) as index:
@@ -137,8 +152,8 @@ def url_path(text: str, port: int) -> str:
 
 
 def test_every_path_that_is_probed_is_answered() -> None:
-    """Probes request paths that engine and worker serve."""
+    """Probes request paths that engine, worker and gateway serve."""
     asked = set(probed())
-    assert {kind for kind, _ in asked} == {"engine", "worker"}
+    assert {kind for kind, _ in asked} == {"engine", "worker", "gateway"}
     assert {path for _, path in asked} == {"/health", "/ready", "/metrics"}
     assert not [(kind, path) for kind, path in asked if path not in routes_of(kind)]

@@ -37,10 +37,11 @@ def test_a_mistake_would_be_found(wrong: dict[str, Any]) -> None:
 
 
 def test_the_services_of_the_issue_are_there() -> None:
-    """Kafka, topics, engine, worker, Prometheus and Grafana start by default, a second engine only on request."""
+    """Kafka, topics, engine, worker, Prometheus and Grafana start by default, the others only on request."""
     alone = {name for name, service in SERVICES.items() if not service.get("profiles")}
     assert alone == {"kafka", "topics", "engine", "worker", "prometheus", "grafana"}
     assert SERVICES["engine-2"]["profiles"] == ["more"]
+    assert SERVICES["gateway"]["profiles"] == ["gateway"]
 
 
 def test_everything_that_is_named_is_declared() -> None:
@@ -109,7 +110,7 @@ def test_prometheus_looks_where_the_processes_are() -> None:
     assert targets == {
         "engine": 8288,
         "engine-2": 8288,
-        "worker": SERVICES["worker"]["environment"]["STEPSTREAM_METRICS_PORT"],
+        **{each: SERVICES[each]["environment"]["STEPSTREAM_METRICS_PORT"] for each in ("worker", "gateway")},
     }
     assert compose()["configs"]["api-key"]["content"] == SERVICES["engine"]["environment"]["STEPSTREAM_API_KEY"]
     for path in config["rule_files"]:

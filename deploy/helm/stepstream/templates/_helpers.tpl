@@ -96,14 +96,16 @@ checksum/secrets: {{ include (print .Template.BasePath "/secrets.yaml") . | sha2
   value: {{ .Values.logs.level }}
 {{- end }}
 
-{{/* What lets a process be reached from outside of its pod, which it refuses without both keys. */}}
+{{/*
+What lets a process be reached from outside of its pod, which it refuses without both keys. The dict has `root` and `host`.
+*/}}
 {{- define "stepstream.httpEnv" -}}
 - name: STEPSTREAM_HOST
-  value: {{ .Values.engine.host | quote }}
+  value: {{ .host | quote }}
 - name: STEPSTREAM_EVENT_KEY
-  valueFrom: {secretKeyRef: {name: {{ include "stepstream.keysSecret" . | quote }}, key: event}}
+  valueFrom: {secretKeyRef: {name: {{ include "stepstream.keysSecret" .root | quote }}, key: event}}
 - name: STEPSTREAM_API_KEY
-  valueFrom: {secretKeyRef: {name: {{ include "stepstream.keysSecret" . | quote }}, key: api}}
+  valueFrom: {secretKeyRef: {name: {{ include "stepstream.keysSecret" .root | quote }}, key: api}}
 {{- end }}
 
 {{/* What pods mount. The dict has `root`, and `extra`: those of the values. */}}
