@@ -4,9 +4,11 @@ import asyncio
 import shlex
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from stepstream.contract.codec import encode
@@ -15,17 +17,20 @@ from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, IN
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, NewRecord
+from tests.gateway.runs.server import served
+from tests.gateway.sdk_server import Endpoint, adding_app
 from tests.kafka.chaos.load import feed
 from tests.kafka.cluster.broker import free_port, running
 from tests.kafka.cluster.distribution import tool_command
-from tests.kafka.cluster.fleet import APPS, Fleet
+from tests.kafka.cluster.fleet import APPS, Fleet, Member
 from tests.kafka.cluster.history import until_ended, until_registered
+from tests.kafka.cluster.observed import Observed, until
 from tests.kafka.cluster.strict import strict_broker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 SHARDS = 2
 EVENTS_SENT = 4
-ROLES = ("engine", "worker", "producer", "operator")
+ROLES = ("engine", "worker", "producer", "operator", "gateway")
 NAMESPACE = "strict"
 RECORD = encode(EventRecord("stream/function.finished"))
 # What each role may not write: with it, it could invent results, code, or the state of shards.
@@ -33,6 +38,7 @@ FORBIDDEN = {
     "producer": (INBOX, FUNCTIONS, CHANGELOG, HISTORY, commands_topic("chaos")),
     "worker": (CHANGELOG, HISTORY, commands_topic("chaos")),
     "operator": (CHANGELOG, HISTORY),
+    "gateway": (CHANGELOG, HISTORY, commands_topic("chaos")),
 }
 
 
@@ -48,6 +54,17 @@ def commands_of(printed: str) -> Iterator[list[str]]:
     for line in printed.splitlines():
         tool, *words = shlex.split(line)
         yield tool_command(tool, words)
+
+
+def grant(printed: str) -> None:
+    """Run the printed commands, two at a time: each starts a JVM, and waits for the broker."""
+
+    def run(words: list[str]) -> None:
+        done = subprocess.run(words, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, commands_of(printed)))
 
 
 async def refusals(settings: KafkaSettings, role: str) -> list[str]:
@@ -75,22 +92,41 @@ async def observe(fleet: Fleet, settings: KafkaSettings, admin: Cluster) -> None
     assert "uthorization" not in fleet.logs()
 
 
+async def call_app(fleet: Fleet, gateway: Member, observed: Observed) -> None:
+    """Let a gateway create the topic of an app and run its function, which an event to the gateway starts."""
+    endpoint = Endpoint()
+    async with served(endpoint.answer) as base, httpx.AsyncClient() as client:
+        await asyncio.to_thread(until, lambda: observed.answers("/ready") == {200})
+        url = observed.url(gateway)
+        endpoint.serve(adding_app(url, one))
+        await asyncio.to_thread(fleet.command, "gateway", "sync", f"{base}/api/inngest", "--url", url)
+        sent = await client.post(f"{url}/e/key", json={"name": "demo/add", "data": {"n": 40}})
+        runs = f"{url}/v1/events/{sent.json()['ids'][0]}/runs"
+        await asyncio.to_thread(until, lambda: [run["output"] for run in httpx.get(runs).json()["data"]] == [42])
+
+
+async def one() -> int:
+    """Return 1."""
+    return 1
+
+
 def test_processes_work_with_their_own_acls_only(tmp_path: Path) -> None:
-    """An engine, a worker, a producer and an operator connect as four users with the printed ACLs."""
+    """An engine, a worker, a gateway, a producer and an operator connect as five users with the printed ACLs."""
     port = free_port()
     with (
         running(strict_broker(tmp_path, port, {role: f"pw-{role}" for role in ROLES})) as broker,
         Fleet(broker.bootstrap, NAMESPACE, tmp_path, APPS / "chaos" / "chaos_app.py") as fleet,
+        Observed(fleet) as observed,
     ):
-        for words in commands_of(fleet.command("topics", "acls", "--app", "chaos")):
-            done = subprocess.run(words, check=False, capture_output=True, text=True)
-            assert done.returncode == 0, done.stdout + done.stderr
+        grant(fleet.command("topics", "acls", "--app", "chaos", "--gateway", "User:gateway"))
         strict = f"127.0.0.1:{port}"
         fleet.variables = environment("operator", strict)
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "chaos")
         fleet.command("topics", "check", "--app", "chaos")
         fleet.command("dead-letters", "list")
         fleet.add_engine("--standby", **environment("engine", strict))
-        fleet.add_worker(**environment("worker", strict))
+        fleet.add_worker("--metrics-port", "0", **environment("worker", strict))
+        gateway = fleet.add_gateway(**environment("gateway", strict))
+        asyncio.run(call_app(fleet, gateway, observed))
         settings = KafkaSettings(strict, NAMESPACE, "SASL_PLAINTEXT", "PLAIN", "producer", "pw-producer")
         asyncio.run(observe(fleet, settings, Cluster(KafkaSettings(broker.bootstrap, NAMESPACE))))
