@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from stepstream import App, Concurrency, Context, Event, Throttle, on
+from stepstream import App, Concurrency, Context, Event, Limit, Throttle, on
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import Browser, browser_of
 
@@ -74,7 +74,10 @@ async def test_one_limit_is_shown(engine: VirtualEngine, client: httpx.AsyncClie
     assert (shown["in_use"], shown["holders"], shown["waiting"]) == (1, [ids(engine)[-1]], 0)
     assert (await client.get(f"/v1/limits/{LIMIT}", params={"key": "c"})).json() == {"limit": None, "changed": []}
     missing = await client.get("/v1/limits/other")
-    assert (missing.status_code, missing.json()["error"]["message"]) == (404, "no function has the limit 'other'")
+    assert (missing.status_code, missing.json()["error"]["message"]) == (
+        404,
+        "no function has the limit 'other', and no step uses it now",
+    )
 
 
 async def test_a_limit_is_changed_and_reset(
@@ -189,3 +192,26 @@ async def test_the_page_links_the_runs_of_limits(engine: VirtualEngine, browser:
     assert page.texts("nav[aria-label=Pages] [aria-current=page]") == ["Limits"]
     assert "No run holds a limit" in (await browser.open("/ui/limits?name=other")).text
     assert (await browser.open("/ui/limits?after=x")).status == 400
+
+
+async def test_a_limit_of_a_step_is_changed_while_it_is_in_use() -> None:
+    """No function registers it, so it is found by its use, or by an earlier change."""
+    app = App("calls")
+
+    @app.function(on("call"))
+    async def call(ctx: Context) -> None:
+        await ctx.step.options(limit=Limit("api", 1, "1h")).run("call", list)
+
+    async with VirtualEngine(app) as engine:
+        client = browser_of(engine).client
+        assert (await client.put("/v1/limits/api", json={"paused": True})).status_code == 404
+        await engine.send(Event("call"), Event("call"))
+        numbers = {"limit": 60, "period": "1h", "why": "larger contract"}
+        for body in ({"paused": True}, numbers):
+            assert (await client.put("/v1/limits/api", json=body)).json() == {"changed": True}
+        await engine.advance("2m")
+        assert sorted(run.status for run in engine.runs()) == ["completed", "running"]
+        await engine.advance("2d")
+        assert (await client.put("/v1/limits/api", json={"paused": False})).json() == {"changed": True}
+        await engine.advance("2m")
+        assert [run.status for run in engine.runs()] == ["completed", "completed"]

@@ -263,6 +263,17 @@ async def shared(engine: VirtualEngine) -> None:
     assert sorted(str(run.output) for run in engine.runs()) == ["answer to why", "summary of all"]
 
 
+@FLOW_CONTROL.shows("research")
+async def limited_steps(engine: VirtualEngine) -> None:
+    """Eleven pages are read at once, and the twelfth two seconds later."""
+    await engine.send(*(Event("company.added", {"tenant": number, "name": "x"}) for number in range(4)))
+    assert len(engine.runs(status="completed")) == 3
+    await engine.advance("2s")
+    assert [run.output for run in engine.runs()] == [
+        [*(f"page {page} about x" for page in range(3)), "summary of x"]
+    ] * 4
+
+
 @FLOW_CONTROL.shows("mail-followers")
 async def refuse(engine: VirtualEngine) -> None:
     """The second price of a product within the hour is not mailed."""

@@ -1,6 +1,7 @@
 """The notation of plans in record tables."""
 
 from stepstream.contract.events import EventRecord
+from stepstream.contract.gates import GateRule
 from stepstream.contract.plans import (
     InvokePlan,
     RunPlan,
@@ -17,8 +18,8 @@ from tests.engine.words import Words
 def read_plans(words: Words) -> list[StepPlan]:
     """Return the plans of `sleep:a:until`, `wait:a:event:ms[:match|:?condition]`, `signal:a:name:ms[:replace]` …
 
-    Several events are `any:a:ms:name.event[.match][/lookback];…`, or `all:…`. A body for a queue is `run:a:queue`; a
-    plan of a group ends in `@group`.
+    Several events are `any:a:ms:name.event[.match][/lookback];…`, or `all:…`. A body for a queue is `run:a:queue`,
+    and one with limits `run:a::name/limit[/period[/key]];…`; a plan of a group ends in `@group`.
     """
     plans: list[StepPlan] = []
     while words.plain:
@@ -31,7 +32,8 @@ def read_plans(words: Words) -> list[StepPlan]:
 def _plan(kind: str, step: str, rest: list[str], group: str, words: Words) -> StepPlan:
     match kind:
         case "run":
-            return RunPlan(step, step, rest[0] if rest else "", group)
+            queue, limits = [*rest, "", ""][:2]
+            return RunPlan(step, step, queue, group, limits=tuple(map(_limit, filter(None, limits.split(";")))))
         case "sleep":
             return SleepPlan(step, step, int(rest[0]), group)
         case "wait":
@@ -50,6 +52,12 @@ def _plan(kind: str, step: str, rest: list[str], group: str, words: Words) -> St
         case _:
             assert kind == "invoke", f"{kind!r} is not a plan"
             return InvokePlan(step, step, rest[0], int(rest[1]), group=group, cancel_with_parent="cancel" in rest)
+
+
+def _limit(word: str) -> GateRule:
+    """Return the limit of `name/limit[/period[/key]]`; without a period it counts bodies that are running."""
+    name, limit, period, key = [*word.split("/", 3), "", ""][:4]
+    return GateRule(name, int(limit), int(period or 0), key=key, steps=not period)
 
 
 def _branch(word: str) -> WaitBranch:

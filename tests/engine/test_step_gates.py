@@ -262,3 +262,65 @@ def test_a_second_report_of_missing_code_finds_a_step_that_waits() -> None:
     23 | postpone-step r1 a queue=gpu for=10  | -
     24 | report r2 a =1 queue=gpu             | kept a=1; resume r2 a=1; dispatch r1 a#0
     """
+
+
+@table()
+def test_a_step_waits_for_limits_of_its_own() -> None:
+    """The other steps of the run do not; each attempt of it counts, of one run or of several.
+
+    10  | function f on=go                    | -
+    10  | event go                            | began r1 f; start r1
+    10  | event go                            | began r2 f; start r2
+    11  | plan r1 run:a::db/1                 | planned a until 0; resume r1 a#0
+    12  | plan r2 run:a::db/1 run:b::other/1  | planned a until 0; planned b until 0; resume r2 b#0
+    12  | limit-of r2                         | db: 1/1, by r1, 1 waiting since 12: r2, place 1
+    20  | fail r1 a retry=100                 | attempt 0 of a failed, next 120; resume r2 a#0
+    120 | tick                                | -
+    130 | report r2 a =1                      | kept a=1; resume r1 a#1
+    140 | report r1 a =1 attempt=1            | kept a=1
+    141 | report r2 b =1                      | kept b=1
+    142 | rows GateState                      | 0
+    """
+
+
+@table()
+def test_a_limit_of_a_step_with_a_period_spreads_its_attempts() -> None:
+    """They pass it before they take a permit, in the order in which they asked; a run may share the limit.
+
+    10  | function f on=go                     | -
+    10  | event go                             | began r1 f; start r1
+    10  | event go                             | began r2 f; start r2
+    11  | plan r1 run:a::db/1;api/1/100        | planned a until 0; resume r1 a#0
+    12  | plan r2 run:a::db/1;api/1/100        | planned a until 0
+    12  | limit-of r2                          | api: 1 in 100, next 111, 1 waiting since 12: r2, place 1
+    20  | function g on=call named=api:1:100   | -
+    20  | event call                           | began r3 g queued
+    111 | tick                                 | -
+    111 | limit-of r2                          | db: 1/1, by r1, 1 waiting since 111: r2, place 1
+    112 | report r1 a =1                       | kept a=1; resume r2 a#0
+    211 | tick                                 | admitted r3 after 191; start r3
+    300 | report r2 a =1                       | kept a=1
+    311 | tick                                 | -
+    311 | rows GateState                       | 0
+    """
+
+
+@table()
+def test_each_value_of_a_key_has_a_limit_of_a_step() -> None:
+    """The key is evaluated for the event of the run; a limit on all steps of the function is passed as well.
+
+    10 | function f on=go steps=2                    | -
+    10 | event go {"t":"a"}                          | began r1 f; start r1
+    10 | event go {"t":"a"}                          | began r2 f; start r2
+    10 | event go {"t":"b"}                          | began r3 f; start r3
+    11 | plan r1 run:a::db/1//event.data.t           | planned a until 0; resume r1 a#0
+    11 | plan r2 run:a::db/1//event.data.t           | planned a until 0
+    11 | plan r3 run:a::db/1//event.data.t           | planned a until 0
+    11 | limit-of r3                                 | steps f: 2/2, by r1 r2, 1 waiting since 11: r3, place 1
+    20 | report r1 a =1                              | kept a=1; resume r2 a#0; resume r3 a#0
+    21 | cancel r2                                   | cancelled r2 !run-cancelled; stop r2 cancelled;
+       |                                             | emit stream/function.finished#r2:finished;
+       |                                             | emit stream/function.cancelled#r2:cancelled
+    22 | report r3 a =1                              | kept a=1
+    23 | rows GateState                              | 0
+    """

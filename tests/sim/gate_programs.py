@@ -12,6 +12,7 @@ from stepstream import (
     Debounce,
     Event,
     Idempotency,
+    Limit,
     RateLimit,
     Singleton,
     StepError,
@@ -203,7 +204,10 @@ def single() -> Program:
 
 
 def bodies() -> Program:
-    """Scans in parallel steps, two bodies at a time for a tenant and three in all; some fail or are cancelled."""
+    """Scans in parallel steps, two bodies at a time for a tenant and three in all; some fail or are cancelled.
+
+    The last body has limits of its own.
+    """
     app = App("sim")
 
     async def script(world: World) -> None:
@@ -215,13 +219,14 @@ def bodies() -> Program:
 
     program = Program(app, script, {("scan", "completed"): 2, ("scan", "cancelled"): 2}, expiry="61d")
     limits = [Concurrency(2, key="event.data.tenant"), Concurrency(3, scope="namespace")]
+    own = [Limit("slots", 1, key="event.data.tenant"), Limit("calls", 12, "1h")]
 
     @app.function(on("scan"), concurrency=limits, cancel_on=[CancelOn("stop", match="data.tenant")], backoff="5s")
     async def scan(ctx: Context) -> list[str]:
         parts = [ctx.step.run(f"part {n}", program.body_that_fails_once, ctx, f"part {n}") for n in range(3)]
         done = list(await asyncio.gather(*parts))
         await ctx.step.sleep("nap", "2h")
-        return [*done, await ctx.step.run("last", program.body, ctx, "last")]
+        return [*done, await ctx.step.options(limit=own).run("last", program.body_that_fails_once, ctx, "last")]
 
     return program
 

@@ -63,7 +63,9 @@ FUNCTION_NAME_CHARACTERS_MAX = 255
 CANCEL_ON_PER_FUNCTION_MAX = 5
 # The limits on the runs of a function, the number that each may name, and the text of a key of one.
 GATES_PER_FUNCTION_MAX = 11
+# How many named limits a function has, or a step; and how many an app compares with one another.
 LIMITS_PER_FUNCTION_MAX = 5
+LIMITS_PER_APP_CHECKED_MAX = 1_000
 # The events of a batch, and their bytes: its run is rows and records of at most 8 MiB, which have the callers as well.
 EVENTS_PER_BATCH_MAX = 1_000
 EVENTS_PER_BATCH_BYTES_MAX = 7 * MIB

@@ -8,6 +8,7 @@ from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.gates import Excess, GateRule
 from stepstream.contract.limits import DEFAULT_LIMITS, GATE_KEY_CHARACTERS_MAX, GATE_LIMIT_MAX
 from stepstream.contract.operators.limit_settings import LimitAction, LimitChangeRequested, Override
+from stepstream.contract.operators.limit_views import LimitView
 from stepstream.contract.text.durations import duration_ms
 from stepstream.runtime.pauses import end_of_pause
 from stepstream.runtime.reruns import check_reason
@@ -37,13 +38,23 @@ def target_of(name: str, key: str, functions: Iterable[FunctionRegistered]) -> L
     rules = [rule for function in functions for rule in function.gates if rule.name == name]
     if not rules:
         return None
-    if any(rule.excess is not Excess.WAIT for rule in rules):
-        raise InvalidInput("only a limit for which runs wait in order can be changed", "name")
     if key and not rules[0].key:
         raise InvalidInput("the limit has no key; change it for all runs", "key")
-    if len(key) > GATE_KEY_CHARACTERS_MAX:
+    return _checked(LimitTarget(name, key, rules[0]), rules)
+
+
+def target_in_use(view: LimitView, key: str) -> LimitTarget:
+    """Return a limit of steps, which no function registers, as it is in use; raise InvalidInput for one of runs."""
+    rule = GateRule(view.name, view.limit, view.period_ms, view.burst, excess=view.excess)
+    return _checked(LimitTarget(view.name, key, rule), [rule])
+
+
+def _checked(target: LimitTarget, rules: Iterable[GateRule]) -> LimitTarget:
+    if any(rule.excess is not Excess.WAIT for rule in rules):
+        raise InvalidInput("only a limit for which runs wait in order can be changed", "name")
+    if len(target.key) > GATE_KEY_CHARACTERS_MAX:
         raise InvalidInput(f"a key has at most {GATE_KEY_CHARACTERS_MAX} characters", "key")
-    return LimitTarget(name, key, rules[0])
+    return target
 
 
 def set_request(target: LimitTarget, numbers: NewNumbers, by: str, why: str, now_ms: int) -> LimitChangeRequested:

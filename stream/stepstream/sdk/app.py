@@ -20,7 +20,7 @@ from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.execution import CodeStart, start_replay
 from stepstream.sdk.flow_control import Concurrency, Throttle
 from stepstream.sdk.function import Backoff, Function, FunctionOptions, retry_policy
-from stepstream.sdk.named_limits import Limit, check_same
+from stepstream.sdk.named_limits import AppLimits, Limit
 from stepstream.sdk.refusals import Debounce, Idempotency, RateLimit, Singleton
 from stepstream.sdk.replay.replay import Replay
 from stepstream.sdk.replay.tasks import current_scope
@@ -92,7 +92,7 @@ class App:
         self.chain_max = chain_max
         self.sources: list[Source] = []
         self._functions: dict[str, Function[Any]] = {}
-        self._limits: dict[str, Limit] = {}
+        self._limits = AppLimits()
         self._sender: Sender | None = None
 
     def __iter__(self) -> Iterator[Function[Any]]:
@@ -181,11 +181,12 @@ class App:
                 queues=options.queues,
                 chain_max=options.chain_max,
                 input=options.input,
+                app_limits=self._limits,
             )
             failure = Function(self.name, function_id + _FAILURE_SUFFIX, on_failure, of_failure)
-        function: Function[Any] = Function(self.name, function_id, handler, replace(options, on_failure=failure))
-        for limit in function.limits:
-            check_same(self._limits.setdefault(limit.name, limit), limit)
+        chosen = replace(options, on_failure=failure, app_limits=self._limits)
+        function: Function[Any] = Function(self.name, function_id, handler, chosen)
+        self._limits.add(function.id, function.limits)
         for each in (function, failure):
             if each is not None:
                 _check_context(each)

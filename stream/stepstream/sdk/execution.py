@@ -204,7 +204,10 @@ def start_code(
         replay.start(_unreadable(error), handler)
         return
     limited = any(rule.steps for rule in function.gates)
-    options = StepOptions(function.policy, function.lookback_ms, function.queues, limited=limited)
+    app_limits = function.app_limits
+    options = StepOptions(
+        function.policy, function.lookback_ms, function.queues, limited=limited, app_limits=app_limits
+    )
     step = Step(replay, limits, options)
     if function.is_async:
         context = make_context(replay, step, function.id, given, attempt)

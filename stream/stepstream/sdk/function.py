@@ -34,7 +34,7 @@ from stepstream.sdk.cancellation import CancelOn, Timeouts, cancel_triggers
 from stepstream.sdk.deferred import check, object_schema
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.flow_control import Concurrency, Throttle, check_priority, gate_rules
-from stepstream.sdk.named_limits import Limit, check_limits, in_order
+from stepstream.sdk.named_limits import AppLimits, Limit, check_limits, in_order
 from stepstream.sdk.refusals import Debounce, Idempotency, RateLimit, Singleton, refusal_rules
 
 T_co = TypeVar("T_co", covariant=True)
@@ -158,6 +158,7 @@ class FunctionOptions:
     limits: Sequence[Limit] = ()
     priority: str = ""
     batch: Batch | None = None
+    app_limits: AppLimits = field(default_factory=AppLimits)
 
 
 class Function(Generic[T_co]):
@@ -182,7 +183,8 @@ class Function(Generic[T_co]):
         waiting = gate_rules(app, id, options.concurrency, options.throttle)
         asked_first = (options.idempotency, options.rate_limit, options.debounce, options.singleton)
         refusing = refusal_rules(id, *asked_first, options.concurrency)
-        self.limits = check_limits(id, options.limits)
+        self.limits = check_limits(f"function {id!r}: limits=", options.limits)
+        self.app_limits = options.app_limits
         batches = batch_rules(id, options.batch, {name: getattr(options, name) for name in EXCLUDED})
         self.gates = (*refusing, *batches, *in_order(waiting, self.limits))
         self.priority = check_priority(id, options.priority, self.gates)

@@ -5,9 +5,11 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.gates import GateRule
-from stepstream.contract.limits import LIMITS_PER_FUNCTION_MAX
+from stepstream.contract.limits import LIMITS_PER_APP_CHECKED_MAX, LIMITS_PER_FUNCTION_MAX
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.contract.text.wording import counted, duration_text
 from stepstream.expressions.errors import ExpressionError
@@ -25,13 +27,14 @@ class Limit:
     """A limit that functions share by its name: `openai = Limit("openai", 60, "1m")`, and `limits=[openai]` in each.
 
     With a period it limits how many runs start, as `Throttle` does; without one, how many are open, as `Concurrency`.
-    Runs beyond it are queued, in the order in which they were admitted. Functions of all apps in the namespace share
-    it; then write the same numbers in each app: those of the latest request count.
+    Runs beyond it are queued, in the order in which they were admitted. `ctx.step.options(limit=openai)` limits bodies
+    of steps instead of runs. Functions of all apps in the namespace share a limit; then write the same numbers in each
+    app: those of the latest request count.
 
     Args:
         name: At most 100 characters of A-Z, a-z, 0-9, `.`, `_` and `-`.
-        limit: The number of runs, from 1 to 1,000,000.
-        period: The period, at most 366 days; 0 limits how many runs are open.
+        limit: The number of runs or bodies, from 1 to 1,000,000.
+        period: The period, at most 366 days; 0 limits how many runs are open, or bodies run.
         burst: How many more may start at once after a pause.
         key: As in `Concurrency`: each value of the expression has its own limit.
 
@@ -68,6 +71,11 @@ class Limit:
         """The limit as a function registers it."""
         return GateRule(self.name, self.limit, duration_ms(self.period), self.burst, self.key)
 
+    @property
+    def step_rule(self) -> GateRule:
+        """The limit as a step asks for it: without a period it counts the bodies that are running."""
+        return replace(self.rule, steps=not self.period)
+
     def __str__(self) -> str:
         """Return the numbers as text for people."""
         rule = self.rule
@@ -76,9 +84,49 @@ class Limit:
         return f"{numbers or counted(rule.limit, 'open run')}{burst}{key}"
 
 
-def check_limits(function: str, limits: object) -> tuple[Limit, ...]:
-    """Return the named limits of a function; raise DefinitionError if they are not a list of different ones."""
-    place = f"function {function!r}: limits="
+class AppLimits:
+    """The named limits of an app, by which it refuses uses of them that do not go together."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Limit] = {}
+        self._of_runs: dict[str, str] = {}
+
+    def add(self, function: str, limits: Sequence[Limit]) -> None:
+        """Add the limits on the runs of a function; raise DefinitionError if one of them differs elsewhere."""
+        for limit in limits:
+            self._check_same(limit)
+            self._of_runs.setdefault(limit.name, function)
+
+    def of_step(self, limit: object) -> tuple[Limit, ...]:
+        """Return the limits of a step, in the order of their names, which is the same everywhere.
+
+        Raises DefinitionError for a value that is not a limit, for one that differs elsewhere, and for one that open
+        runs hold: a body could wait for a permit that its own run holds, or two runs for each other.
+        """
+        place = "options(limit=)"
+        limits = check_limits(place, (limit,) if isinstance(limit, Limit) else limit)
+        for each in limits:
+            self._check_same(each)
+            if (function := self._of_runs.get(each.name)) and not each.period:
+                raise DefinitionError(
+                    f"{place}: the limit {each.name!r} counts the open runs of function {function!r}, so a step could "
+                    "wait for a permit that its own run holds; define another Limit for steps"
+                )
+        return tuple(sorted(limits, key=lambda each: each.name))
+
+    def _check_same(self, limit: Limit) -> None:
+        known = self._known.get(limit.name, limit)
+        if known.rule != limit.rule:
+            raise DefinitionError(
+                f"limit {limit.name!r} is {known} at {known.defined_at}, and {limit} at {limit.defined_at}: "
+                "define it once, and use it in both places"
+            )
+        if len(self._known) < LIMITS_PER_APP_CHECKED_MAX:
+            self._known[limit.name] = known
+
+
+def check_limits(place: str, limits: object) -> tuple[Limit, ...]:
+    """Return the named limits of a function or step; raise DefinitionError if they are not a list of different ones."""
     if not isinstance(limits, Sequence) or not all(isinstance(each, Limit) for each in limits):
         raise DefinitionError(f'{place}: write a list, such as limits=[Limit("openai", 60, "1m")]')
     if len({each.name for each in limits}) < len(limits):
@@ -86,15 +134,6 @@ def check_limits(function: str, limits: object) -> tuple[Limit, ...]:
     if len(limits) > LIMITS_PER_FUNCTION_MAX:
         raise DefinitionError(f"{place}: at most {LIMITS_PER_FUNCTION_MAX} limits are allowed")
     return tuple(limits)
-
-
-def check_same(known: Limit, limit: Limit) -> None:
-    """Raise DefinitionError if two limits of an app have one name and different numbers."""
-    if known.rule != limit.rule:
-        raise DefinitionError(
-            f"limit {limit.name!r} is {known} at {known.defined_at}, and {limit} at {limit.defined_at}: "
-            "define it once, and use it in both functions"
-        )
 
 
 def in_order(waiting: Sequence[GateRule], limits: Sequence[Limit]) -> tuple[GateRule, ...]:

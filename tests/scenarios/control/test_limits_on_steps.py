@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from stepstream import App, Concurrency, Context, Event, ThreadedContext, on
+from stepstream import App, Concurrency, Context, DefinitionError, Event, Limit, ThreadedContext, on
 from tests.scenarios.conftest import EngineOf
 
 
@@ -103,3 +103,62 @@ async def test_a_step_in_a_queue_waits_for_its_permit(engine_of: EngineOf) -> No
         assert [run.status for run in engine.runs()] == ["completed", "completed"]
         outputs: list[Any] = [run.output for run in engine.runs()]
     assert {output[1] for output in outputs} == {"c"}
+
+
+async def test_a_limit_of_single_steps(engine_of: EngineOf) -> None:
+    """Bodies of several functions share it by its name, with starts of runs; other bodies do not wait for it."""
+    app, bodies = App("limits"), Bodies()
+    api, db = Limit("api", 6, "1h"), Limit("db", 1, key="event.data.tenant")
+
+    @app.function(on("ask"))
+    async def ask(ctx: Context) -> Any:
+        other = ctx.step.run("other", bodies.run, "other", "other")
+        limited = ctx.step.options(limit=[db, api]).run("ask", bodies.run, ctx.event.data["tenant"], "ask")
+        return await asyncio.gather(other, limited)
+
+    @app.function(on("look"), limits=[api])
+    def look(ctx: ThreadedContext) -> Any:
+        return ctx.step.options(limit=db).run("look", bodies.run, ctx.event.data["tenant"], "look")
+
+    async with engine_of(app) as engine:
+        await engine.send(*(Event("look", {"tenant": tenant}) for tenant in "aab"))
+        await engine.advance("25m")
+        await engine.send(Event("ask", {"tenant": "a"}))
+        await engine.advance("1m")
+        assert bodies.ran == ["look", "look", "look", "other"]
+        (why,) = await engine.why(ask)
+        assert why.text.startswith("step 'ask' waits for the limit api: 6 starts in 1h 0m; place 1 of 1 in its queue")
+        await engine.advance("10m")
+        assert engine.run(ask).output == ["other", "ask"]
+    assert (bodies.most["a"], bodies.most["b"]) == (1, 1)
+
+
+async def test_a_limit_that_a_step_cannot_have_fails_its_run(engine_of: EngineOf) -> None:
+    """With the reason: open runs hold it, it has other numbers elsewhere, or it is no limit."""
+    app, errors = App("limits"), list[str]()
+    db = Limit("db", 1)
+    wrong: dict[str, Any] = {"held": db, "other": Limit("db", 2), "text": "db", "twice": [Limit("a", 1), Limit("a", 1)]}
+
+    @app.function(on("go"), limits=[db])
+    async def work(ctx: Context) -> None:
+        for limit in wrong.values():
+            try:
+                ctx.step.options(limit=limit)
+            except DefinitionError as error:
+                errors.append(str(error))
+        await ctx.step.options(limit=Limit("a", 1)).options(limit=[]).run("free", list)
+        ctx.step.options(limit=db)
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        assert engine.run().status == "failed"
+        error: Any = engine.run().error
+    held = "the limit 'db' counts the open runs of function 'work', so a step could wait for a permit that its own run"
+    assert held in error["message"]
+    words = [
+        held,
+        "define it once, and use it in both places",
+        "write a list, such as",
+        "two limits have the same name",
+    ]
+    assert [word for word, error in zip(words, errors, strict=False) if word not in error] == []

@@ -11,7 +11,7 @@ from stepstream.api.pages.parts.components import at, known_params, listing, not
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see_done
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.layout import document
-from stepstream.api.routes.limits import known_limit, limits_page
+from stepstream.api.routes.limits import known_limit, limit_to_change, limits_page
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import REASON_CHARACTERS_MAX
 from stepstream.contract.operators.limit_settings import LimitChange, LimitSetting, Override
@@ -123,7 +123,10 @@ async def show_limit(site: Site, visit: Visit) -> Response:
 
 async def act_on_limit(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
     """Change a limit; or show the form again with what is wrong."""
-    target = _target(site, visit)
+    try:
+        target = await limit_to_change(site.engine, visit.param("name"), visit.param("key"))
+    except HTTPException as error:
+        raise PageError(error.status_code, error.detail) from None
     try:
         done = await change_by_form(site, visit, target, form)
     except InvalidInput as error:
@@ -131,7 +134,7 @@ async def act_on_limit(site: Site, visit: Visit, form: Mapping[str, str]) -> Res
     return see_done(visit, _url(target), done)
 
 
-def _target(site: Site, visit: Visit, *, is_used: bool = False) -> LimitTarget:
+def _target(site: Site, visit: Visit, *, is_used: bool) -> LimitTarget:
     try:
         return known_limit(site.engine, visit.param("name"), visit.param("key"), is_used=is_used)
     except HTTPException as error:

@@ -20,6 +20,7 @@ from stepstream.runtime.limit_changes import (
     NewNumbers,
     pause_request,
     set_request,
+    target_in_use,
     target_of,
     undo_request,
 )
@@ -67,12 +68,27 @@ def _gate_of(after: str) -> str:
         raise InvalidInput("it is not the `next` of a previous page", "after") from None
 
 
+async def limit_to_change(engine: EngineFacade, name: str, key: str) -> LimitTarget:
+    """Return a limit that an operator changes; raise HTTPException if no function has it, and nothing uses it.
+
+    Limits of single steps are not registered: they are found while they are in use, or after they were changed.
+    """
+    if found := target_of(name, key, engine.overview.functions()):
+        return found
+    page = await engine.operator.limits(name, "", 1)
+    return (
+        target_in_use(page.limits[0], key)
+        if page.limits
+        else known_limit(engine, name, key, is_used=bool(page.changed))
+    )
+
+
 def known_limit(engine: EngineFacade, name: str, key: str, *, is_used: bool = False) -> LimitTarget:
-    """Return a limit that an operator changes; raise HTTPException if no function has it, and nothing uses it."""
+    """Return a limit; raise HTTPException if no function has it, and nothing uses it."""
     functions = engine.overview.functions()
     found = target_of(name, key, functions)
     if found is None and functions and not is_used:
-        raise HTTPException(404, f"no function has the limit {name!r}")
+        raise HTTPException(404, f"no function has the limit {name!r}, and no step uses it now")
     return found or LimitTarget(name, key)
 
 
@@ -123,7 +139,7 @@ def add_limits(api: FastAPI, routes: OperatorRoutes) -> None:
                 body = _decode_body(raw)
             except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
                 raise InvalidInput(str(error), "body") from None
-        target = known_limit(routes.engine, name, key)
+        target = await limit_to_change(routes.engine, name, key)
         change = _request_of(target, body, routes.actor(request), routes.now_ms())
         if not await change_limit(routes.operator, change):
             raise HTTPException(409, f"the limit {name!r} is not paused" if body.paused is False else "nothing changes")

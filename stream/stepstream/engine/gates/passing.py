@@ -32,16 +32,41 @@ def step_gates_of(
     return _gates(draft, function, event, meter, steps=True)
 
 
+class PlannedGates:
+    """The gates of the steps that one activation plans: each key is evaluated once, for the first event of the run."""
+
+    def __init__(self, draft: Draft, run: Run) -> None:
+        self._draft = draft
+        self._run = run
+        self._known: dict[tuple[GateRule, ...], tuple[Gate, ...]] = {}
+
+    def of(self, limits: tuple[GateRule, ...]) -> tuple[Gate, ...]:
+        """Return the gates that each attempt of a step with these limits passes: those with a period come first."""
+        if not limits:
+            return self._run.step_gates
+        if limits not in self._known:
+            function, event = self._draft.function(self._run.function), self._draft.events(self._run.run_id)[0]
+            named = _passed(self._draft, limits, function.priority if function else "", event)
+            gates = (*self._run.step_gates, *named)
+            self._known[limits] = tuple(sorted(gates, key=lambda gate: gate.has_permits))
+        return self._known[limits]
+
+
 def _gates(
     draft: Draft, function: FunctionRegistered, event: EventRecord, meter: Meter | None, *, steps: bool
 ) -> tuple[Gate, ...]:
     rules = [rule for rule in function.gates if rule.steps == steps]
-    if not rules:
-        return ()
+    return _passed(draft, rules, function.priority, event, meter) if rules else ()
+
+
+def _passed(
+    draft: Draft, rules: Sequence[GateRule], priority: str, event: EventRecord, meter: Meter | None = None
+) -> tuple[Gate, ...]:
+    """Return the gates of rules for an event."""
     fields = {"event": event_fields(event)}
     rules = [rule for rule in rules if not rule.condition or _holds(draft, rule.condition, fields, meter)]
     pairs = [(rule, _value(draft, rule.key, fields, meter)) for rule in rules]
-    ahead_ms = _ahead_ms(draft, function.priority, fields, meter)
+    ahead_ms = _ahead_ms(draft, priority, fields, meter)
     return tuple(
         _gate(rule, value or "", ahead_ms)
         for rule, value in pairs

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from stepstream.contract.codec import NULL, dump_json
 from stepstream.contract.commands import Memo, RunResumed
 from stepstream.contract.events import INVOKED, EventRecord
+from stepstream.contract.gates import Gate
 from stepstream.contract.history import StepCancelled
 from stepstream.contract.ids import StepRef, run_hash, run_id_at, sent_event_id
 from stepstream.contract.inbox import RunRequested, StepsPlanned
@@ -16,7 +17,7 @@ from stepstream.contract.limits import CHAIN_RUNS_MAX
 from stepstream.contract.matching import SignalWaitOpened
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.contract.plans import InvokePlan, RunPlan, SendPlan, SignalPlan, SleepPlan, StepPlan, WaitPlan
-from stepstream.engine.gates.passing import gates_of, step_gates_of
+from stepstream.engine.gates.passing import PlannedGates, gates_of, step_gates_of
 from stepstream.engine.matching.wait_compiler import WaitCompiler
 from stepstream.engine.matching.waits import close_step
 from stepstream.engine.runs.attributes import attributes_of
@@ -45,11 +46,11 @@ def plan_steps(draft: Draft, planned: StepsPlanned) -> None:
     ungrouped = [_ungroup(draft, run_id, step) for step in planned.ungrouped]
     memos: list[Memo] = []
     joined: Counter[str] = Counter()
-    compiler = WaitCompiler(draft.events(run_id)[0])
+    compiler, gates = WaitCompiler(draft.events(run_id)[0]), PlannedGates(draft, run)
     for plan in sorted(planned.plans, key=lambda plan: not isinstance(plan, WaitPlan | SignalPlan)):
         if draft.memo(run_id, plan.step) or draft.step(run_id, plan.step):
             continue
-        outcome = _plan(draft, run_id, plan, compiler)
+        outcome = _plan(draft, run_id, plan, compiler, gates)
         if outcome is None:
             joined.update([plan.group] if plan.group else [])
             continue
@@ -93,11 +94,11 @@ def _ungroup(draft: Draft, run_id: str, step: str) -> bool:
     return not leave_group(draft, run_id, opened.group)
 
 
-def _plan(draft: Draft, run_id: str, plan: StepPlan, compiler: WaitCompiler) -> Outcome | None:
+def _plan(draft: Draft, run_id: str, plan: StepPlan, compiler: WaitCompiler, gates: PlannedGates) -> Outcome | None:
     """Open one planned step; return its result when it has one at once."""
     match plan:
         case RunPlan():
-            return _plan_body(draft, run_id, plan)
+            return _plan_body(draft, run_id, plan, gates.of(plan.limits))
         case SleepPlan():
             if plan.until <= draft.now:
                 return Value(NULL)
@@ -117,7 +118,7 @@ def _plan(draft: Draft, run_id: str, plan: StepPlan, compiler: WaitCompiler) -> 
     return None
 
 
-def _plan_body(draft: Draft, run_id: str, plan: RunPlan) -> Outcome | None:
+def _plan_body(draft: Draft, run_id: str, plan: RunPlan, gates: tuple[Gate, ...]) -> Outcome | None:
     run = open_run(draft, run_id)
     if plan.queue and not has_queue(draft, run.function, plan.queue):
         message = f"app {run.app!r} has no queue {plan.queue!r}; write App({run.app!r}, queues=[{plan.queue!r}])"
@@ -130,7 +131,7 @@ def _plan_body(draft: Draft, run_id: str, plan: RunPlan) -> Outcome | None:
         group=plan.group,
         queue=plan.queue,
         fingerprint=plan.fingerprint,
-        gates=run.step_gates,
+        gates=gates,
     )
     run = open_step(draft, run_id, plan, opened, f"queue {plan.queue}" if plan.queue else "")
     if opened.gates and not due:

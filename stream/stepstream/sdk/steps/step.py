@@ -17,6 +17,7 @@ from stepstream.sdk.cancellation import OnParentEnd, ends_with_parent
 from stepstream.sdk.errors import StepUsageError
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.function import Backoff, Function, name_of, retry_policy
+from stepstream.sdk.named_limits import Limit
 from stepstream.sdk.replay.calls import INVOKE, RUN, SEND, Call
 from stepstream.sdk.steps.several_waits import SeveralWaits
 from stepstream.sdk.steps.step_call import StepCall, plain_value
@@ -44,6 +45,7 @@ class Step(SeveralWaits):
         backoff: Backoff | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        limit: Limit | Sequence[Limit] | None = None,
     ) -> "Step":
         """Return the same steps with other options for `run`; an option that is not given stays unchanged.
 
@@ -55,8 +57,11 @@ class Step(SeveralWaits):
                 thread, which it occupies until it returns, and its result is ignored. The last attempt fails with the
                 code `step-timeout`.
             queue: A name from `App(queues=)`: workers of that queue run the body. `""` selects the app's own workers.
+            limit: A named limit, or up to five: each attempt waits for them before its body runs. `[]` removes them.
+                One with a period limits how many bodies start, one without how many run.
 
-        Raises `DefinitionError` for numbers out of bounds, `StepUsageError` for a queue that the app does not have.
+        Raises `DefinitionError` for numbers out of bounds and for limits that do not go together, `StepUsageError` for
+        a queue that the app does not have.
 
         Example:
             ```python
@@ -76,7 +81,9 @@ class Step(SeveralWaits):
             now.timeout_ms / 1_000 or None if timeout is None else timeout,
         )
         chosen = self._options.queue if queue is None else queue
-        return Step(self._replay, self._limits, replace(self._options, policy=policy, queue=chosen))
+        limits = self._options.limits if limit is None else self._options.app_limits.of_step(limit)
+        options = replace(self._options, policy=policy, queue=chosen, limits=limits)
+        return Step(self._replay, self._limits, options)
 
     @overload
     def run(
@@ -107,12 +114,12 @@ class Step(SeveralWaits):
             raise StepUsageError(
                 f"step {id!r}: the second argument is the callable itself, not its result: run(id, f, x)"
             )
-        returns, options = return_type(fn), self._options
+        returns, options, rules = return_type(fn), self._options, tuple(each.step_rule for each in self._options.limits)
         body = functools.partial(fn, *args, **kwargs)
 
         def call_of(step: StepHash) -> Call:
-            planned = options.queue or options.limited
-            plan = (lambda call: RunPlan(step, id, options.queue, call.group)) if planned else None
+            planned = options.queue or options.limited or rules
+            plan = (lambda call: RunPlan(step, id, options.queue, call.group, limits=rules)) if planned else None
             return Call(step, id, RUN, body=body, returns=returns, policy=options.policy, plan=plan)
 
         return StepCall(

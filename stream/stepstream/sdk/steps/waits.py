@@ -1,7 +1,7 @@
 """The steps that wait: for time, for an event, for a signal, or for the decision of a person."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar, overload
 
@@ -18,6 +18,7 @@ from stepstream.sdk.deferred import check, check_path
 from stepstream.sdk.errors import StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.function import RetryPolicy
+from stepstream.sdk.named_limits import AppLimits, Limit
 from stepstream.sdk.replay.calls import SIGNAL, SLEEP, WAIT, Call
 from stepstream.sdk.replay.replay import Replay
 from stepstream.sdk.steps.approvals import Approval, approval_request, approval_value
@@ -31,13 +32,18 @@ _UNIX_MS_PLAUSIBLE_MIN = 100_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class StepOptions:
-    """What a function, and `step.options`, say of its steps; the engine starts the bodies of `limited` ones."""
+    """What a function, and `step.options`, say of its steps; the engine starts the bodies of `limited` ones.
+
+    It also starts those with `limits` of their own, which must go together with `app_limits`.
+    """
 
     policy: RetryPolicy
     lookback_ms_max: int = 0
     queues: Sequence[str] = ()
     queue: str = ""
     limited: bool = False
+    limits: tuple[Limit, ...] = ()
+    app_limits: AppLimits = field(default_factory=AppLimits)
 
 
 class Waits:

@@ -12,6 +12,7 @@ from stepstream.sdk.cancellation import OnParentEnd
 from stepstream.sdk.errors import RunInterrupted, StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.function import Backoff, Function
+from stepstream.sdk.named_limits import Limit
 from stepstream.sdk.replay.replay import Replay
 from stepstream.sdk.replay.tasks import InThread, ThreadBlocked
 from stepstream.sdk.steps.approvals import Approval
@@ -96,9 +97,10 @@ class ThreadedStep:
         backoff: Backoff | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        limit: Limit | Sequence[Limit] | None = None,
     ) -> "ThreadedStep":
-        """Return the same steps under another policy, or in another queue."""
-        step = self._step.options(retries=retries, backoff=backoff, timeout=timeout, queue=queue)
+        """Return the same steps under another policy, in another queue, or with other limits."""
+        step = self._step.options(retries=retries, backoff=backoff, timeout=timeout, queue=queue, limit=limit)
         return ThreadedStep(step, self._line)
 
     @overload
