@@ -1,39 +1,25 @@
 """`stepstream dev` on state that it cannot use ends with one line, which has the remedy, and exit code 2."""
 
-import os
+import functools
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.cli.refusals import WITHOUT_PRIVILEGES, refused
 from tests.cli.serving import APP
 
 pytestmark = pytest.mark.long
 DEV = [sys.executable, "-m", "stepstream", "dev", "app.py", "--no-reload", "--port", "0", "--data-dir", "state"]
-# Root may write anywhere; without these capabilities the rights of a file count for root as for any other user.
-WITHOUT_PRIVILEGES = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 
 
-def refused(folder: Path, command: Sequence[str] = DEV, limit: Callable[[], None] | None = None) -> str:
-    """Return the only line of a command that ends with 2."""
+def refused_dev(folder: Path, *prefix: str, limit: Callable[[], None] | None = None) -> str:
+    """Return the only line of `stepstream dev` that ends with 2."""
     (folder / "app.py").write_text(APP, encoding="utf-8")
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, "EFFECTS": "effects.txt", "COLUMNS": "400"},
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=limit,
-        timeout=60,
-    )
-    assert done.returncode == 2, done.stderr
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ")
-    return line
+    return refused([*prefix, *DEV], folder, limit, EFFECTS="effects.txt")
 
 
 def used(folder: Path) -> Path:
@@ -49,7 +35,7 @@ def used(folder: Path) -> Path:
 def test_corrupt_journal_is_reported(tmp_path: Path) -> None:
     """It is the only copy of its runs, so nothing is deleted."""
     (used(tmp_path) / "db" / "CURRENT").write_bytes(b"garbage")
-    line = refused(tmp_path)
+    line = refused_dev(tmp_path)
     assert "the journal in state/db is corrupt (Corruption: " in line
     assert "; restore the folder from a copy, or rename it to start without its runs" in line
     assert (tmp_path / "state" / "db" / "CURRENT").read_bytes() == b"garbage"
@@ -57,30 +43,30 @@ def test_corrupt_journal_is_reported(tmp_path: Path) -> None:
 
 def test_folder_of_another_user_is_reported(tmp_path: Path) -> None:
     """The line names the part that cannot be written: the journal, the list of runs, or the whole folder."""
-    state, command = used(tmp_path), [*WITHOUT_PRIVILEGES, *DEV]
+    state, denied = used(tmp_path), functools.partial(refused_dev, tmp_path, *WITHOUT_PRIVILEGES)
     (state / "db").chmod(0o500)
     rights = "make it writable for the user of this process, or choose another folder with --data-dir"
-    assert f"the journal in state/db cannot be used (Permission denied); {rights}" in refused(tmp_path, command)
+    assert f"the journal in state/db cannot be used (Permission denied); {rights}" in denied()
     (state / "db").chmod(0o700)
     state.chmod(0o500)
-    assert "the list of runs in state/runs.sqlite cannot be used (unable to open" in refused(tmp_path, command)
+    assert "the list of runs in state/runs.sqlite cannot be used (unable to open" in denied()
     (state / "LOCK").chmod(0o400)
-    assert "state cannot hold state (Permission denied); choose another folder" in refused(tmp_path, command)
+    assert "state cannot hold state (Permission denied); choose another folder" in denied()
     state.chmod(0o700)
 
 
 def test_file_in_place_of_a_folder_is_reported(tmp_path: Path) -> None:
     """For the state folder, and for the folder of the journal in it."""
     (tmp_path / "state").touch()
-    assert "state cannot hold state (File exists); choose another folder" in refused(tmp_path)
+    assert "state cannot hold state (File exists); choose another folder" in refused_dev(tmp_path)
     (tmp_path / "state").unlink()
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "db").touch()
-    assert "the journal in state/db cannot be used (File exists); remove this file" in refused(tmp_path)
+    assert "the journal in state/db cannot be used (File exists); remove this file" in refused_dev(tmp_path)
 
 
 def test_full_disk_at_the_start_is_reported(tmp_path: Path) -> None:
     """RocksDB writes a few files when it opens a journal."""
     used(tmp_path)
-    line = refused(tmp_path, limit=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)))
+    line = refused_dev(tmp_path, limit=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)))
     assert "the journal in state/db cannot be used (File too large); " in line

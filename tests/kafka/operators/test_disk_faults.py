@@ -1,11 +1,16 @@
 """A disk of an engine that is full or damaged ends nothing: what was accepted is processed once there is space."""
 
+import functools
+import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cli.refusals import WITHOUT_PRIVILEGES, refused
 from tests.disk import SmallDisk
+from tests.kafka.cluster.fleet import Fleet
 from tests.kafka.cluster.observed import until
 from tests.kafka.operators.trial import Trial
 
@@ -60,3 +65,21 @@ def test_damaged_tables_are_rebuilt(bootstrap: str, tmp_path: Path) -> None:
         log = engine.log.read_text()
         assert "are corrupt; they are deleted and rebuilt from the changelog: Corruption: " in log
         assert "Traceback" not in log
+
+
+def test_engine_ends_on_unusable_state(bootstrap: str, tmp_path: Path) -> None:
+    """Its only line has the remedy: a folder, or a list of runs, that it may not write; a full disk."""
+    fleet, folder = Fleet(bootstrap, "unusable", tmp_path), tmp_path / "state"
+    fleet.command("topics", "apply", "--shards", "1")
+    cluster = ["--kafka", bootstrap, "--namespace", "unusable", "--port", "0", "--data-dir", "state"]
+    engine = [*WITHOUT_PRIVILEGES, sys.executable, "-m", "stepstream", "engine", *cluster]
+    denied = functools.partial(refused, engine, tmp_path)
+    folder.mkdir(mode=0o500)
+    assert "state cannot hold state (Permission denied); choose another folder with --data-dir" in denied()
+    folder.chmod(0o700)
+    (folder / "LOCK").touch()
+    folder.chmod(0o500)
+    assert "the list of runs in state/runs.sqlite cannot be used (unable to open" in denied()
+    folder.chmod(0o700)
+    full = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (100, 100))
+    assert "the list of runs in state/runs.sqlite cannot be used (" in denied(full)
