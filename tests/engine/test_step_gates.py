@@ -285,20 +285,20 @@ def test_a_step_waits_for_limits_of_its_own() -> None:
 
 @table()
 def test_a_limit_of_a_step_with_a_period_spreads_its_attempts() -> None:
-    """They pass it before they take a permit, in the order in which they asked; a run may share the limit.
+    """They pass it when they have their permits, in the order in which they asked; a run may share the limit.
 
     10  | function f on=go                     | -
     10  | event go                             | began r1 f; start r1
     10  | event go                             | began r2 f; start r2
     11  | plan r1 run:a::db/1;api/1/100        | planned a until 0; resume r1 a#0
     12  | plan r2 run:a::db/1;api/1/100        | planned a until 0
-    12  | limit-of r2                          | api: 1 in 100, next 111, 1 waiting since 12: r2, place 1
+    12  | limit-of r2                          | db: 1/1, by r1, 1 waiting since 12: r2, place 1
     20  | function g on=call named=api:1:100   | -
     20  | event call                           | began r3 g queued
-    111 | tick                                 | -
-    111 | limit-of r2                          | db: 1/1, by r1, 1 waiting since 111: r2, place 1
-    112 | report r1 a =1                       | kept a=1; resume r2 a#0
-    211 | tick                                 | admitted r3 after 191; start r3
+    30  | report r1 a =1                       | kept a=1
+    31  | limit-of r2                          | api: 1 in 100, next 111, 2 waiting since 20: r3 r2, place 2
+    111 | tick                                 | admitted r3 after 91; start r3
+    211 | tick                                 | resume r2 a#0
     300 | report r2 a =1                       | kept a=1
     311 | tick                                 | -
     311 | rows GateState                       | 0

@@ -41,14 +41,18 @@ class PlannedGates:
         self._known: dict[tuple[GateRule, ...], tuple[Gate, ...]] = {}
 
     def of(self, limits: tuple[GateRule, ...]) -> tuple[Gate, ...]:
-        """Return the gates that each attempt of a step with these limits passes: those with a period come first."""
+        """Return the gates that each attempt of a step with these limits passes.
+
+        Those with a period come last: a body starts when it has passed them, and a permit by key bounds how many places
+        of a shared queue one key takes.
+        """
         if not limits:
             return self._run.step_gates
         if limits not in self._known:
             function, event = self._draft.function(self._run.function), self._draft.events(self._run.run_id)[0]
             named = _passed(self._draft, limits, function.priority if function else "", event)
             gates = (*self._run.step_gates, *named)
-            self._known[limits] = tuple(sorted(gates, key=lambda gate: gate.has_permits))
+            self._known[limits] = tuple(sorted(gates, key=lambda gate: not gate.has_permits))
         return self._known[limits]
 
 
