@@ -51,8 +51,8 @@ class Fault:
     """A fault, and what an operator must see of it.
 
     `strike` returns the processes that it hits. While it lasts, `hit` is a part of what their /ready answers, and
-    `others` of what that of all other processes does; empty means ready. An engine that takes `over` shards is not
-    ready for a moment, until it serves them. `logged` is in the log of one process.
+    `others` of what that of all other processes does; empty means ready. An engine that takes `over` shards, copies them
+    first or starts them again is not ready for a moment, until it serves them. `logged` is in the log of one process.
     `alerts` fire, and no other page does. It lasts `seconds`, all processes must be ready `recovered_s` later, and
     meanwhile a shard under load may make no progress for `silent_s`. It strikes `again` in later turns.
     """
@@ -220,7 +220,8 @@ FAULTS = {
     "engine-killed": Fault(_kill("engine"), _start, hit=NO_ANSWER, over=True, silent_s=TAKEOVER_S_MAX),
     "engine-stopped": Fault(_stop("engine"), _start, hit=NO_ANSWER, over=True, silent_s=TAKEOVER_S_MAX),
     "engine-frozen": Fault(_freeze("engine"), _thaw, hit=NO_ANSWER, over=True, silent_s=TAKEOVER_S_MAX),
-    "engine-joins": Fault(_join, _leave, over=True, logged="assigned", silent_s=TAKEOVER_S_MAX),
+    # It copies the tables of its shard while the load takes most of both cores; the other engines serve it meanwhile.
+    "engine-joins": Fault(_join, _leave, over=True, logged="recovered", seconds=60.0, silent_s=TAKEOVER_S_MAX),
     "worker-killed": Fault(_kill("worker"), _start, hit=NO_ANSWER, silent_s=20),
     "worker-stopped": Fault(_stop("worker"), _start, hit=NO_ANSWER),
     "worker-frozen": Fault(_freeze("worker"), _thaw, hit=NO_ANSWER, silent_s=20),
@@ -236,7 +237,7 @@ FAULTS = {
     "clock-a-week-back": Fault(_set_clock(_WEEK_BACK_S), _correct_clock, logged="the system clock stepped back by"),
     "hostile-batch": Fault(_send_hostile, logged="to dead-letters", alerts=frozenset({"StepstreamDeadLetters"})),
     "partitions-added": _mistake(partitions_added(INBOX), again=False),
-    "partitions-added-to-events": _mistake(partitions_added(EVENTS), again=False),
+    "partitions-added-to-events": _mistake(partitions_added(EVENTS), over=True, again=False),
 }
 MISTAKES = {
     "commands-recreated": _mistake(commands_recreated(APP)),

@@ -281,7 +281,8 @@ def wrong_states(fault: Fault, hits: Hits, states: Mapping[str, str]) -> list[st
 
 
 def _takes_over(state: str) -> bool:
-    return bool(state) and all("is starting" in shard or "recovers" in shard for shard in state.split("; "))
+    words = ("is starting", "recovers", "is copied first")
+    return bool(state) and all(any(word in shard for word in words) for shard in state.split("; "))
 
 
 @asynccontextmanager

@@ -12,19 +12,18 @@ from stepstream.runtime.kafka import fleet
 from stepstream.runtime.kafka.fleet import ShardGroup, ShardGroupOptions
 from stepstream.runtime.kafka.shards.placement import Placement, decode_claim, encode_placement
 from tests.fakes.cluster import FakeCluster
-from tests.fakes.waiting import until
+from tests.fakes.waiting import iterate, until
 
 SHARDS = 4
 
 
 class FakeCopy:
-    """A copy of a shard that is warm when the test says so; `left` rows remain until then."""
+    """A copy of a shard that is warm when the test says so."""
 
     def __init__(self, shard: int) -> None:
         self.shard = shard
         self.position: int | None = 10
-        self.left = 7
-        self.warm = False
+        self.unready = "is copied first, 7 rows left"
         self._on_warm: Callable[[], None] = lambda: None
 
     async def serve(self, on_warm: Callable[[], None]) -> None:
@@ -34,7 +33,7 @@ class FakeCopy:
 
     def warm_up(self) -> None:
         """Reach the end of the changelog."""
-        self.warm = True
+        self.unready = ""
         self._on_warm()
 
 
@@ -88,22 +87,31 @@ async def test_shards_are_copied_before_they_are_served(tmp_path: Path, monkeypa
 
 
 async def test_copy_that_fails_does_not_delay_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its shard stays where it is, and the engine is not ready for it."""
+    """Its shard stays where it is, and the engine stays ready for the others."""
     async with Joining(tmp_path, monkeypatch) as joining:
-        await joining.place([0], [1, 2])
+        await joining.place([], [1, 2])
         joining.copies[2].position = None
         joining.copies[1].warm_up()
         assert joining.cluster.joined_again == 1
-        assert "shard 2 is copied first" in joining.group.unready
+        await joining.place([1], [2])
+        assert joining.group.assigned == [1]
+        assert "shard 2" not in joining.group.unready
 
 
-async def test_copies_of_a_standby_start_no_rebalance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only those of shards that it should serve do."""
+async def test_standby_copies_first_what_it_will_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then it copies all others, whose copies start no rebalance, and keeps them when it must copy another shard."""
     async with Joining(tmp_path, monkeypatch, standby=True) as joining:
         await joining.place([0], [1])
+        await iterate(10)
+        assert joining.copies.keys() == {1}
+        joining.copies[1].warm_up()
+        await joining.place([0, 1], [])
         await until(lambda: joining.copies.keys() == {1, 2, 3})
         joining.copies[2].warm_up()
-        assert joining.cluster.joined_again == 0
-        joining.copies[1].warm_up()
         joining.copies[3].warm_up()
         assert joining.cluster.joined_again == 1
+        kept = joining.copies.copy()
+        await joining.place([0], [1])
+        await until(lambda: joining.copies[1] is not kept[1])
+        assert [joining.copies[shard] is kept[shard] for shard in (2, 3)] == [True, True]
+        assert sorted(decode_claim(joining.group.claim()).copied) == [2, 3]

@@ -131,7 +131,9 @@ class ShardGroup:
             return "the group has not assigned shards yet"
         states = {state.shard: state for state in self.states()}
         unready = {shard: self._unready(shard, states) for shard in self.assigned}
-        unready |= {shard: self._uncopied(shard) for shard in sorted(self._placement.copies)}
+        if not self._tasks:
+            # An engine that serves other shards stays ready: it must not leave the API for the time of a copy.
+            unready |= {shard: self._uncopied(shard) for shard in sorted(self._placement.copies)}
         reasons = [f"shard {shard} {reason}" for shard, reason in unready.items() if reason]
         more = f"; and {len(reasons) - _REASONS_MAX} more" if len(reasons) > _REASONS_MAX else ""
         return "; ".join(reasons[:_REASONS_MAX]) + more
@@ -143,12 +145,7 @@ class ShardGroup:
 
     def _uncopied(self, shard: int) -> str:
         """Return why a shard that this process should have is not assigned to it; empty if its copy is warm."""
-        copy = self._copies.get(shard)
-        left = copy.left if copy and shard in self._copying else 0
-        return "" if self._is_warm(shard) else f"is copied first, {counted(left, 'row')} left"
-
-    def _is_warm(self, shard: int) -> bool:
-        return shard in self._copying and shard in self._copies and self._copies[shard].warm
+        return self._copies[shard].unready if shard in self._copying and shard in self._copies else "is copied first"
 
     def states(self) -> list[ShardState]:
         """Return the state of each assigned shard that was started."""
@@ -239,7 +236,7 @@ class ShardGroup:
         """Return what this engine has, for the leader of the group."""
         held = dict.fromkeys(self._tasks, -1) | self._epochs()
         serving = {state.shard for state in self.states() if state.serving}
-        warm = {shard for shard in self._copying if self._is_warm(shard)}
+        warm = {shard for shard in self._copying if not self._uncopied(shard)}
         return encode_claim(
             Claim(
                 {shard: epoch for shard, epoch in held.items() if shard in serving},
@@ -261,7 +258,7 @@ class ShardGroup:
     def _copied(self, shard: int) -> None:
         """Join again once the shards that this engine should have are copied; one whose copy fails delays no other."""
         copies = {at: self._copies[at] for at in self._placement.copies if at in self._copies and at in self._copying}
-        if self._reader and shard in copies and all(it.warm for it in copies.values() if it.position is not None):
+        if self._reader and shard in copies and not any(it.unready for it in copies.values() if it.position is not None):
             self._reader.join_again()
 
     async def _rebalance(self, _: list[int]) -> None:
@@ -301,12 +298,12 @@ class ShardGroup:
                 self._copying[shard] = asyncio.ensure_future(task)
 
     def _targets(self) -> tuple[set[int], set[int]]:
-        """Return the shards to serve, and those to copy."""
+        """Return the shards to serve, and those to copy: first the ones that will be served here."""
         if self._reader is None:
             return set(), set()
-        serving = self._assigned | self._taken
-        copying = range(self._options.shards) if self._options.standby else self._placement.copies
-        return serving, set(copying) - serving
+        serving, first = self._assigned | self._taken, self._placement.copies
+        others = self._copying if first else range(self._options.shards)
+        return serving, {*first, *(others if self._options.standby else ())} - serving
 
     def _heartbeat(self) -> EngineHeartbeat:
         copies = tuple(ShardCopied(shard, position) for shard, position in self.copies().items())

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 
 from stepstream.contract.limits import HOUR_MS
+from stepstream.contract.text.wording import counted
 from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.reader import Reader
@@ -45,9 +46,11 @@ class Standby:
         self.warm = False
 
     @property
-    def left(self) -> int:
-        """How many offsets of the changelog a copy must read that is not warm."""
-        return max(self._goal[0] - (self.position or 0), 0) if self._goal else 0
+    def unready(self) -> str:
+        """Why it is not used yet: it is not warm, and some rows are left; empty if it is."""
+        left = max(self._goal[0] - (self.position or 0), 0) if self._goal else 0
+        copied = "is copied first" + (f", {counted(left, 'row')} left" if left else "")
+        return "" if self.warm else copied
 
     async def serve(self, on_warm: Callable[[], None] | None = None) -> None:
         """Follow the changelog until cancelled; then close the tables and release their lock.
