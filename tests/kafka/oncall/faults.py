@@ -51,8 +51,8 @@ class Fault:
     """A fault, and what an operator must see of it.
 
     `strike` returns the processes that it hits. While it lasts, `hit` is a part of what their /ready answers, and
-    `others` of what that of all other processes does; empty means ready. An engine that takes `over` shards, copies them
-    first or starts them again is not ready for a moment, until it serves them. `logged` is in the log of one process.
+    `others` of what that of all other processes does; empty means ready. An engine that takes `over` shards, copies
+    them first or starts them again is not ready for a moment. `logged` is in the log of one process.
     `alerts` fire, and no other page does. It lasts `seconds`, all processes must be ready `recovered_s` later, and
     meanwhile a shard under load may make no progress for `silent_s`. It strikes `again` in later turns.
     """

@@ -258,7 +258,8 @@ class ShardGroup:
     def _copied(self, shard: int) -> None:
         """Join again once the shards that this engine should have are copied; one whose copy fails delays no other."""
         copies = {at: self._copies[at] for at in self._placement.copies if at in self._copies and at in self._copying}
-        if self._reader and shard in copies and not any(it.unready for it in copies.values() if it.position is not None):
+        reading = [copy for copy in copies.values() if copy.position is not None]
+        if self._reader and shard in copies and not any(copy.unready for copy in reading):
             self._reader.join_again()
 
     async def _rebalance(self, _: list[int]) -> None:
