@@ -7,7 +7,7 @@ import pytest
 
 from tests.deploy.evaluation import Database, Labels
 from tests.kafka.oncall.alerts import CALM_S, Window, wrong_alerts
-from tests.kafka.oncall.faults import MISTAKES
+from tests.kafka.oncall.faults import FAULTS, MISTAKES
 from tests.kafka.oncall.recorded import FOLDER, read_recording, write_recordings
 from tests.kafka.oncall.recording import firings_on
 
@@ -21,6 +21,7 @@ def test_alerts_fire_on_recorded_series() -> None:
     for path in FOLDER.glob("*.json"):
         window, database = read_recording(path)
         wrong[path.stem] = list(wrong_alerts([window], firings_on(database, window.ended_s + CALM_S)))
+    assert wrong.keys() == {*FAULTS, *MISTAKES}
     assert not any(wrong.values()), wrong
 
 
