@@ -99,6 +99,25 @@ async def test_an_app_that_does_not_answer_is_unreachable() -> None:
             await transport.post("http://127.0.0.1:9/x", {}, b"{}")
 
 
+async def test_a_response_of_http_1_0_ends_with_its_connection() -> None:
+    """A proxy of that version may pass on that the app sends chunks, though it has put them together."""
+    sent = b'HTTP/1.0 201 Created\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n  {"status":200}'
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        # The head arrives in parts.
+        for part in (sent[:5], sent[5:40], sent[40:]):
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.close()
+
+    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server, client() as transport:
+        port = server.sockets[0].getsockname()[1]
+        response = await transport.post(f"http://127.0.0.1:{port}", {}, b"{}")
+    assert (response.status, response.headers["X-A"], response.body) == (201, "b", b'  {"status":200}')
+
+
 async def test_a_response_that_stops_fails_the_call() -> None:
     """A proxy announces a streamed response and holds it back: the call is made again, and does not hang."""
 

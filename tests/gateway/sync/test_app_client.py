@@ -63,6 +63,23 @@ async def test_app_that_registers_on_its_own_is_recognised(sdk: str) -> None:
             assert (await client.sync(url)).functions == len(sent.body["functions"])
 
 
+async def test_app_that_requires_a_signature_in_band_is_asked_plainly() -> None:
+    """The SDK for Python before 0.5.19 answers 401 in development too; from then on it is asked once."""
+    gateway, sent, asked = Gateway(), registration("py-dev-registration"), list[bool]()
+    async with gateway.running() as (client, http):
+
+        async def answer(request: web.Request) -> web.Response:
+            asked.append("x-inngest-sync-kind" in request.headers)
+            if asked[-1]:
+                return web.Response(status=401)
+            await http.post("/fn/register", params=request.query, json=sent.body)
+            return web.json_response({})
+
+        async with app_at(answer) as url:
+            assert [(await client.sync(url)).app for _ in range(2)] == ["demo"] * 2
+    assert asked == [True, False, False]
+
+
 async def test_refused_registration_is_an_error_though_the_app_answers_200() -> None:
     """The SDK for Python answers with 200 whatever the server answered to its registration."""
     gateway, sent = Gateway(), registration("py-dev-registration")

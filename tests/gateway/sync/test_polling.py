@@ -65,6 +65,20 @@ async def test_each_change_is_reported_once() -> None:
     ]
 
 
+async def test_app_that_has_just_registered_is_asked_two_rounds_later() -> None:
+    """It registered on its own: a request would only repeat that."""
+    client = Client(Synced("shop", 1, modified=False))
+    given: Any = client
+    async with aiohttp.ClientSession() as session:
+        poller = AppPoller(given, session, lambda _: None)
+        poller.add(URL, "shop")
+        await poller.poll()
+        await poller.poll()
+        assert client.asked == []
+        await poller.poll()
+    assert client.asked == [URL]
+
+
 async def test_apps_on_local_ports_are_found() -> None:
     """Only a server that answers like an SDK is asked to register; a known port is not searched again."""
     requests = list[str]()

@@ -11,6 +11,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 
 from stepstream.gateway.runs.bodies import read_body
+from stepstream.gateway.runs.connector import Connector
 from stepstream.gateway.runs.transport import Request, Response, Unreachable
 from stepstream.gateway.wire.answers import ANSWER_BYTES_MAX
 from stepstream.gateway.wire.signing import SigningKey
@@ -29,7 +30,7 @@ _REDIRECTS_MAX = 3
 
 def pooled() -> aiohttp.BaseConnector:
     """Return what opens connections, and keeps them for later calls."""
-    return aiohttp.TCPConnector(**POOL)
+    return Connector(**POOL)
 
 
 @dataclass(frozen=True, slots=True)

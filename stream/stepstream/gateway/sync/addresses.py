@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp.abc import ResolveResult
 
 from stepstream.contract.errors import InvalidInput
+from stepstream.gateway.runs.connector import Connector
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _REMEDY = "allow it by --allow-host or STEPSTREAM_ALLOW_HOSTS if it is an app of yours"
@@ -71,9 +72,9 @@ class AddressPolicy:
             if reason := self.refusal(each):
                 raise InvalidInput(f"{url!r}: {reason}", "url")
 
-    def connector(self, **options: Any) -> aiohttp.TCPConnector:
+    def connector(self, **options: Any) -> Connector:
         """Return a connector whose connections, of redirects too, only go to allowed addresses."""
-        return aiohttp.TCPConnector(resolver=_Resolver(self), socket_factory=self._socket, **options)
+        return Connector(resolver=_Resolver(self), socket_factory=self._socket, **options)
 
     def note(self, host: str, addresses: Sequence[str]) -> None:
         """Allow the addresses that a host has now if its name is allowed."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 
 import aiohttp
 
@@ -39,6 +40,8 @@ class AppClient:
         self._keys = keys
         self._register = register
         self._outcomes: dict[str, Synced | StepstreamError | None] = {}
+        # The URLs of apps that answer in band only to a signed request, which the SDK for Python did up to 0.5.18.
+        self._plain: set[str] = set()
 
     def arrived(self, deploy: str, outcome: Synced | StepstreamError) -> None:
         """Note how the registration ended that an app sent because of the request `deploy`."""
@@ -53,7 +56,7 @@ class AppClient:
         deploy = uuid.uuid4().hex
         self._outcomes[deploy] = None
         try:
-            answer, content = await self._put(url, deploy)
+            answer, content = await self._ask(url, deploy)
         finally:
             outcome = self._outcomes.pop(deploy)
         if answer.ok and answer.headers.get(SYNC_KIND) == IN_BAND:
@@ -64,10 +67,20 @@ class AppClient:
             raise SyncError(_refusal(url, answer.status, content))
         return outcome
 
-    async def _put(self, url: str, deploy: str) -> tuple[aiohttp.ClientResponse, bytes]:
-        """Ask; return the answer and its body."""
+    async def _ask(self, url: str, deploy: str) -> tuple[aiohttp.ClientResponse, bytes]:
+        """Ask for an answer in band; without a key, an app that requires a signature may register itself."""
+        is_plain = url in self._plain
+        answer, content = await self._put(url, deploy, {} if is_plain else {SYNC_KIND: IN_BAND})
+        if answer.status == HTTPStatus.UNAUTHORIZED and not is_plain and self._keys.current is None:
+            answer, content = await self._put(url, deploy, {})
+            if answer.ok:
+                self._plain.add(url)
+        return answer, content
+
+    async def _put(self, url: str, deploy: str, kind: Mapping[str, str]) -> tuple[aiohttp.ClientResponse, bytes]:
+        """Send one request; return the answer and its body."""
         body = canonical({"url": url})
-        headers = {"content-type": "application/json", SYNC_KIND: IN_BAND, **self._keys.headers(body)}
+        headers = {"content-type": "application/json", **kind, **self._keys.headers(body)}
         try:
             async with (
                 asyncio.timeout(SYNC_S_MAX),

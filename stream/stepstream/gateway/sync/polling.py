@@ -17,15 +17,20 @@ _LOOK_S_MAX = 1.0
 # Where frameworks serve apps by default, and where SDKs mount their handler.
 PORTS = (3000, 3001, 3002, 3333, 4000, 4321, 5000, 5001, 5173, 7071, 8000, 8001, 8080, 8081, 8787, 8888, 9000, 9999)
 PATHS = ("/api/inngest", "/x/inngest", "/.netlify/functions/inngest", "/.redwood/functions/inngest")
+_RESTS = 2
 _MARKS = ("x-inngest-sdk", "x-inngest-sdk-handled")
 
 
 @dataclass(slots=True)
 class _Polled:
-    """What is known of a URL: its app, once that has registered, and the last line that was reported."""
+    """What is known of a URL: its app, once that has registered, and the last line that was reported.
+
+    One that `rests` has just registered on its own, and is left out of so many rounds.
+    """
 
     app: str = ""
     reported: str = ""
+    rests: int = 0
 
 
 class AppPoller:
@@ -49,8 +54,8 @@ class AppPoller:
         self._polled: dict[str, _Polled] = {}
 
     def add(self, url: str, app: str = "") -> None:
-        """Poll one more URL; if its app has registered already, `app` is its name."""
-        self._polled.setdefault(url, _Polled(app))
+        """Poll one more URL; if its app has registered already, `app` is its name, and it has time."""
+        self._polled.setdefault(url, _Polled(app, rests=_RESTS if app else 0))
 
     async def serve(self) -> None:
         """Poll until cancelled."""
@@ -82,6 +87,9 @@ class AppPoller:
         return ""
 
     async def _ask(self, url: str, polled: _Polled) -> None:
+        if polled.rests:
+            polled.rests -= 1
+            return
         try:
             synced = await self._client.sync(url)
         except Unreachable:
