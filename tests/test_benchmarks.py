@@ -14,7 +14,8 @@ from benchmarks.functions import Figure
     [
         (
             ["nope"],
-            "there is no runtime 'nope', only laptop, cluster, delays, failover, lookback, hotname, readmodel, live",
+            "there is no runtime 'nope', only laptop, cluster, delays, failover, gateway, lookback, hotname, "
+            "readmodel, live",
         ),
         (
             ["laptop", "typo"],
