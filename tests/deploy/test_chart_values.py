@@ -17,6 +17,7 @@ POOL = {"app": "shop", "file": "/a.py", "image": {"repository": "r", "tag": "t"}
 BY_LAG = {"enabled": True, "byLag": True}
 PLAIN = ci_values("plain")
 KUBERNETES = "1.37"
+GATEWAY_LABELS = {"app.kubernetes.io/instance": "demo", "app.kubernetes.io/component": "gateway"}
 GATEWAY = {"gateway": {"enabled": True}, "keys": PLAIN["keys"] | {"signing": "signkey-prod-00ff"}}
 NOT_TEXT = ["2024", "true", "1e3", "null", "0x10", "on"]
 
@@ -135,6 +136,8 @@ def test_gateways_have_what_the_values_say() -> None:
     """Where apps may be, where workers connect, and the keys; the list of runs may be that of the engines."""
     env = gateway_env(render(ci_values("full")))
     assert (env["STEPSTREAM_ALLOW_HOSTS"], env["TZ"]) == ("*.svc.cluster.local,10.0.0.0/8", "UTC")
+    assert env["STEPSTREAM_PEER_URL"] == "http://$(POD_IP):8288"
+    assert env["POD_IP"] == {"fieldRef": {"fieldPath": "status.podIP"}}
     assert env["STEPSTREAM_CONNECT_URL"] == "wss://connect.example.com/v0/connect"
     assert env["STEPSTREAM_SIGNING_KEY"] == {"secretKeyRef": {"name": "my-keys", "key": "signing"}}
     fallback = {"name": "my-keys", "key": "signing-fallback", "optional": True}
@@ -157,14 +160,16 @@ def test_gateways_need_a_signing_key(keys: dict[str, str], reason: str) -> None:
 
 
 def test_gateways_admit_apps_and_reach_them() -> None:
-    """By default those are any pods of the namespace, and any address; metrics are on the port of requests."""
+    """By default those are any pods of the namespace, and any address; gateways always admit one another."""
     found = policies(rendered(**GATEWAY))["gateway"]
     (rule,) = found["ingress"]
     assert [port["port"] for port in rule["ports"]] == ["http", "connect"]
-    assert rule["from"] == [{"podSelector": {}}]
+    gateways = [{"podSelector": {"matchLabels": GATEWAY_LABELS}}]
+    assert rule["from"] == [{"podSelector": {}}, *gateways]
     assert found["egress"][2:] == [{}]
+    assert GATEWAY_LABELS.items() <= pods("full")["demo-stepstream-gateway"]["metadata"]["labels"].items()
     values, full = ci_values("full")["networkPolicy"], policies(render(ci_values("full")))["gateway"]
-    assert full["ingress"][0]["from"] == values["gateway"] + values["metrics"]
+    assert full["ingress"][0]["from"] == values["gateway"] + gateways + values["metrics"]
     assert full["egress"][2:] == values["gatewayEgress"]
 
 

@@ -184,6 +184,14 @@ def test_port_for_workers_follows_the_other_one() -> None:
         assert listen_for_workers(Settings(api_key="secret")) is None
 
 
+@pytest.mark.parametrize("url", ["10.0.0.7:8288", "http://10.0.0.7:8288/", "http://a|b"])
+def test_url_for_other_gateways_has_no_path(url: str) -> None:
+    """The message says what is expected."""
+    with pytest.raises(SettingsError, match=r"peer_url .*, such as http://10\.0\.0\.7:8288"):
+        Settings(peer_url=url)
+    assert Settings(peer_url="http://10.0.0.7:8288").peer_url
+
+
 def test_url_for_workers_is_one_of_a_web_socket() -> None:
     """The message says what is expected."""
     with pytest.raises(SettingsError, match=r"wss://connect\.example\.com/v0/connect"):

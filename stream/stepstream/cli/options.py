@@ -68,6 +68,13 @@ ConnectUrl = Annotated[
         "(default: the host at which they reach --port)."
     ),
 ]
+PeerUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="URL at which other gateways reach --port, such as http://10.0.0.7:8288. With it, apps may report their "
+        "steps to any gateway while a call is open."
+    ),
+]
 
 # Kafka.
 Bootstrap = Annotated[

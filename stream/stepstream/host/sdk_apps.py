@@ -22,6 +22,7 @@ from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.runs.client import POOL, ClientOptions, HttpTransport
 from stepstream.gateway.runs.function import RemoteFunction
 from stepstream.gateway.runs.open_runs import OpenRuns
+from stepstream.gateway.runs.peers import Peers
 from stepstream.gateway.sync.addresses import AddressPolicy
 from stepstream.gateway.sync.app_client import AppClient
 from stepstream.gateway.sync.polling import AppPoller
@@ -69,13 +70,14 @@ class Polling:
 class Connections:
     """The connections to apps: of calls, and of all other requests; they only go to `addresses`.
 
-    `connect` has those that workers of apps open.
+    `connect` has those that workers of apps open, and `peers` those to other gateways.
     """
 
     addresses: AddressPolicy
     transport: HttpTransport
     session: aiohttp.ClientSession
     connect: ConnectServer
+    peers: Peers
 
 
 def check_sdks_served(settings: Settings) -> None:
@@ -102,10 +104,11 @@ async def connections_of(settings: Settings) -> AsyncIterator[Connections]:
     transport = HttpTransport(ClientOptions(keys.current, connector=pooled))
     async with (
         aiohttp.ClientSession(connector=addresses.connector()) as session,
+        aiohttp.ClientSession() as between,
         ConnectServer(keys, _foreign(settings)) as connect,
     ):
         try:
-            yield Connections(addresses, transport, session, connect)
+            yield Connections(addresses, transport, session, connect, Peers(between, settings.peer_url, keys.all))
         finally:
             await transport.close()
 
@@ -115,7 +118,7 @@ class SdkApps:
 
     def __init__(self, settings: Settings, connections: Connections, hosting: Hosting, poll: Polling) -> None:
         self._settings = settings
-        self._transport, self._connect = connections.transport, connections.connect
+        self._transport, self._connect, self._peers = connections.transport, connections.connect, connections.peers
         self._hosting = hosting
         self._polls_registered = poll.registered
         self._apps: dict[str, RemoteApp] = {}
@@ -150,7 +153,18 @@ class SdkApps:
         options = RestOptions(signing.kind, event_keys, signing.all, any_host=is_open)
         routers = [
             sync_routes(self._client, self._register, access, bodies),
-            rest_routes(RestParts(engine, index, options, bodies, inputs=runs, checkpoints=runs, apps=self.registry)),
+            rest_routes(
+                RestParts(
+                    engine,
+                    index,
+                    options,
+                    bodies,
+                    inputs=runs,
+                    checkpoints=runs,
+                    peers=self._peers,
+                    apps=self.registry,
+                )
+            ),
             connect_routes(self._connect, options, bodies, self._settings.connect_url),
         ]
         return shared_site(own, routers, lambda: not is_python or bool(self.registry.apps()))
@@ -179,8 +193,11 @@ class SdkApps:
     def _changed(self, name: str) -> None:
         if name == self._hosting.own:
             return
-        kind, alone = self._settings.signing_keys.kind, self._hosting.is_alone
-        functions = [RemoteFunction(each, alone, kind) for each in self.registry.apps()[name]]
+        kind, alone, place = self._settings.signing_keys.kind, self._hosting.is_alone, self._peers.place
+        functions = [
+            RemoteFunction(each, alone or bool(place), kind, inputs=alone, place=place)
+            for each in self.registry.apps()[name]
+        ]
         if app := self._apps.get(name):
             app.replace(functions)
             self._connect.calls.changed.notify()

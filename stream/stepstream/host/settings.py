@@ -71,6 +71,7 @@ class Settings:
     allow_hosts      names and networks that URLs of apps may have although they are not public, separated by commas
     connect_port     the port to which workers of Inngest SDKs connect; None for the one after `port`
     connect_url      the URL at which workers reach that port, for example through a proxy; empty for the host they name
+    peer_url         the URL at which other gateways reach the HTTP port of this one; empty if they do not
     """
 
     data_dir: Path = Path(".stepstream")
@@ -103,6 +104,7 @@ class Settings:
     allow_hosts: str = ""
     connect_port: int | None = None
     connect_url: str = ""
+    peer_url: str = ""
 
     def __post_init__(self) -> None:
         for name in ("event_key", "api_key", "read_key"):
@@ -126,6 +128,7 @@ class Settings:
         if self.read_model and self.retention_bytes is not None:
             raise SettingsError("retention_bytes limits a file, and read_model is a database: set only retention")
         _check_connect_url(self.connect_url)
+        _check_peer_url(self.peer_url)
         _ = self.kept_runs, self.page_options, self.signing_keys
 
     @property
@@ -227,6 +230,11 @@ def _check_connect_url(url: str) -> None:
         raise SettingsError("connect_url: expected a URL such as wss://connect.example.com/v0/connect")
 
 
+def _check_peer_url(url: str) -> None:
+    if url and not re.fullmatch(r"https?://[^/?#|\s]+", url):
+        raise SettingsError(f"peer_url {url!r}: expected a URL without a path, such as http://10.0.0.7:8288")
+
+
 def _port(name: str, value: str) -> int:
     if not re.fullmatch("[0-9]{1,5}", value) or int(value) > _PORT_MAX:
         raise SettingsError(f"{name} {value!r}: expected a number from 0 to {_PORT_MAX}")
@@ -309,4 +317,5 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         read("allow_hosts", ""),
         _port("connect_port", connect_port) if connect_port else None,
         read("connect_url", ""),
+        read("peer_url", ""),
     )

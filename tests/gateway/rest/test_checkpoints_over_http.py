@@ -1,9 +1,14 @@
 """Checkpoints as apps send them."""
 
 import asyncio
+from dataclasses import dataclass
+
+import pytest
 
 from stepstream.contract.history import StepEnded
 from stepstream.gateway.rest.parts import RestOptions
+from stepstream.gateway.runs.open_runs import OpenRuns
+from stepstream.gateway.runs.transport import Unreachable
 from stepstream.testing import VirtualEngine
 from tests.fakes.waiting import until
 from tests.gateway.rest.sites import SdkClient
@@ -34,3 +39,50 @@ async def test_a_checkpoint_is_answered_when_it_is_durable() -> None:
         assert engine.run("demo-f").status == "completed"
     assert [reply.status_code for reply in replies] == [200, 409, 404, 400]
     assert (replies[0].content, replies[1].json()["status"]) == (b"", 409)
+
+
+@dataclass
+class Others:
+    """Gateways by their URLs; those of calls are the ends of queue items."""
+
+    gateways: dict[str, SdkClient]
+
+    def of(self, item: str) -> str:
+        """Return the URL of the gateway that has made a call."""
+        return item.partition("@")[2]
+
+    async def pass_on(self, url: str, path: str, body: bytes, _authorization: str) -> int:
+        """Send a checkpoint to another gateway."""
+        if url not in self.gateways:
+            raise Unreachable("it is gone")
+        found = await self.gateways[url].http.post(path, content=body, headers={"X-Stepstream-Passed-On": "1"})
+        return found.status_code
+
+
+@pytest.mark.parametrize(("place", "status"), [("@first", 200), ("@gone", 502), ("", 404)])
+async def test_a_checkpoint_reaches_the_gateway_of_its_call(place: str, status: int) -> None:
+    """A load balancer may send it to another one, which answers as the one that has made the call does."""
+    answer = asyncio.Event()
+    endpoint = FakeEndpoint(returned(1, after=answer))
+    app = app_of(endpoint, place=place)
+    async with VirtualEngine(app) as engine:
+        others = Others({})
+        first, second = (
+            SdkClient(engine, RestOptions(), checkpoints=each, peers=others) for each in (app.runs, OpenRuns())
+        )
+        others.gateways["first"] = first
+        sending = asyncio.ensure_future(first.send({"name": "demo/go", "data": {}}))
+        await until(lambda: len(endpoint.asked) == 1)
+        context = endpoint.asked[0].body["ctx"]
+        path = f"/v1/checkpoint/{context['run_id']}/async"
+        body = {"generation_id": context["generation_id"], "qi_id": context["qi_id"], "steps": [ran("a", 1)]}
+        assert (await second.http.post(path, json=body)).status_code == status
+        stale = body | {"generation_id": context["generation_id"] - 1}
+        assert (await second.http.post(path, json=stale)).status_code == (409 if status == 200 else status)
+        passed_on = {"X-Stepstream-Passed-On": "1"}
+        assert (await second.http.post(path, json=body, headers=passed_on)).status_code == 404
+        answer.set()
+        await sending
+        assert engine.run("demo-f").status == "completed"
+        steps = [each.id for each in engine.history if isinstance(each, StepEnded)]
+    assert steps == (["a"] if status == 200 else [])

@@ -168,13 +168,18 @@ def registered(id: str = FUNCTION, *, retries: int = 4, event: str = "demo/go", 
 
 
 def app_of(
-    endpoint: Transport, *functions: FunctionRegistered, sdk: str = "py:v0.5.19", checkpoints: bool = True
+    endpoint: Transport,
+    *functions: FunctionRegistered,
+    sdk: str = "py:v0.5.19",
+    checkpoints: bool = True,
+    place: str = "",
 ) -> RemoteApp:
     """Return the app `demo`, whose functions an endpoint executes."""
     app = RemoteApp("demo", endpoint)
     url = "http://app.test/api/inngest?fnId={}&stepId=step"
     found = functions or (registered(),)
-    app.replace(RemoteFunction(replace(each, endpoint=url.format(each.id), sdk=sdk), checkpoints) for each in found)
+    served = (replace(each, endpoint=url.format(each.id), sdk=sdk) for each in found)
+    app.replace(RemoteFunction(each, checkpoints, inputs=checkpoints, place=place) for each in served)
     return app
 
 

@@ -7,10 +7,13 @@ from fastapi.responses import Response
 
 from stepstream.gateway.rest.parts import RestParts
 from stepstream.gateway.rest.replies import not_found
+from stepstream.gateway.runs.peers import PASSED_ON
+from stepstream.gateway.runs.transport import Unreachable
 from stepstream.gateway.wire.answers import ANSWER_BYTES_MAX
-from stepstream.gateway.wire.checkpoints import read_checkpoint
+from stepstream.gateway.wire.checkpoints import Checkpoint, read_checkpoint
 
 _STALE = "the call of this checkpoint is not open here: a later one has taken its place"
+_OK, _UNKNOWN, _CONFLICT = 200, 404, 409
 
 
 def add_checkpoints(router: APIRouter, parts: RestParts) -> None:
@@ -19,11 +22,30 @@ def add_checkpoints(router: APIRouter, parts: RestParts) -> None:
     @router.post("/v1/checkpoint/{run_id}/async")
     @router.post("/v1/http/runs/{run_id}/async")
     async def checkpoint(run_id: str, request: Request) -> Response:
-        runs = parts.checkpoints
-        if runs is None or run_id not in runs:
-            raise not_found(f"run {run_id!r} with an open call")
         async with parts.bodies.body(request, ANSWER_BYTES_MAX) as body:
-            kept = await runs.checkpoint(replace(read_checkpoint(body), run_id=run_id))
-        if not kept:
-            raise HTTPException(409, _STALE)
+            found = replace(read_checkpoint(body), run_id=run_id)
+            passed_on = await _pass_on(parts, found, body, request)
+            status = passed_on or await _keep(parts, found)
+        if status == _CONFLICT:
+            raise HTTPException(_CONFLICT, _STALE)
+        if status != _OK:
+            raise not_found(f"run {run_id!r} with an open call")
         return Response()
+
+
+async def _keep(parts: RestParts, found: Checkpoint) -> int:
+    """Keep the steps of a checkpoint if its call is open here; return the status of the answer."""
+    if parts.checkpoints is None or found.run_id not in parts.checkpoints:
+        return _UNKNOWN
+    return _OK if await parts.checkpoints.checkpoint(found) else _CONFLICT
+
+
+async def _pass_on(parts: RestParts, found: Checkpoint, body: bytes, request: Request) -> int:
+    """Send a checkpoint to the gateway that made its call, and return its status; 0 if it is this one."""
+    url = parts.peers.of(found.queue_item) if parts.peers and PASSED_ON not in request.headers else ""
+    if not url or parts.peers is None:
+        return 0
+    try:
+        return await parts.peers.pass_on(url, request.url.path, body, request.headers.get("Authorization", ""))
+    except Unreachable as error:
+        raise HTTPException(502, str(error)) from None

@@ -40,6 +40,16 @@ class Checkpoints(Protocol):
         """Keep the steps that an app reports; return whether its call is open, once they are durable."""
 
 
+class CheckpointPeers(Protocol):
+    """Other gateways, which may have made the calls of which this one gets checkpoints."""
+
+    def of(self, item: str) -> str:
+        """Return the URL of the other gateway that has made a call, by its queue item; empty if there is none."""
+
+    async def pass_on(self, url: str, path: str, body: bytes, authorization: str) -> int:
+        """Send a checkpoint to a gateway and return the status of its answer; raise Unreachable if there is none."""
+
+
 class AppRemoval(Protocol):
     """Forgets apps."""
 
@@ -66,7 +76,7 @@ class RestParts:
     """What the endpoints use; `now_ms` returns the time (Unix ms).
 
     Without `inputs` events come from the read model, and memos cannot be fetched. Without `checkpoints` none is
-    accepted, and without `apps` none can be removed.
+    accepted, without `peers` none of the calls of other gateways, and without `apps` no app can be removed.
     """
 
     engine: EngineFacade
@@ -78,4 +88,5 @@ class RestParts:
     recent: RecentEvents = field(default_factory=RecentEvents)
     inputs: RunInputs | None = None
     checkpoints: Checkpoints | None = None
+    peers: CheckpointPeers | None = None
     apps: AppRemoval | None = None

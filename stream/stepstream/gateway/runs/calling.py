@@ -78,7 +78,7 @@ class Caller:
         if len(body) > CALL_BYTES_MAX:
             if self.is_go:
                 return _too_large(len(body))
-            if function.checkpoints:
+            if function.inputs:
                 state = replace(state, use_api=True)
                 body = call_body(state)
         headers = call_headers(state, function.server_kind)
@@ -124,7 +124,7 @@ class Caller:
             generation,
             run_id_at(self.now_ms(), run_hash(self.run_id, str(generation))),
             item,
-            item,
+            item + function.place,
             self.defers.known,
             checkpoints=function.checkpoints or not (self.sdk or function.sdk).startswith(_JAVASCRIPT),
         )
