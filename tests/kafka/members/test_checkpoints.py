@@ -1,0 +1,84 @@
+"""An app reports steps to two gateways on real Kafka, of which one makes the call and is killed in the middle of it."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+
+from tests.gateway.runs.server import served
+from tests.kafka.cluster.broker import free_port
+from tests.kafka.cluster.fleet import Fleet
+from tests.kafka.cluster.observed import Observed, until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
+SDK = {"X-Inngest-Sdk": "inngest-js:v4.24.0", "X-Inngest-Req-Version": "2"}
+STEPS = 5
+WAIT_S_MAX = 90.0
+
+
+class Reporting:
+    """An app whose function reports each of its steps, to one gateway after the other; its first call hangs."""
+
+    def __init__(self, gateways: list[str]) -> None:
+        self.gateways = gateways
+        self.statuses: list[int] = []
+        # How many results each call brought, and the gateway that the first one named.
+        self.memos: list[int] = []
+        self.caller: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def registration(self, base: str) -> dict[str, Any]:
+        """Return what the SDK sends to register the function."""
+        runtime = {"type": "http", "url": f"{base}/api/inngest?fnId=demo-f&stepId=step"}
+        function = {"id": "demo-f", "triggers": [{"event": "demo/go"}], "steps": {"step": {"runtime": runtime}}}
+        return {"appName": "demo", "url": f"{base}/api/inngest", "sdk": "js:v4.24.0", "functions": [function]}
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Run the function, as a call asks."""
+        called = await request.json()
+        self.memos.append(len(called["steps"]))
+        for number in range(len(called["steps"]), STEPS):
+            await self._report(called["ctx"], number)
+            if len(self.memos) == 1 and number == 2:
+                self.caller.set_result(next(url for url in self.gateways if url in called["ctx"]["qi_id"]))
+                await asyncio.get_running_loop().create_future()
+        return web.json_response([{"op": "RunComplete", "id": "complete", "data": STEPS}], status=206, headers=SDK)
+
+    async def _report(self, context: dict[str, Any], number: int) -> None:
+        known = {name: context[name] for name in ("run_id", "fn_id", "qi_id", "generation_id")}
+        step = {"op": "StepRun", "id": f"{number:040}", "name": f"step {number}", "data": number}
+        path = f"{self.gateways[number % len(self.gateways)]}/v1/checkpoint/{context['run_id']}/async"
+        async with httpx.AsyncClient() as client:
+            self.statuses.append((await client.post(path, json={**known, "steps": [step]})).status_code)
+
+
+async def test_reports_to_any_gateway_are_durable(bootstrap: str, tmp_path: Path) -> None:
+    """One call has all of them acknowledged; when its gateway is killed, the next call continues after the last one."""
+    fleet, urls = Fleet(bootstrap, "checkpoints", tmp_path), [f"http://127.0.0.1:{free_port()}" for _ in range(2)]
+    app = Reporting(list(urls))
+    with fleet, Observed(fleet) as observed:
+        fleet.variables["STEPSTREAM_KAFKA_SESSION_S"] = "6"
+        fleet.command("topics", "apply", "--shards", "1")
+        fleet.add_engine()
+        gateways = {url: fleet.add_gateway("--port", url.rpartition(":")[2], "--peer-url", url) for url in urls}
+        await asyncio.to_thread(until, lambda: observed.answers("/ready") == {200})
+        async with served(app.answer) as base, httpx.AsyncClient() as client, asyncio.timeout(WAIT_S_MAX):
+            registered = await client.post(f"{urls[0]}/fn/register", json=app.registration(base))
+            assert registered.status_code == 200, registered.text
+            sent = await client.post(f"{urls[1]}/e/key", json={"name": "demo/go", "data": {}})
+            killed = await app.caller
+            gateways[killed].kill()
+            fleet.workers.remove(gateways[killed])
+            app.gateways.remove(killed)
+            address = f"{app.gateways[0]}/v1/events/{sent.json()['ids'][0]}/runs"
+            await asyncio.to_thread(until, lambda: [run["output"] for run in runs_at(address)] == [STEPS])
+    assert app.statuses == [200] * STEPS
+    assert app.memos == [0, 3]
+
+
+def runs_at(url: str) -> list[dict[str, Any]]:
+    """Return the runs of an event."""
+    runs: list[dict[str, Any]] = httpx.get(url).json()["data"]
+    return runs
