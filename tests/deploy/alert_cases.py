@@ -230,9 +230,9 @@ PROCESSES = {
         Case(None, {'up{job="another"}': "0x30"}),
     ],
     "StepstreamNotReady": [
-        Case(4, {"stepstream_ready": "0x30"}),
+        Case(5, {"stepstream_ready": "0x30"}),
         # A scrape fails, and Prometheus marks the series as stale.
-        Case(4, {"stepstream_ready": "0x8 stale 0x40"}, interval_s=15),
+        Case(5, {"stepstream_ready": "0x8 stale 0x40"}, interval_s=15),
         Case(None, {"stepstream_ready": "1x30"}),
     ],
     "StepstreamDiskAlmostFull": [

@@ -181,6 +181,7 @@ def _call(node: Any, database: Database, at_s: float) -> Vector:
         "increase": lambda each: _increase(each, at_s, range_s, 1),
         "deriv": _slope,
         "max_over_time": lambda each: max(value for _, value in each),
+        "last_over_time": lambda each: each[-1][1],
     }[name]
     found = {_nameless(labels): function(each) for labels, each in samples.items()}
     return {labels: value for labels, value in found.items() if value is not None}

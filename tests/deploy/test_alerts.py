@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.alert_cases import CASES, Case
-from tests.deploy.evaluation import RULES, Database, Labels, evaluate, firings, values_of
+from tests.deploy.alert_cases import CASES, MINUTE_S, Case
+from tests.deploy.evaluation import NAME, RULES, Database, Labels, Samples, evaluate, firings, values_of
 from tests.deploy.fault_cases import FAULTS, START, series_of
 
 
@@ -51,6 +51,27 @@ def test_a_fault_fires_its_alerts_and_no_others(name: str) -> None:
         assert any(labels.items() <= each.items() for each in found[alert]), found[alert]
 
 
+def with_failed_scrapes(database: Database) -> Database:
+    """Return series with a sample every 15 s, of which one in four fails; then Prometheus ends all but `up`."""
+
+    def often(labels: Labels, samples: Samples) -> Iterator[tuple[float, float]]:
+        for at_s, value in samples:
+            failed = value if dict(labels)[NAME] == "up" else math.nan
+            yield from ((at_s, value), (at_s + 15, value), (at_s + 30, failed), (at_s + 45, value))
+
+    return Database({labels: list(often(labels, samples)) for labels, samples in database.series.items()})
+
+
+@pytest.mark.parametrize("alert", [name for name, rule in RULES.items() if rule["labels"]["severity"] == "page"])
+def test_a_failed_scrape_resets_no_page(alert: str) -> None:
+    """A process in trouble that does not answer one scrape in four pages as any other."""
+    case = next(case for case in CASES[alert] if case.fires is not None and case.interval_s == MINUTE_S)
+    database = with_failed_scrapes(Database.of(case.series, MINUTE_S))
+    assert case.fires is not None
+    times_s = range(0, (case.fires + 3) * MINUTE_S, 15)
+    assert any(firing for _, firing in firings(RULES[alert], database, times_s))
+
+
 def test_every_alert_has_cases_of_both_kinds() -> None:
     """Each rule has a case in which it fires, and a case in which it does not."""
     assert CASES.keys() == RULES.keys()
@@ -87,6 +108,7 @@ def test_series_are_written_as_promtool_has_them() -> None:
         ("deriv(a[4m])", {"x": 2 / 60, "y": 0.0}),
         ("deriv(a[4m:1m])", {"x": 2 / 60, "y": 0.0}),
         ("max_over_time(a[1h])", {"x": 8.0, "y": 4.0}),
+        ("last_over_time(a[2m] offset 1m)", {"x": 6.0, "y": 4.0}),
     ],
 )
 def test_expressions_mean_what_prometheus_means(expression: str, expected: dict[str, float]) -> None:
