@@ -1,6 +1,6 @@
 """Run the benchmarks: python -m benchmarks [RUNTIME [name …]].
 
-RUNTIME is laptop (the default), cluster, delays, failover, gateway, lookback, hotname, readmodel or live.
+RUNTIME is laptop (the default), cluster, delays, failover, gateway, lookback, hotname, memory, readmodel or live.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from benchmarks import cluster, delays, failover, gateway, hotname, laptop, live, lookback, readmodel
+from benchmarks import cluster, delays, failover, gateway, hotname, laptop, live, lookback, memory, readmodel
 from benchmarks.functions import Figure
 from stepstream.host.serving import collect_garbage_seldom
 
@@ -34,6 +34,7 @@ RUNTIMES = {
     "gateway": (_names(gateway.ALL), gateway.main),
     "lookback": (_names(lookback.ALL), lookback.main),
     "hotname": (_names(hotname.ALL), hotname.main),
+    "memory": (_names(memory.ALL), memory.main),
     "readmodel": (_names(readmodel.ALL), readmodel.main),
     "live": (_names(live.ALL), live.main),
 }

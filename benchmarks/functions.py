@@ -1,11 +1,15 @@
 """The functions that the benchmarks run, and what a benchmark returns."""
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from stepstream import App, Concurrency, Context, on
 
 app = App("bench")
+LARGE_RUNS, LARGE_RESULTS, LARGE_BYTES = 40, 8, 4_000_000
+_together = asyncio.Barrier(LARGE_RUNS * LARGE_RESULTS)
 
 
 async def work(number: int) -> int:
@@ -48,6 +52,32 @@ async def wait_for_one(ctx: Context) -> bool:
 async def return_at_once(ctx: Context) -> bool:
     """Return without a step: the smallest possible run."""
     return ctx.event.name == "bench/once"
+
+
+async def _large() -> str:
+    return "x" * LARGE_BYTES
+
+
+async def _together_large() -> str:
+    """Return a large result at the moment at which the bodies of all runs do."""
+    await _together.wait()
+    return await _large()
+
+
+async def _gather(ctx: Context, body: Callable[[], Awaitable[str]]) -> int:
+    return len(await asyncio.gather(*(ctx.step.run(f"step-{number}", body) for number in range(LARGE_RESULTS))))
+
+
+@app.function(on("bench/large"))
+async def large_results(ctx: Context) -> int:
+    """Gather large results."""
+    return await _gather(ctx, _large)
+
+
+@app.function(on("bench/large-together"))
+async def large_together(ctx: Context) -> int:
+    """Gather large results which all runs have at the same moment."""
+    return await _gather(ctx, _together_large)
 
 
 @dataclass(frozen=True, slots=True)

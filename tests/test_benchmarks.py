@@ -15,7 +15,7 @@ from benchmarks.functions import Figure
         (
             ["nope"],
             "there is no runtime 'nope', only laptop, cluster, delays, failover, gateway, lookback, hotname, "
-            "readmodel, live",
+            "memory, readmodel, live",
         ),
         (
             ["laptop", "typo"],
