@@ -263,15 +263,18 @@ async def shared(engine: VirtualEngine) -> None:
     assert sorted(str(run.output) for run in engine.runs()) == ["answer to why", "summary of all"]
 
 
-@FLOW_CONTROL.shows("research")
+@FLOW_CONTROL.shows("research", "complete")
 async def limited_steps(engine: VirtualEngine) -> None:
-    """Eleven pages are read at once, and the twelfth two seconds later."""
+    """Eleven pages are read at once, and the twelfth two seconds later; a call with tokens starts each second."""
     await engine.send(*(Event("company.added", {"tenant": number, "name": "x"}) for number in range(4)))
     assert len(engine.runs(status="completed")) == 3
     await engine.advance("2s")
     assert [run.output for run in engine.runs()] == [
         [*(f"page {page} about x" for page in range(3)), "summary of x"]
     ] * 4
+    await engine.send(*(Event("prompt.written", {"text": "why"}) for _ in range(3)))
+    await engine.advance("1s")
+    assert [run.output for run in engine.runs("complete")] == ["answer to why"] * 2 + [None]
 
 
 @FLOW_CONTROL.shows("mail-followers")

@@ -165,18 +165,23 @@ def _request(verb: str, words: Words, run_of: RunOf) -> Input:
     return RerunRequested(request, function, rerun, events, memos, reply)
 
 
+def _used(words: Words) -> int | None:
+    return words.number("used") if "used" in words.named else None
+
+
 def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:  # noqa: C901 - a table
     match verb:
         case "report":
             step, outcome = words.take(), read_outcome(words.take())
             attempt, seen, queue = words.number("attempt"), words.number("seen"), words.text("queue")
-            claim = words.text("claim")
-            return StepReported(run_id, epoch, step, step, outcome, attempt, seen, queue=queue, claim=claim)
+            claim, used = words.text("claim"), _used(words)
+            return StepReported(run_id, epoch, step, step, outcome, attempt, seen, queue=queue, claim=claim, used=used)
         case "fail":
             step = words.take()
             attempt, retry_ms, group = words.number("attempt"), words.number("retry"), words.text("group")
             queue = words.text("queue")
-            return StepFailed(run_id, epoch, step, step, attempt, retry_ms, ErrorInfo("Oops"), group, queue=queue)
+            error, used = ErrorInfo("Oops"), _used(words)
+            return StepFailed(run_id, epoch, step, step, attempt, retry_ms, error, group, queue=queue, used=used)
         case "plan":
             acknowledge, wake = words.has("ack"), words.has("wake")
             cancelled, ungrouped = (tuple(filter(None, words.text(name).split(","))) for name in ("cancel", "ungroup"))

@@ -19,7 +19,7 @@ def read_plans(words: Words) -> list[StepPlan]:
     """Return the plans of `sleep:a:until`, `wait:a:event:ms[:match|:?condition]`, `signal:a:name:ms[:replace]` …
 
     Several events are `any:a:ms:name.event[.match][/lookback];…`, or `all:…`. A body for a queue is `run:a:queue`,
-    and one with limits `run:a::name/limit[/period[/key]];…`; a plan of a group ends in `@group`.
+    and one with limits `run:a::name/limit[/period[/key]];…[:units]`; a plan of a group ends in `@group`.
     """
     plans: list[StepPlan] = []
     while words.plain:
@@ -32,8 +32,9 @@ def read_plans(words: Words) -> list[StepPlan]:
 def _plan(kind: str, step: str, rest: list[str], group: str, words: Words) -> StepPlan:
     match kind:
         case "run":
-            queue, limits = [*rest, "", ""][:2]
-            return RunPlan(step, step, queue, group, limits=tuple(map(_limit, filter(None, limits.split(";")))))
+            queue, limits, units = [*rest, "", "", ""][:3]
+            rules = tuple(_limit(word, metered=units != "") for word in filter(None, limits.split(";")))
+            return RunPlan(step, step, queue, group, limits=rules, units=units)
         case "sleep":
             return SleepPlan(step, step, int(rest[0]), group)
         case "wait":
@@ -54,10 +55,10 @@ def _plan(kind: str, step: str, rest: list[str], group: str, words: Words) -> St
             return InvokePlan(step, step, rest[0], int(rest[1]), group=group, cancel_with_parent="cancel" in rest)
 
 
-def _limit(word: str) -> GateRule:
+def _limit(word: str, *, metered: bool) -> GateRule:
     """Return the limit of `name/limit[/period[/key]]`; without a period it counts bodies that are running."""
     name, limit, period, key = [*word.split("/", 3), "", ""][:4]
-    return GateRule(name, int(limit), int(period or 0), key=key, steps=not period)
+    return GateRule(name, int(limit), int(period or 0), key=key, steps=not period, metered=metered and bool(period))
 
 
 def _branch(word: str) -> WaitBranch:

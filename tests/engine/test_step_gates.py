@@ -324,3 +324,50 @@ def test_each_value_of_a_key_has_a_limit_of_a_step() -> None:
     22 | report r3 a =1                              | kept a=1
     23 | rows GateState                              | 0
     """
+
+
+@table()
+def test_a_metered_limit_counts_units() -> None:
+    """A body asks for as many as it is expected to use, at most for those of a period, and its result corrects that.
+
+    The limit has one unit in 10 ms.
+
+    10  | function f on=go                    | -
+    10  | event go {"n":4}                    | began r1 f; start r1
+    10  | event go {"n":"four"}               | began r2 f; start r2
+    10  | plan r1 run:a::tok/10/100:event.data.n | planned a until 0; resume r1 a#0
+    10  | plan r2 run:a::tok/10/100:event.data.n | planned a until 0
+    10  | limit-of r2                         | tok: 10 in 100, next 50, 1 waiting since 10: r2, place 1
+    20  | report r1 a =1 used=6               | kept a=1
+    20  | limit-of r2                         | tok: 10 in 100, next 70, 1 waiting since 10: r2, place 1
+    70  | tick                                | resume r2 a#0
+    80  | plan r1 run:b::tok/10/100:50        | planned b until 0; resume r1 b#0
+    80  | plan r1 run:c::tok/10/100:1         | planned c until 0
+    80  | limit-of r1                         | tok: 10 in 100, next 180, 1 waiting since 80: r1, place 1
+    90  | report r1 b =1 used=2               | kept b=1
+    90  | limit-of r1                         | tok: 10 in 100, next 100, 1 waiting since 80: r1, place 1
+    100 | tick                                | resume r1 c#0
+    105 | report r1 c =1 used=1               | kept c=1
+    110 | tick                                | -
+    110 | rows GateState                      | 0
+    """
+
+
+@table()
+def test_what_a_body_used_counts_when_its_limit_was_forgotten() -> None:
+    """Also that of a failed attempt; it counts once, and debts of more than a period are not kept.
+
+    10  | function f on=go                    | -
+    10  | event go                            | began r1 f; start r1
+    10  | plan r1 run:a::tok/10/100:1         | planned a until 0; resume r1 a#0
+    20  | tick                                | -
+    20  | rows GateState                      | 0
+    30  | fail r1 a retry=10 used=4           | attempt 0 of a failed, next 40
+    30  | fail r1 a retry=10 used=4           | -
+    40  | tick                                | -
+    40  | limit-of r1                         | tok: 10 in 100, next 60, 1 waiting since 40: r1, place 1
+    60  | tick                                | resume r1 a#1
+    70  | report r1 a =1 attempt=1 used=900   | kept a=1
+    70  | plan r1 run:b::tok/10/100:1         | planned b until 0
+    70  | limit-of r1                         | tok: 10 in 100, next 170, 1 waiting since 70: r1, place 1
+    """

@@ -219,14 +219,18 @@ def bodies() -> Program:
 
     program = Program(app, script, {("scan", "completed"): 2, ("scan", "cancelled"): 2}, expiry="61d")
     limits = [Concurrency(2, key="event.data.tenant"), Concurrency(3, scope="namespace")]
-    own = [Limit("slots", 1, key="event.data.tenant"), Limit("calls", 12, "1h")]
+    own = [Limit("slots", 1, key="event.data.tenant"), Limit("units", 60, "1h", counts="units")]
 
     @app.function(on("scan"), concurrency=limits, cancel_on=[CancelOn("stop", match="data.tenant")], backoff="5s")
     async def scan(ctx: Context) -> list[str]:
         parts = [ctx.step.run(f"part {n}", program.body_that_fails_once, ctx, f"part {n}") for n in range(3)]
         done = list(await asyncio.gather(*parts))
         await ctx.step.sleep("nap", "2h")
-        return [*done, await ctx.step.options(limit=own).run("last", program.body_that_fails_once, ctx, "last")]
+        return [*done, await ctx.step.options(limit=own, units=5).run("last", last, ctx)]
+
+    async def last(ctx: Context) -> str:
+        ctx.settle(7)
+        return await program.body_that_fails_once(ctx, "last")
 
     return program
 

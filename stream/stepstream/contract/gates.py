@@ -49,7 +49,8 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     Functions whose rules have the same `name` share the limit. Each value of `key`, a CEL expression on `event`, has
     its own limit. `excess` is what happens to a run beyond the limit. A debounced run waits for `most_ms` at most from
     the first event on (0: without end). Up to `size` batched runs pass as one. A run
-    for which `condition`, a CEL expression on `event`, does not hold passes no such gate (empty: it always holds).
+    for which `condition`, a CEL expression on `event`, does not hold passes no such gate (empty: it always holds). A
+    limit with a period that is `metered` counts the units that bodies use instead of starts.
     """
 
     name: str
@@ -62,6 +63,7 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     most_ms: int = 0
     size: int = 0
     condition: str = ""
+    metered: bool = False
 
 
 def check_rules(rules: Sequence[GateRule]) -> None:
@@ -88,7 +90,7 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     """A gate that a run passes before its code starts, or an attempt of a step before its body does.
 
     It is a rule with the value of its key for the event of the run, which its priority moves forward in the queue by
-    `ahead_ms`.
+    `ahead_ms`. A body asks a gate that is `metered` for so many `units`.
     """
 
     name: str
@@ -101,6 +103,8 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     most_ms: int = 0
     ahead_ms: int = 0
     size: int = 0
+    metered: bool = False
+    units: int = 1
 
     @property
     def id(self) -> str:
@@ -123,7 +127,8 @@ def rule_text(rule: GateRule | Gate) -> str:
         return f"{rule.name}: up to {size}, at most {most} after the first"
     if rule.period_ms:
         burst = f" after a burst of {rule.burst:,}" if rule.burst else ""
-        return f"{rule.name}: {counted(rule.limit, 'start')} in {duration_text(rule.period_ms)}{burst}"
+        number = counted(rule.limit, "unit" if rule.metered else "start")
+        return f"{rule.name}: {number} in {duration_text(rule.period_ms)}{burst}"
     return f"{rule.name}: {counted(rule.limit, 'step' if rule.steps else 'run')} at a time"
 
 
@@ -184,4 +189,11 @@ class GateLeft(TypedRecord, frozen=True, tag="gate.left"):
     step: str = ""
 
 
-GateRecord = GateAsked | GateGranted | GateRefused | GateLeft
+class GateSettled(TypedRecord, frozen=True, tag="gate.settled"):
+    """The attempt of a step has used so many `units` of a gate that is metered, and asked for those in `gate`."""
+
+    gate: Gate
+    units: int
+
+
+GateRecord = GateAsked | GateGranted | GateRefused | GateLeft | GateSettled

@@ -226,7 +226,7 @@ class StepReported(TypedRecord, frozen=True, tag="step.reported"):
     """A worker ran the body of a step to its end. `seen` counts the engine's results that the code had received before.
 
     `fingerprint` is like that of RunPlan. With a `queue` the step was dispatched to it; whichever worker holds the run,
-    the report of the latest `claim` counts.
+    the report of the latest `claim` counts. The body says that it has `used` so many units of the limits of its step.
     """
 
     run_id: str
@@ -240,12 +240,13 @@ class StepReported(TypedRecord, frozen=True, tag="step.reported"):
     queue: str = ""
     claim: str = ""
     fingerprint: int = 0
+    used: int | None = None
 
 
 class StepFailed(TypedRecord, frozen=True, tag="step.failed"):
     """An attempt of a step failed, the next is due in `retry_ms`.
 
-    `group` is that of the plans, `queue`, `claim` and `fingerprint` are those of StepReported.
+    `group` is that of the plans, `queue`, `claim`, `fingerprint` and `used` are those of StepReported.
     """
 
     run_id: str
@@ -260,6 +261,7 @@ class StepFailed(TypedRecord, frozen=True, tag="step.failed"):
     queue: str = ""
     claim: str = ""
     fingerprint: int = 0
+    used: int | None = None
 
 
 class StepsPlanned(TypedRecord, frozen=True, tag="steps.planned"):

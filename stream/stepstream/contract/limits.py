@@ -72,6 +72,7 @@ EVENTS_PER_BATCH_BYTES_MAX = 7 * MIB
 # By how much a priority moves a start forward or back in a queue.
 PRIORITY_MS_MAX = 12 * HOUR_MS
 GATE_LIMIT_MAX = 1_000_000
+UNITS_PER_STEP_MAX = 1_000_000_000
 GATE_KEY_CHARACTERS_MAX = 256
 GATE_NAME_CHARACTERS_MAX = 2_048
 # How many of the latest changes of a limit are kept, and for how long after it is as in code again.

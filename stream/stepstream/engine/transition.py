@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, assert_never
 
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.gates import GateAsked, GateGranted, GateLeft, GateRefused
+from stepstream.contract.gates import GateAsked, GateGranted, GateLeft, GateRefused, GateSettled
 from stepstream.contract.inbox import (
     AnswersContinued,
     AttributesSet,
@@ -60,7 +60,7 @@ from stepstream.contract.operators.control import (
 )
 from stepstream.contract.operators.limit_settings import LimitChanged, LimitChangeRequested, LimitContinued
 from stepstream.contract.operators.limit_views import LimitRequested, LimitsRequested, RunLimitRequested
-from stepstream.engine.gates.gate import ask_gate, fire_gate, leave_gate
+from stepstream.engine.gates.gate import ask_gate, fire_gate, leave_gate, settle_gate
 from stepstream.engine.gates.limit_changes import change_limit, continue_limit, fire_limit, request_limit_change
 from stepstream.engine.gates.views import list_limits, show_limit, show_run_limit
 from stepstream.engine.matching.cancel_waits import fire_cancel_waits
@@ -237,6 +237,7 @@ HANDLERS: dict[type, _Handler] = dict(
         _on(GateGranted, receive_grant),
         _on(GateRefused, refuse_run),
         _on(GateLeft, leave_gate),
+        _on(GateSettled, settle_gate),
         _on(LimitsRequested, list_limits),
         _on(LimitRequested, show_limit),
         _on(RunLimitRequested, show_run_limit),

@@ -13,6 +13,7 @@ from stepstream.sdk.errors import ContinuedAsNew, StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.replay.replay import Replay
 from stepstream.sdk.replay.tasks import current_body
+from stepstream.sdk.settling import settle
 from stepstream.sdk.steps.parallel import Group
 from stepstream.sdk.steps.step import Step
 from stepstream.sdk.threads.threaded import Line, ThreadedGroup, ThreadedStep
@@ -82,6 +83,26 @@ class _Context(Generic[S, G]):
         if current_body.get():
             raise StepUsageError("set_attributes was called in the body of a step; call it in the function, beside it")
         self._set_attributes(check_attributes({**(attributes or {}), **values}))
+
+    def settle(self, units: int) -> None:
+        """Say in the body of a step how many units of its limits it has used, in place of `options(units=)`.
+
+        The latest call counts, also if the attempt fails. Limits that count no units ignore it. Raises `InvalidInput`,
+        and `StepUsageError` outside of a body.
+
+        Example:
+            ```python
+            async def ask(prompt: str) -> str:
+                answer = await client.ask(prompt)
+                ctx.settle(answer.usage.total_tokens)
+                return answer.text
+
+
+            tokens = Limit("tokens", 90_000, "1m", counts="units")
+            await ctx.step.options(limit=tokens, units=len(prompt)).run("ask", ask, prompt)
+            ```
+        """
+        settle(units)
 
     def _set_attributes(self, changes: AttributeChanges) -> None:
         self._replay.set_attributes(changes)

@@ -29,6 +29,7 @@ from stepstream.sdk.replay.calls import Call, Runner
 from stepstream.sdk.replay.pacing import PacedCalls
 from stepstream.sdk.replay.replay import Replay, Snapshot
 from stepstream.sdk.replay.tasks import InThread, current_body
+from stepstream.sdk.settling import Usage, current_usage
 from stepstream.sdk.step_logs import Catch, current_catch
 from stepstream.sdk.steps.step import Step
 from stepstream.sdk.steps.step_call import StepCall
@@ -41,10 +42,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """How an attempt of a body ended; with `retry_ms`, another attempt follows after that many milliseconds."""
+    """How an attempt of a body ended; with `retry_ms`, another attempt follows after that many milliseconds.
+
+    It has `used` so many units of the limits of its step, if it says so.
+    """
 
     outcome: Outcome
     retry_ms: int | None = None
+    used: int | None = None
 
     @property
     def is_final(self) -> bool:
@@ -80,6 +85,15 @@ class Bodies:
 
     async def run(self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int]) -> StepResult:
         """Run one attempt of a body and return its result; `now_ms` is the engine's clock."""
+        usage = Usage()
+        token = current_usage.set(usage)
+        try:
+            result = await self._attempt(function, call, limits, now_ms)
+        finally:
+            current_usage.reset(token)
+        return result if usage.units is None else replace(result, used=usage.units)
+
+    async def _attempt(self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int]) -> StepResult:
         if self.before is not None:
             self.before(function, call)
         call.policy = self.policy(call.policy)

@@ -4,6 +4,7 @@ import re
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -15,6 +16,7 @@ from stepstream.contract.text.wording import counted, duration_text
 from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.flow_control import check_key, check_limit, check_rate
+from stepstream.sdk.settling import checked_units
 
 # No name of another limit is of this form: these have spaces.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -37,6 +39,7 @@ class Limit:
         period: The period, at most 366 days; 0 limits how many runs are open, or bodies run.
         burst: How many more may start at once after a pause.
         key: As in `Concurrency`: each value of the expression has its own limit.
+        counts: With `"units"` it counts what bodies of steps use, such as tokens, not starts; see `step.options`.
 
     Raises `DefinitionError`, with the position and the reason.
     """
@@ -46,6 +49,7 @@ class Limit:
     period: Duration = 0
     burst: int = 0
     key: str = ""
+    counts: Literal["starts", "units"] = "starts"
     defined_at: str = field(default="", init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -63,13 +67,18 @@ class Limit:
             else:
                 check_rate(self.limit, self.period, self.burst)
             check_key(self.key)
+            if self.counts not in ("starts", "units"):
+                raise InvalidInput(f'{self.counts!r} is not "starts" or "units"', "counts")
+            if self.counts == "units" and not self.period:
+                raise InvalidInput("a limit on units has a period", "counts")
         except (InvalidInput, InvalidDuration, ExpressionError) as error:
             raise DefinitionError(f"Limit: {error}") from None
 
     @property
     def rule(self) -> GateRule:
         """The limit as a function registers it."""
-        return GateRule(self.name, self.limit, duration_ms(self.period), self.burst, self.key)
+        numbers = self.limit, duration_ms(self.period), self.burst, self.key
+        return GateRule(self.name, *numbers, metered=self.counts == "units")
 
     @property
     def step_rule(self) -> GateRule:
@@ -79,7 +88,9 @@ class Limit:
     def __str__(self) -> str:
         """Return the numbers as text for people."""
         rule = self.rule
-        numbers = f"{counted(rule.limit, 'start')} in {duration_text(rule.period_ms)}" if rule.period_ms else ""
+        numbers = (
+            f"{counted(rule.limit, self.counts[:-1])} in {duration_text(rule.period_ms)}" if rule.period_ms else ""
+        )
         burst, key = f", burst {rule.burst}" if rule.burst else "", f" by {rule.key}" if rule.key else ""
         return f"{numbers or counted(rule.limit, 'open run')}{burst}{key}"
 
@@ -95,6 +106,11 @@ class AppLimits:
         """Add the limits on the runs of a function; raise DefinitionError if one of them differs elsewhere."""
         for limit in limits:
             self._check_same(limit)
+            if limit.counts == "units":
+                raise DefinitionError(
+                    f"function {function!r}: limits=: {limit.name!r} counts units, and runs use none; write "
+                    "ctx.step.options(limit=, units=) for the steps that use them"
+                )
             self._of_runs.setdefault(limit.name, function)
 
     def of_step(self, limit: object) -> tuple[Limit, ...]:
@@ -123,6 +139,26 @@ class AppLimits:
             )
         if len(self._known) < LIMITS_PER_APP_CHECKED_MAX:
             self._known[limit.name] = known
+
+
+def checked_estimate(limits: Sequence[Limit], units: int | str) -> str:
+    """Return the units for which a step asks, as a text; raise DefinitionError unless its limits fit them."""
+    metered = [limit.name for limit in limits if limit.counts == "units"]
+    if metered and units == "":
+        raise DefinitionError(
+            f"options(limit=): the limit {metered[0]!r} counts units: say how many a body uses, with units=500 or "
+            'units="a CEL expression on event"'
+        )
+    if units != "" and not metered:
+        remedy = 'write limit=Limit("tokens", 90_000, "1m", counts="units") beside it'
+        raise DefinitionError(f"options(units=): no limit of the step counts units; {remedy}")
+    try:
+        if isinstance(units, str):
+            check_key(units)
+            return units
+        return str(checked_units(units))
+    except (InvalidInput, ExpressionError) as error:
+        raise DefinitionError(f"options(units=): {error}") from None
 
 
 def check_limits(place: str, limits: object) -> tuple[Limit, ...]:

@@ -104,6 +104,12 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
     "named-text": (lambda app: app.function(limits=["a"])(nothing), ['limits=[Limit("openai"']),  # type: ignore[list-item]
     "named-twice": (lambda app: app.function(limits=[Limit("a", 1), Limit("a", 1)])(nothing), ["the same name"]),
     "named-6": (lambda app: app.function(limits=[Limit(name, 1) for name in "abcdef"])(nothing), ["at most 5 limits"]),
+    "named-counts": (lambda _: Limit("a", 1, "1s", counts="tokens"), ['\'tokens\' is not "starts" or "units"']),  # type: ignore[arg-type]
+    "named-units": (lambda _: Limit("a", 1, counts="units"), ["a limit on units has a period"]),
+    "named-units-of-runs": (
+        lambda app: app.function(limits=[Limit("a", 1, "1s", counts="units")])(nothing),
+        ["limits=: 'a' counts units, and runs use none"],
+    ),
     "named-apart": (
         differing,
         [

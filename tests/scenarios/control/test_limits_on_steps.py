@@ -138,12 +138,19 @@ async def test_a_limit_that_a_step_cannot_have_fails_its_run(engine_of: EngineOf
     app, errors = App("limits"), list[str]()
     db = Limit("db", 1)
     wrong: dict[str, Any] = {"held": db, "other": Limit("db", 2), "text": "db", "twice": [Limit("a", 1), Limit("a", 1)]}
+    tokens = Limit("tokens", 1, "1s", counts="units")
+    units: list[Any] = [(tokens, ""), (Limit("calls", 1, "1s"), 5), (tokens, -1), (tokens, "event.")]
 
     @app.function(on("go"), limits=[db])
     async def work(ctx: Context) -> None:
         for limit in wrong.values():
             try:
                 ctx.step.options(limit=limit)
+            except DefinitionError as error:
+                errors.append(str(error))
+        for limit, number in units:
+            try:
+                ctx.step.options(limit=limit, units=number)
             except DefinitionError as error:
                 errors.append(str(error))
         await ctx.step.options(limit=Limit("a", 1)).options(limit=[]).run("free", list)
@@ -160,5 +167,36 @@ async def test_a_limit_that_a_step_cannot_have_fails_its_run(engine_of: EngineOf
         "define it once, and use it in both places",
         "write a list, such as",
         "two limits have the same name",
+        "'tokens' counts units: say how many",
+        "no limit of the step counts units",
+        "-1 is not",
+        "units=): 1:",
     ]
     assert [word for word, error in zip(words, errors, strict=False) if word not in error] == []
+
+
+async def test_a_limit_of_units_counts_what_bodies_use(engine_of: EngineOf) -> None:
+    """A body settles what it used in place of the estimate, in a thread or in the event loop, in a queue or not."""
+    app, at = App("limits", queues=["gpu"]), list[int]()
+    tokens = Limit("tokens", 60, "1h", counts="units")
+
+    @app.function(on("go"))
+    def work(ctx: ThreadedContext) -> None:
+        def body(used: int) -> None:
+            at.append(engine.now_ms - start)
+            ctx.settle(used)
+
+        limited = ctx.step.options(limit=tokens, units="event.data.estimate")
+        limited.run("first", body, 30)
+        limited.options(queue="gpu").run("second", body, 1)
+        limited.run("third", body, 1)
+
+    async with engine_of(app) as engine:
+        start = engine.now_ms
+        await engine.send(Event("go", {"estimate": 10}))
+        await engine.advance("1m")
+        (why,) = await engine.why()
+        assert why.text.startswith("step 'second' waits for the limit tokens: 60 units in 1h 0m; place 1 of 1")
+        await engine.advance("2h")
+        assert engine.run().status == "completed"
+    assert [after // 60_000 for after in at] == [0, 30, 31]

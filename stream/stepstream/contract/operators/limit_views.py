@@ -51,7 +51,7 @@ class LimitView(msgspec.Struct, frozen=True):
     ids, in order; a limit with a period has no holders. `place` is that of the requested run in the queue, from 1; 0 if
     it does not wait, or has more than a thousand before it. `step` is the id of the step that waits, if it is not the
     run. The limit counts `steps` instead of runs. One that is `paused` lets none pass. `excess`, `most_ms`
-    and `size` are those of GateRule.
+    and `size` are those of GateRule, and so is `metered`.
     """
 
     name: str
@@ -72,6 +72,7 @@ class LimitView(msgspec.Struct, frozen=True):
     excess: Excess = Excess.WAIT
     most_ms: int = 0
     size: int = 0
+    metered: bool = False
 
     @property
     def gate(self) -> str:
@@ -82,7 +83,9 @@ class LimitView(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """The limit as text for people."""
         numbers = self.limit, self.period_ms, self.burst
-        return rule_text(GateRule(self.name, *numbers, "", self.excess, self.steps, self.most_ms, self.size))
+        return rule_text(
+            GateRule(self.name, *numbers, "", self.excess, self.steps, self.most_ms, self.size, metered=self.metered)
+        )
 
 
 class ChangedLimit(msgspec.Struct, frozen=True):

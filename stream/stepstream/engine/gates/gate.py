@@ -2,7 +2,8 @@
 
 Who holds a permit is a set of run ids, never only a number: a run that asks or leaves twice changes nothing the second
 time, and a run leaves its gates in the transaction that ends it. A gate with a period follows the generic cell rate
-algorithm: a start is allowed when the theoretical arrival time of the next one is at most the burst ahead. At a
+algorithm: a start is allowed when the theoretical arrival time of the next one is at most the burst ahead; each unit
+that a body uses of one that is metered moves that time. At a
 debounce each run that comes sets that time again, and takes the place of the one that waits. Those that are batched
 wait until they are enough, or until that time, which the first one sets.
 """
@@ -12,10 +13,19 @@ from itertools import islice
 from msgspec.structs import replace
 
 from stepstream.contract.codec import encode
-from stepstream.contract.gates import BatchedRun, Excess, Gate, GateAsked, GateGranted, GateLeft, GateRefused
+from stepstream.contract.gates import (
+    BatchedRun,
+    Excess,
+    Gate,
+    GateAsked,
+    GateGranted,
+    GateLeft,
+    GateRefused,
+    GateSettled,
+)
 from stepstream.contract.ids import run_routing, time_part
 from stepstream.contract.limits import EVENTS_PER_BATCH_BYTES_MAX, PRIORITY_MS_MAX
-from stepstream.engine.gates.overrides import in_force
+from stepstream.engine.gates.overrides import in_force, shown
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter, queue_bytes
 from stepstream.engine.state.keys import Key
@@ -109,7 +119,7 @@ def _enqueue(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
     gate, asked_at, places = state.gate, max(draft.now, state.asked_at), state.places + 1
     place = (asked_at + PRIORITY_MS_MAX - asked.gate.ahead_ms, places)
     draft.put(gate_run_key(gate.id, asked.run_id, asked.step), GateRun(place))
-    waiter = GateWaiter(asked.run_id, draft.now, asked.step, asked.number, asked.batched)
+    waiter = GateWaiter(asked.run_id, draft.now, asked.step, asked.number, asked.batched, asked.gate.units)
     draft.put(gate_place_key(gate.id, place), waiter)
     draft.count("gate_waits", gate.name)
     draft.count("open_gate_waiters", gate.name)
@@ -223,10 +233,29 @@ def _opened(draft: Draft, state: GateState) -> GateState:
 def _corrected(draft: Draft, state: GateState) -> GateState:
     """Return a gate whose next start is no later than one just now would make it.
 
-    It is later if the limits were lower before, or if the clock of the last owner was ahead.
+    It is later if the limits were lower before, if the clock of the last owner was ahead, or if bodies used more of a
+    gate that is metered than it has for a period.
     """
-    latest_us = draft.now * _US_PER_MS + (state.gate.burst + 1) * _interval_us(state.gate)
+    gate, interval_us = state.gate, _interval_us(state.gate)
+    latest_us = draft.now * _US_PER_MS + gate.burst * interval_us + _most_at_once_us(gate)
     return replace(state, next_us=latest_us) if state.next_us > latest_us else state
+
+
+def _most_at_once_us(gate: Gate) -> int:
+    """Return for how long a start may use a gate with a period (microseconds)."""
+    return gate.period_ms * _US_PER_MS if gate.metered else _interval_us(gate)
+
+
+def settle_gate(draft: Draft, settled: GateSettled) -> None:
+    """Count what a body has used of a gate that is metered, in place of what it asked for."""
+    before = draft.get(gate_key(settled.gate.id))
+    state = before or GateState(settled.gate)
+    if state.gate.has_permits:
+        return  # Another release has made it a limit on bodies that are running.
+    more_us = (settled.units - settled.gate.units) * _interval_us(shown(draft, state.gate)[0])
+    next_us = max(state.next_us, draft.now * _US_PER_MS) if more_us > 0 else state.next_us
+    after = _opened(draft, replace(state, next_us=next_us + more_us))
+    _write(draft, before, _let_pass(draft, after), state.gate)
 
 
 def _grant(draft: Draft, state: GateState, asked: GateAsked | GateWaiter) -> GateState:
@@ -239,7 +268,8 @@ def _grant(draft: Draft, state: GateState, asked: GateAsked | GateWaiter) -> Gat
         draft.put(gate_run_key(gate.id, asked.run_id, asked.step), GateRun())
         draft.count("open_gate_permits", gate.name)
         return replace(state, held=state.held + 1)
-    return replace(state, next_us=max(state.next_us, draft.now * _US_PER_MS) + _interval_us(gate))
+    units = asked.gate.units if isinstance(asked, GateAsked) else asked.units
+    return replace(state, next_us=max(state.next_us, draft.now * _US_PER_MS) + units * _interval_us(gate))
 
 
 def _write(draft: Draft, before: GateState | None, after: GateState, rule: Gate) -> None:

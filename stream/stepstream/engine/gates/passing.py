@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, event_fields
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.gates import BatchedRun, Excess, Gate, GateAsked, GateLeft, GateRule
+from stepstream.contract.gates import BatchedRun, Excess, Gate, GateAsked, GateLeft, GateRule, GateSettled
 from stepstream.contract.limits import GATE_KEY_CHARACTERS_MAX, PRIORITY_MS_MAX
+from stepstream.contract.plans import RunPlan
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import OpenStep, Run
 from stepstream.expressions.predicates import EvaluationError, Meter, evaluate
@@ -38,22 +39,47 @@ class PlannedGates:
     def __init__(self, draft: Draft, run: Run) -> None:
         self._draft = draft
         self._run = run
-        self._known: dict[tuple[GateRule, ...], tuple[Gate, ...]] = {}
+        self._named: dict[tuple[GateRule, ...], tuple[Gate, ...]] = {}
+        self._units: dict[str, int] = {}
 
-    def of(self, limits: tuple[GateRule, ...]) -> tuple[Gate, ...]:
-        """Return the gates that each attempt of a step with these limits passes.
+    def of(self, plan: RunPlan) -> tuple[Gate, ...]:
+        """Return the gates that each attempt of a step passes.
 
         Those with a period come last: a body starts when it has passed them, and a permit by key bounds how many places
         of a shared queue one key takes.
         """
-        if not limits:
+        if not plan.limits:
             return self._run.step_gates
-        if limits not in self._known:
-            function, event = self._draft.function(self._run.function), self._draft.events(self._run.run_id)[0]
-            named = _passed(self._draft, limits, function.priority if function else "", event)
+        if plan.limits not in self._named:
+            function = self._draft.function(self._run.function)
+            named = _passed(self._draft, plan.limits, function.priority if function else "", self._event)
             gates = (*self._run.step_gates, *named)
-            self._known[limits] = tuple(sorted(gates, key=lambda gate: not gate.has_permits))
-        return self._known[limits]
+            self._named[plan.limits] = tuple(sorted(gates, key=lambda gate: not gate.has_permits))
+        gates = self._named[plan.limits]
+        if not plan.units:
+            return gates
+        if plan.units not in self._units:
+            self._units[plan.units] = _units(self._draft, plan.units, self._event)
+        units = self._units[plan.units]
+        return tuple(replace(gate, units=min(units, gate.limit)) if gate.metered else gate for gate in gates)
+
+    @property
+    def _event(self) -> EventRecord:
+        return self._draft.events(self._run.run_id)[0]
+
+
+def _units(draft: Draft, units: str, event: EventRecord) -> int:
+    """Return for how many units a step asks: a number, or what an expression has for an event; 1 if that fails."""
+    if units.isdecimal():
+        return int(units)
+    try:
+        value = evaluate(units, {"event": event_fields(event)})
+    except EvaluationError:
+        value = None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    draft.count("gate_key_errors")
+    return 1
 
 
 def _gates(
@@ -80,7 +106,7 @@ def _passed(
 
 def _gate(rule: GateRule, value: str, ahead_ms: int) -> Gate:
     known = rule.name, rule.limit, value, rule.period_ms, rule.burst, rule.excess, rule.steps, rule.most_ms
-    return Gate(*known, ahead_ms if rule.excess is Excess.WAIT else 0, rule.size)
+    return Gate(*known, ahead_ms if rule.excess is Excess.WAIT else 0, rule.size, rule.metered)
 
 
 def _holds(draft: Draft, condition: str, fields: dict[str, Any], meter: Meter | None) -> bool:
@@ -170,6 +196,15 @@ def _current(draft: Draft, run: Run, gate: Gate) -> Gate:
         most_ms=rule.most_ms,
         size=rule.size,
     )
+
+
+def settle_gates(draft: Draft, opened: OpenStep | None, used: int | None) -> None:
+    """Have the gates of an attempt that are metered count what its body has used."""
+    if opened is None or used is None:
+        return
+    for gate in opened.gates[: opened.granted]:
+        if gate.metered and gate.units != used:
+            draft.route(gate.id, GateSettled(gate, used))
 
 
 def leave_gates(draft: Draft, run: Run) -> None:

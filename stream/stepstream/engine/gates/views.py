@@ -107,6 +107,7 @@ def _view(draft: Draft, state: GateState, most: int, place: int = 0) -> LimitVie
         excess=gate.excess,
         most_ms=gate.most_ms,
         size=gate.size,
+        metered=gate.metered,
     )
 
 

@@ -98,7 +98,7 @@ def _plan(draft: Draft, run_id: str, plan: StepPlan, compiler: WaitCompiler, gat
     """Open one planned step; return its result when it has one at once."""
     match plan:
         case RunPlan():
-            return _plan_body(draft, run_id, plan, gates.of(plan.limits))
+            return _plan_body(draft, run_id, plan, gates.of(plan))
         case SleepPlan():
             if plan.until <= draft.now:
                 return Value(NULL)

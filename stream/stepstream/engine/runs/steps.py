@@ -13,7 +13,7 @@ from stepstream.contract.inbox import StepFailed, StepReported, StepResolved
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import EventMatched
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value, outcome_bytes
-from stepstream.engine.gates.passing import leave_step_gates
+from stepstream.engine.gates.passing import leave_step_gates, settle_gates
 from stepstream.engine.matching.waits import close_step, withdraw
 from stepstream.engine.runs.branches import is_registered, settle_branch
 from stepstream.engine.runs.children import forget_child
@@ -38,6 +38,7 @@ def report_step(draft: Draft, report: StepReported) -> None:
     run = replace(run, own=run.own + 1)
     memo = Memo(report.step, report.id, StepKind.RUN, report.outcome, report.seen, run.own, report.fingerprint)
     opened = draft.step(report.run_id, report.step)
+    settle_gates(draft, opened, report.used)
     keep_result(draft, run, memo, opened, report.attempt, report.started_at)
     if opened:
         # The code may have changed, so that a former wait is now a body.
@@ -52,6 +53,7 @@ def _report_dispatched(draft: Draft, report: StepReported) -> None:
         return
     release(draft, report.run_id, report.step)
     run, memo = engine_memo(run, report.step, opened, report.outcome)
+    settle_gates(draft, opened, report.used)
     keep_result(draft, run, memo, opened, report.attempt, report.started_at)
     _resume(draft, run, memo, opened.group)
 
@@ -118,6 +120,7 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
         if dispatched_step(draft, report) is None:
             return
         release(draft, report.run_id, report.step)
+    settle_gates(draft, opened, report.used)
     if run.expired:
         cancel_overdue(draft, run)
         return

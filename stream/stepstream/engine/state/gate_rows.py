@@ -47,7 +47,7 @@ class GateWaiter(msgspec.Struct, frozen=True, omit_defaults=True):
     """The run, or the step of one, at a place of the queue of a gate.
 
     It waits since `since` (Unix ms, 0 in rows of older releases). The `number` is that of its request,
-    and `batched` what it asked with.
+    and `batched` what it asked with, as are its `units`.
     """
 
     run_id: str
@@ -55,3 +55,4 @@ class GateWaiter(msgspec.Struct, frozen=True, omit_defaults=True):
     step: str = ""
     number: int = 0
     batched: BatchedRun | None = None
+    units: int = 1

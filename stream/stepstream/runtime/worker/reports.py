@@ -64,6 +64,7 @@ def step_report(
             queue,
             claim,
             call.fingerprint,
+            result.used,
         )
     return StepReported(
         handle.run_id,
@@ -77,6 +78,7 @@ def step_report(
         queue,
         claim,
         call.fingerprint,
+        result.used,
     )
 
 

@@ -17,7 +17,7 @@ from stepstream.sdk.cancellation import OnParentEnd, ends_with_parent
 from stepstream.sdk.errors import StepUsageError
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.function import Backoff, Function, name_of, retry_policy
-from stepstream.sdk.named_limits import Limit
+from stepstream.sdk.named_limits import Limit, checked_estimate
 from stepstream.sdk.replay.calls import INVOKE, RUN, SEND, Call
 from stepstream.sdk.steps.several_waits import SeveralWaits
 from stepstream.sdk.steps.step_call import StepCall, plain_value
@@ -46,6 +46,7 @@ class Step(SeveralWaits):
         timeout: Duration | None = None,
         queue: str | None = None,
         limit: Limit | Sequence[Limit] | None = None,
+        units: int | str = "",
     ) -> "Step":
         """Return the same steps with other options for `run`; an option that is not given stays unchanged.
 
@@ -59,6 +60,8 @@ class Step(SeveralWaits):
             queue: A name from `App(queues=)`: workers of that queue run the body. `""` selects the app's own workers.
             limit: A named limit, or up to five: each attempt waits for them before its body runs. `[]` removes them.
                 One with a period limits how many bodies start, one without how many run.
+            units: How many units a body may use of limits that count them: a number, or a CEL expression on `event`,
+                1 if that fails. `ctx.settle` corrects it.
 
         Raises `DefinitionError` for numbers out of bounds and for limits that do not go together, `StepUsageError` for
         a queue that the app does not have.
@@ -80,9 +83,10 @@ class Step(SeveralWaits):
             now.backoff if backoff is None else backoff,
             now.timeout_ms / 1_000 or None if timeout is None else timeout,
         )
-        chosen = self._options.queue if queue is None else queue
-        limits = self._options.limits if limit is None else self._options.app_limits.of_step(limit)
-        options = replace(self._options, policy=policy, queue=chosen, limits=limits)
+        options = replace(self._options, policy=policy, queue=self._options.queue if queue is None else queue)
+        if limit is not None or units != "":
+            limits = self._options.app_limits.of_step(() if limit is None else limit)
+            options = replace(options, limits=limits, units=checked_estimate(limits, units))
         return Step(self._replay, self._limits, options)
 
     @overload
@@ -119,7 +123,11 @@ class Step(SeveralWaits):
 
         def call_of(step: StepHash) -> Call:
             planned = options.queue or options.limited or rules
-            plan = (lambda call: RunPlan(step, id, options.queue, call.group, limits=rules)) if planned else None
+            plan = (
+                (lambda call: RunPlan(step, id, options.queue, call.group, 0, rules, options.units))
+                if planned
+                else None
+            )
             return Call(step, id, RUN, body=body, returns=returns, policy=options.policy, plan=plan)
 
         return StepCall(

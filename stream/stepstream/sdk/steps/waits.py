@@ -34,7 +34,7 @@ _UNIX_MS_PLAUSIBLE_MIN = 100_000_000_000
 class StepOptions:
     """What a function, and `step.options`, say of its steps; the engine starts the bodies of `limited` ones.
 
-    It also starts those with `limits` of their own, which must go together with `app_limits`.
+    It also starts those with `limits` of their own, which must go together with `app_limits`. They ask for `units`.
     """
 
     policy: RetryPolicy
@@ -43,6 +43,7 @@ class StepOptions:
     queue: str = ""
     limited: bool = False
     limits: tuple[Limit, ...] = ()
+    units: str = ""
     app_limits: AppLimits = field(default_factory=AppLimits)
 
 

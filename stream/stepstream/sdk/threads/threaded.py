@@ -98,9 +98,12 @@ class ThreadedStep:
         timeout: Duration | None = None,
         queue: str | None = None,
         limit: Limit | Sequence[Limit] | None = None,
+        units: int | str = "",
     ) -> "ThreadedStep":
         """Return the same steps under another policy, in another queue, or with other limits."""
-        step = self._step.options(retries=retries, backoff=backoff, timeout=timeout, queue=queue, limit=limit)
+        step = self._step.options(
+            retries=retries, backoff=backoff, timeout=timeout, queue=queue, limit=limit, units=units
+        )
         return ThreadedStep(step, self._line)
 
     @overload
