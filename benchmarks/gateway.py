@@ -1,7 +1,8 @@
 """Apps of an official SDK beside a Python worker: three-step runs by one `stepstream dev`, over HTTP and a connection.
 
-The SDK is the one for TypeScript 4, from its registry, in a process for each app. All times are those in the records of
-the engine: from the acceptance of an event to the end of its run.
+HTTP is measured with the SDK for TypeScript 4, from its registry, and a connection with the one for Python: Node 20
+has no WebSocket. Each app is a process. All times are those in the records of the engine: from the acceptance of an
+event to the end of its run.
 """
 
 import os
@@ -22,7 +23,7 @@ from tests.gateway.sdks.processes import READY_S_MAX, Processes, Server, install
 from tests.kafka.cluster.broker import free_port
 from tests.tidy_rules import ROOT
 
-APP = ROOT / "benchmarks" / "sdk" / "app.mjs"
+APPS = ROOT / "benchmarks" / "sdk"
 PACKAGES = ROOT / "tests" / "gateway" / "sdks" / "javascript"
 WARM_RUNS = 200
 RUNS = 1_000
@@ -45,9 +46,9 @@ class Case:
 
 PYTHON = Case("Python worker", "bench/three", "three-steps")
 SERVED = {
-    "serve": Case("serve, a call for each step", "serve/three", "serve-three-steps", ">= 300", "< 25"),
-    "checkpoints": Case("serve, checkpoints", "checkpoints/three", "checkpoints-three-steps", "", "< 25"),
-    "connect": Case("Connect", "connect/three", "connect-three-steps", "", "< 25"),
+    "serve": Case("serve, TypeScript, a call for each step", "serve/three", "serve-three-steps", ">= 300", "< 25"),
+    "checkpoints": Case("serve, TypeScript, checkpoints", "checkpoints/three", "checkpoints-three-steps", "", "< 25"),
+    "connect": Case("Connect, Python", "connect/three", "connect-three-steps", "", "< 25"),
 }
 CASES = (PYTHON, *SERVED.values())
 
@@ -58,11 +59,19 @@ def _runs(server: Server, case: Case, count: int) -> list[dict[str, Any]]:
     return runs
 
 
+def _metric(server: Server, start: str) -> float:
+    """Return the sum of a metric of the process."""
+    lines = server.client.get(f"{server.url}/metrics").text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
+
+
 def _ended(server: Server, case: Case) -> float:
     """Return how many runs of a function have ended."""
-    text = server.client.get(f"{server.url}/metrics").text
-    name = f'stepstream_runs_ended_total{{function="{case.function}"'
-    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+    return _metric(server, f'stepstream_runs_ended_total{{function="{case.function}"')
+
+
+def _cpu_s(server: Server) -> float:
+    return _metric(server, "process_cpu_seconds_total ")
 
 
 def _run(server: Server, case: Case, count: int) -> None:
@@ -76,12 +85,15 @@ def _run(server: Server, case: Case, count: int) -> None:
         time.sleep(_PAUSE_S)
 
 
-def _rate(server: Server, case: Case) -> Figure:
+def _rate(server: Server, case: Case) -> Iterator[Figure]:
     _run(server, case, WARM_RUNS)
+    before_s = _cpu_s(server)
     _run(server, case, RUNS)
+    used_s = _cpu_s(server) - before_s
     runs = _runs(server, case, RUNS)
     took_ms = max(run["ended_at"] for run in runs) - min(run["accepted_at"] for run in runs)
-    return Figure(f"{case.name}: three-step runs", len(runs) * 1_000 / took_ms, "runs/s", case.rate_aim)
+    yield Figure(f"{case.name}: three-step runs", len(runs) * 1_000 / took_ms, "runs/s", case.rate_aim)
+    yield Figure(f"{case.name}: CPU of stepstream for a run", used_s * 1_000 / len(runs), "ms")
 
 
 def _idle(server: Server, case: Case) -> Figure:
@@ -96,9 +108,12 @@ def _start_apps(processes: Processes, server: Server, folder: Path) -> None:
     for name in SERVED:
         port = free_port()
         variables: Mapping[str, str] = {"APP": name, "PORT": str(port), "INNGEST_DEV": server.url}
-        processes.start(name, ["node", "app.mjs"], folder, **variables)
-        if name != "connect":
+        if name == "connect":
+            command, path = [sys.executable, str(APPS / "connected.py")], os.pathsep.join(sys.path)
+            processes.start(name, command, folder, **variables, PYTHONPATH=path)
+        else:
             url = f"http://127.0.0.1:{port}/api/inngest"
+            processes.start(name, ["node", "app.mjs"], folder, **variables)
             until(lambda at=url: _registers(at), READY_S_MAX, f"{name} did not register")  # type: ignore[misc]
     functions = {case.function for case in CASES}
     until(lambda: functions <= server.functions(), READY_S_MAX, "not all functions were registered")
@@ -129,17 +144,17 @@ def _answers(url: str) -> bool:
 
 
 def gateway() -> Iterator[Figure]:
-    """Yield the rate and the idle latency of each case, all by the same process."""
+    """Yield the rate, the CPU time and the idle latency of each case, all by the same process."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for file in (APP, PACKAGES / "package.json", PACKAGES / "package-lock.json"):
+        for file in (APPS / "app.mjs", PACKAGES / "package.json", PACKAGES / "package-lock.json"):
             shutil.copy(file, folder)
         install(folder, "npm", "ci")
         with running(folder) as processes:
             server = _start(processes)
             _start_apps(processes, server, folder)
             for case in CASES:
-                yield _rate(server, case)
+                yield from _rate(server, case)
             for case in CASES:
                 yield _idle(server, case)
 

@@ -1,9 +1,8 @@
-// A function of three steps in the official SDK: served over HTTP, with checkpoints or without, or by a connection.
+// A function of three steps in the official SDK for TypeScript, served with checkpoints or without.
 
 import http from "node:http";
 
 import { Inngest } from "inngest";
-import { connect } from "inngest/connect";
 import { serve } from "inngest/node";
 
 const { APP, PORT } = process.env;
@@ -17,5 +16,4 @@ const functions = [
   }),
 ];
 
-if (APP === "connect") await connect({ apps: [{ client, functions }], instanceId: "bench" });
-else http.createServer(serve({ client, functions })).listen(Number(PORT), "127.0.0.1");
+http.createServer(serve({ client, functions })).listen(Number(PORT), "127.0.0.1");
