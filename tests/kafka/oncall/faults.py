@@ -54,7 +54,8 @@ class Fault:
     `others` of what that of all other processes does; empty means ready. An engine that takes `over` shards, copies
     them first or starts them again is not ready for a moment. `logged` is in the log of one process.
     `alerts` fire, and no other page does. It lasts `seconds`, all processes must be ready `recovered_s` later, and
-    meanwhile a shard under load may make no progress for `silent_s`. It strikes `again` in later turns.
+    meanwhile a shard under load may make no progress for `silent_s`. It strikes `again` in later turns. Orders that are
+    sent to an idle cluster while it lasts end as all others, unless it `loses` records.
     """
 
     strike: Strike
@@ -68,6 +69,7 @@ class Fault:
     recovered_s: float = 30.0
     silent_s: float = 10.0
     again: bool = True
+    loses: bool = False
 
 
 def _kill(role: str) -> Strike:
@@ -78,12 +80,6 @@ def _kill(role: str) -> Strike:
         return [member]
 
     return strike
-
-
-async def _kill_worker_before_an_order(stage: Stage) -> Hits:
-    hits = await _kill("worker")(stage)
-    await stage.order()
-    return hits
 
 
 def _stop(role: str) -> Strike:
@@ -165,7 +161,7 @@ async def _fill_disk(stage: Stage) -> Hits:
     member = stage.pick("engine")
     limit_files_of(member.pid)
     # Small rows may still fit.
-    await stage.order("x" * _ROW_BYTES)
+    await stage.produce("x" * _ROW_BYTES)
     return [member]
 
 
@@ -241,16 +237,16 @@ FAULTS = {
 }
 MISTAKES = {
     "commands-recreated": _mistake(commands_recreated(APP)),
-    "events-recreated": _mistake(EVENTS_RECREATED),
-    "changelog-recreated": _mistake(CHANGELOG_RECREATED),
+    "events-recreated": _mistake(EVENTS_RECREATED, loses=True),
+    "changelog-recreated": _mistake(CHANGELOG_RECREATED, loses=True),
     "retention-changed": Fault(
         _shorten_retention, _restore_retention, logged=f"retention.ms is {DAY_MS} instead of {7 * DAY_MS}"
     ),
     "disk-full": Fault(_fill_disk, _free_disk, hit="cannot be used ("),
     "tables-damaged": Fault(_damage_tables, logged="are corrupt; they are deleted and rebuilt from the changelog"),
-    "all-topics-deleted": _mistake(ALL_DELETED, seconds=15),
+    "all-topics-deleted": _mistake(ALL_DELETED, seconds=15, loses=True),
     "no-worker": Fault(
-        _kill_worker_before_an_order,
+        _kill("worker"),
         _start,
         hit=NO_ANSWER,
         seconds=200,
@@ -267,6 +263,7 @@ MISTAKES = {
         INBOX_DELETED,
         seconds=340,
         alerts=frozenset({"StepstreamNotReady", "StepstreamShardNotServed"}),
+        loses=True,
     ),
 }
 # Each strikes some seconds after the one before, so these say what many faults one after the other say.

@@ -3,11 +3,16 @@
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import httpx
 
+from stepstream.contract.codec import encode
+from stepstream.contract.events import EventRecord, event_record
+from stepstream.contract.topics import EVENTS
+from stepstream.runtime.ports import NewRecord
 from tests.kafka.chaos.faults import short_log
 from tests.kafka.cluster.broker import Broker, free_port
 from tests.kafka.cluster.fleet import Fleet, Member
@@ -33,6 +38,8 @@ class Stage:
     observed: Observed = field(init=False)
     held: list[Member] = field(default_factory=list)
     workers_died: bool = False
+    # The orders that a fault must not lose, by number.
+    produced: list[int] = field(default_factory=list)
     _orders: int = 0
 
     def __post_init__(self) -> None:
@@ -96,15 +103,61 @@ class Stage:
             member.start()
         return [f"{member.name} ended by itself" for member in found]
 
-    async def order(self, text: str = "") -> str:
-        """Send a new paid order to the first engine; return the path of its runs. Raises httpx.HTTPError."""
+    def _next_order(self, text: str = "") -> tuple[int, list[EventRecord]]:
         number = self._orders
         self._orders += 1
-        data: dict[str, object] = {"n": number, "timeout": "1h", "text": text}
-        events = [{"name": f"order/{name}", "id": f"{name}-{number}", "data": data} for name in ("placed", "paid")]
-        answer = await self.client.post(f"{self.observed.url(self.fleet.engines[0])}/e/key", json=events)
+        data = {"n": number, "timeout": "1h", "text": text}
+        return number, [event_record(f"order/{name}", data, f"{name}-{number}") for name in ("placed", "paid")]
+
+    async def order(self, text: str = "") -> str:
+        """Send a new paid order to the first engine; return the path of its runs. Raises httpx.HTTPError."""
+        number, events = self._next_order(text)
+        answer = await self.client.post(f"{self._url}/e/key", content=encode(events))
         answer.raise_for_status()
-        return f"/v1/events/placed-{number}/runs"
+        return _runs_of(number)
+
+    async def produce(self, text: str = "") -> None:
+        """Write a new paid order to `events`, for which no engine needs to run; no fault that lasts may lose it."""
+        number, events = self._next_order(text)
+        producer = await self.site.cluster.producer()
+        try:
+            await producer.send([NewRecord(EVENTS, -1, event.id.encode(), encode(event)) for event in events])
+        finally:
+            await producer.close()
+        self.produced.append(number)
+
+    async def wrong_orders(self, seconds: float) -> list[str]:
+        """Return what is wrong with the produced orders after so many seconds: each has one run, which ships it.
+
+        They are not looked at again.
+        """
+        began = time.monotonic()
+        while True:
+            wrong = await self._wrong_orders()
+            if not wrong or time.monotonic() - began > seconds:
+                self.produced.clear()
+                return wrong
+            await asyncio.sleep(POLL_S)
+
+    async def _wrong_orders(self) -> list[str]:
+        found = [(number, await self._runs(number)) for number in self.produced]
+        shipped = Counter(line.split()[0] for line in self.fleet.effects.read_text(encoding="utf-8").splitlines())
+        return [
+            f"order {number} has runs {runs}, shipped {[shipped[run] for run in runs]} times"
+            for number, runs in found
+            if list(runs.values()) != ["completed"] or not all(shipped[run] for run in runs)
+        ]
+
+    async def _runs(self, number: int) -> dict[str, str]:
+        try:
+            runs = (await self.client.get(self._url + _runs_of(number))).json()["runs"]
+        except (httpx.HTTPError, httpx.UnsupportedProtocol):
+            return {}
+        return {run["run_id"]: run["status"] for run in runs}
+
+    @property
+    def _url(self) -> str:
+        return self.observed.url(self.fleet.engines[0])
 
     async def complete(self, seconds: float) -> float:
         """Return after how many seconds a new order has completed, infinity if none does.
@@ -116,10 +169,14 @@ class Stage:
             try:
                 path = await self.order()
                 for _ in range(_LOOKS):
-                    runs = (await self.client.get(self.observed.url(self.fleet.engines[0]) + path)).json()["runs"]
+                    runs = (await self.client.get(self._url + path)).json()["runs"]
                     if [run["status"] for run in runs] == ["completed"]:
                         return time.monotonic() - began
                     await asyncio.sleep(POLL_S)
             except (httpx.HTTPError, httpx.UnsupportedProtocol):
                 await asyncio.sleep(POLL_S)
         return float("inf")
+
+
+def _runs_of(number: int) -> str:
+    return f"/v1/events/placed-{number}/runs"

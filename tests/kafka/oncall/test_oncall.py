@@ -1,13 +1,19 @@
 """A short on-call trial: load, some faults, what probes and alerts say of them, and that no order is lost."""
 
+import random
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tests.kafka.cluster.broker import Broker
+from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.oncall.alerts import Window, wrong_alerts
 from tests.kafka.oncall.faults import FAULTS, MISTAKES, Fault
 from tests.kafka.oncall.recording import Firing
+from tests.kafka.oncall.stage import Stage
 from tests.kafka.oncall.trial import Plan, run, wrong_states
+from tests.kafka.operators.faults import Site
 
 # It needs the packages of tests/deploy, which only `make test-long` installs.
 pytestmark = pytest.mark.long
@@ -50,6 +56,33 @@ def test_probe_that_hides_a_fault_is_found() -> None:
     assert wrong_states(away, [], {"engine-0": ""}) == ["engine-0 says 'ready' instead of 'no broker has answered'"]
     (found,) = wrong_states(FAULTS["clock-set"], [], {"engine-0": "", "engine-1": "shards [1] are not served"})
     assert found == "engine-1 says 'shards [1] are not served' instead of 'ready'"
+
+
+@pytest.mark.parametrize(
+    ("runs", "wrong"),
+    [
+        ({"shipped": "completed"}, []),
+        ({}, ["order 7 has runs {}, shipped [] times"]),
+        ({"shipped": "running"}, ["order 7 has runs {'shipped': 'running'}, shipped [1] times"]),
+        ({"other": "completed"}, ["order 7 has runs {'other': 'completed'}, shipped [0] times"]),
+        (
+            {"shipped": "completed", "other": "completed"},
+            ["order 7 has runs {'shipped': 'completed', 'other': 'completed'}, shipped [1, 0] times"],
+        ),
+    ],
+)
+async def test_order_that_a_fault_lost_is_found(runs: dict[str, str], wrong: list[str], tmp_path: Path) -> None:
+    """An order that was sent to an idle cluster during a fault has one run, which completes and ships it."""
+    answer = {"runs": [{"run_id": run, "status": status} for run, status in runs.items()]}
+    fleet = Fleet("nowhere", "mistakes", tmp_path)
+    fleet.effects.write_text("shipped ship 1\n")
+    fleet.engines.append(Member("engine-0", ["--metrics-port", "1"], {}, tmp_path / "log", tmp_path))
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=answer))
+    async with httpx.AsyncClient(transport=transport) as client:
+        stage = Stage(Broker(tmp_path), Site(fleet, 1, "orders"), random.Random(1), client)
+        stage.produced.append(7)
+        assert await stage.wrong_orders(0) == wrong
+        stage.observed.client.close()
 
 
 @pytest.mark.kafka

@@ -162,7 +162,7 @@ class Trial:
                 return
 
     async def mistakes(self) -> None:
-        """Strike the idle cluster with each mistake; a new order completes after each."""
+        """Strike the idle cluster with each mistake; orders sent meanwhile complete, and a new one after each."""
         for name in self._names(MISTAKES):
             await self.idle.complete(UP_S_MAX)
             await self.strike(self.idle, name, MISTAKES[name])
@@ -170,12 +170,15 @@ class Trial:
             self.report(f"{self.now_s():5.0f} s: {name}: a new order completed after {seconds:.1f} s")
             if math.isinf(seconds):
                 self.verdict.broken.append(f"{name}: no new order completes afterwards\n{self.idle.fleet.logs()}")
+            self.verdict.broken += [f"{name}: {line}" for line in await self.idle.wrong_orders(UP_S_MAX)]
 
     async def strike(self, stage: Stage, name: str, fault: Fault) -> None:
         """Strike with a fault, check what is seen of it until its remedy, and that all processes recover."""
         said = sum(member.said(fault.logged) for member in stage.members)
         began_s = self.now_s()
         hits = await fault.strike(stage)
+        if stage is self.idle and not fault.loses:
+            await stage.produce()
 
         def unseen(states: Mapping[str, str]) -> str:
             """Return what an operator does not see of the fault, empty if all is as the table says."""
