@@ -1,6 +1,7 @@
 """Run the benchmarks: python -m benchmarks [RUNTIME [name …]].
 
-RUNTIME is laptop (the default), cluster, delays, failover, gateway, lookback, hotname, memory, readmodel or live.
+RUNTIME is laptop (the default), cluster, delays, failover, flood, gateway, lookback, hotname, memory, readmodel or
+live.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from benchmarks import cluster, delays, failover, gateway, hotname, laptop, live, lookback, memory, readmodel
+from benchmarks import cluster, delays, failover, flood, gateway, hotname, laptop, live, lookback, memory, readmodel
 from benchmarks.functions import Figure
 from stepstream.host.serving import collect_garbage_seldom
 
@@ -31,6 +32,7 @@ RUNTIMES = {
     "cluster": (_names(cluster.ALL), cluster.main),
     "delays": (_names(delays.ALL), delays.main),
     "failover": (_names(failover.ALL), failover.main),
+    "flood": (_names(flood.ALL), flood.main),
     "gateway": (_names(gateway.ALL), gateway.main),
     "lookback": (_names(lookback.ALL), lookback.main),
     "hotname": (_names(hotname.ALL), hotname.main),

@@ -14,7 +14,7 @@ from benchmarks.functions import Figure
     [
         (
             ["nope"],
-            "there is no runtime 'nope', only laptop, cluster, delays, failover, gateway, lookback, hotname, "
+            "there is no runtime 'nope', only laptop, cluster, delays, failover, flood, gateway, lookback, hotname, "
             "memory, readmodel, live",
         ),
         (
