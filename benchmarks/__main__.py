@@ -1,7 +1,6 @@
 """Run the benchmarks: python -m benchmarks [RUNTIME [name …]].
 
-RUNTIME is laptop (the default), cluster, delays, failover, flood, gateway, lookback, hotname, memory, readmodel or
-live.
+RUNTIME is laptop (the default) or another name of RUNTIMES; one that does not exist prints them.
 """
 
 import asyncio
@@ -12,7 +11,20 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from benchmarks import cluster, delays, failover, flood, gateway, hotname, laptop, live, lookback, memory, readmodel
+from benchmarks import (
+    cluster,
+    delays,
+    failover,
+    flood,
+    gateway,
+    growth,
+    hotname,
+    laptop,
+    live,
+    lookback,
+    memory,
+    readmodel,
+)
 from benchmarks.functions import Figure
 from stepstream.host.serving import collect_garbage_seldom
 
@@ -34,6 +46,7 @@ RUNTIMES = {
     "failover": (_names(failover.ALL), failover.main),
     "flood": (_names(flood.ALL), flood.main),
     "gateway": (_names(gateway.ALL), gateway.main),
+    "growth": (_names(growth.ALL), growth.main),
     "lookback": (_names(lookback.ALL), lookback.main),
     "hotname": (_names(hotname.ALL), hotname.main),
     "memory": (_names(memory.ALL), memory.main),
@@ -58,7 +71,7 @@ def main() -> None:
     collect_garbage_seldom()  # As the commands do.
     print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {os.cpu_count()} cores", flush=True)
     for figure in measure(set(requested)):
-        aim = f"aim {figure.aim}" if figure.aim else ""
+        aim = f"aim {figure.aim}" if figure.aim else figure.bar
         print(f"{figure.name:<52}{figure.value:>12,.2f} {figure.unit:<8}{aim}", flush=True)
 
 

@@ -82,9 +82,10 @@ async def large_together(ctx: Context) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measured number with its unit and its goal."""
+    """A measured number with its unit and its goal; one of a curve has a `bar`."""
 
     name: str
     value: float
     unit: str
     aim: str = ""
+    bar: str = ""

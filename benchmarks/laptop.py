@@ -4,7 +4,7 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -36,15 +36,15 @@ from stepstream.sdk.event import to_record
 class Bench:
     """An engine on disk that counts the runs that end."""
 
-    def __init__(self, folder: Path, served: App) -> None:
+    def __init__(self, folder: Path, served: Sequence[App], shards: int = 1) -> None:
         self.ended = 0
         self.last: RunEnded | None = None
         self._changed = asyncio.Event()
-        self.journal = RocksJournal(folder / "db")
+        self.journal = RocksJournal(folder / "db", shards)
         self.clock = SystemClock()
         self.index = RunIndex(folder / RUNS_FILE)
-        backbone = EmbeddedBackbone(self.journal, self.clock)
-        self.engine = EmbeddedEngine([served], backbone, self.clock, self.index, EngineOptions(watch=self._watch))
+        backbone = EmbeddedBackbone(self.journal, self.clock, shards)
+        self.engine = EmbeddedEngine(served, backbone, self.clock, self.index, EngineOptions(shards, watch=self._watch))
 
     def _watch(self, entry: HistoryEntry) -> None:
         if isinstance(entry, RunEnded):
@@ -60,10 +60,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(served: App = app) -> AsyncIterator[Bench]:
-    """Start an engine with an app in a temporary folder."""
+async def bench(*served: App, shards: int = 1) -> AsyncIterator[Bench]:
+    """Start an engine with apps, by default the one of the benchmarks, in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
-        made = Bench(Path(folder), served)
+        made = Bench(Path(folder), served or (app,), shards)
         await made.engine.start()
         await made.engine.until_idle()
         try:

@@ -14,8 +14,8 @@ from benchmarks.functions import Figure
     [
         (
             ["nope"],
-            "there is no runtime 'nope', only laptop, cluster, delays, failover, flood, gateway, lookback, hotname, "
-            "memory, readmodel, live",
+            "there is no runtime 'nope', only laptop, cluster, delays, failover, flood, gateway, growth, lookback, "
+            "hotname, memory, readmodel, live",
         ),
         (
             ["laptop", "typo"],

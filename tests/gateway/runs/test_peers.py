@@ -21,6 +21,7 @@ async def test_the_gateway_of_a_call_is_in_its_queue_item() -> None:
         assert here.of("run.3" + Peers(session, THERE, [NEW, OLD]).place) == THERE
         assert Peers(session, HERE).of("run.3" + Peers(session, THERE).place) == THERE
         assert Peers(session, keys=[NEW]).place == ""
+        assert Peers(session, keys=[OLD]).of("run.3" + Peers(session, THERE, [OLD]).place) == ""
         forged = there.place.replace("10.0.0.2", "10.0.0.3")
         for item in ("run.3" + here.place, "run.3", "", forged, "run.3" + Peers(session, THERE).place):
             assert here.of(item) == ""

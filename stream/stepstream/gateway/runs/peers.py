@@ -42,14 +42,20 @@ class Peers:
         """Return the URL of the other gateway that has made a call, by its queue item; empty if there is none."""
         _, url, seal = ["", "", *item.split(_END)][-3:]
         is_sealed = any(hmac.compare_digest(_seal(key, url).encode(), seal.encode()) for key in self._keys)
-        return url if is_sealed and url != self.url else ""
+        return url if is_sealed and self.url not in ("", url) else ""
 
     async def pass_on(self, url: str, path: str, body: bytes, authorization: str) -> int:
         """Send a report to another gateway and return the status of its answer; raise Unreachable if there is none."""
         headers = {"Content-Type": "application/json", "Authorization": authorization, PASSED_ON: "1"}
-        timeout = aiohttp.ClientTimeout(total=_ANSWER_S_MAX)
+        sending = self.session.post(
+            url + path,
+            data=body,
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=_ANSWER_S_MAX),
+            allow_redirects=False,
+        )
         try:
-            async with self.session.post(url + path, data=body, headers=headers, timeout=timeout) as answer:
+            async with sending as answer:
                 return answer.status
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"the gateway at {url} does not answer: {type(error).__name__}") from None
