@@ -9,7 +9,7 @@ at a time, and at most two of its calls wait for the API or run. So of a shop wi
 the queue of the API, and another shop's first call is behind two calls of each shop at most. The calls of a shop that
 closes leave the queue.
 
-While an import runs, `stepstream limits list` shows the queue, and `stepstream limits pause catalogue` stops the calls.
+`stepstream limits list` shows the queue, and `stepstream limits pause catalogue` stops the calls.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from stepstream import App, CancelOn, Concurrency, Context, Limit, on
 
 PRODUCTS_PER_CALL = 50
 
-app = App("tenants")
 catalogue = Limit("catalogue", 60, "1m", burst=5)
+app = App("tenants", limits=[catalogue])
 one_import = Concurrency(1, counts="runs", key="event.data.shop")
 two_calls = Concurrency(2, counts="steps", key="event.data.shop")
 

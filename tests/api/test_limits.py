@@ -195,8 +195,8 @@ async def test_the_page_links_the_runs_of_limits(engine: VirtualEngine, browser:
 
 
 async def test_a_limit_of_a_step_is_changed_while_it_is_in_use() -> None:
-    """No function registers it, so it is found by its use, or by an earlier change."""
-    app = App("calls")
+    """It is found by its use, or by an earlier change, unless the app declares it."""
+    app = App("calls", limits=[Limit("declared", 1, "1h")])
 
     @app.function(on("call"))
     async def call(ctx: Context) -> None:
@@ -204,6 +204,7 @@ async def test_a_limit_of_a_step_is_changed_while_it_is_in_use() -> None:
 
     async with VirtualEngine(app) as engine:
         client = browser_of(engine).client
+        assert (await client.put("/v1/limits/declared", json={"paused": True})).json() == {"changed": True}
         assert (await client.put("/v1/limits/api", json={"paused": True})).status_code == 404
         await engine.send(Event("call"), Event("call"))
         numbers = {"limit": 60, "period": "1h", "why": "larger contract"}

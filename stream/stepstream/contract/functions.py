@@ -15,6 +15,7 @@ from stepstream.contract.limits import (
     DEFAULT_LIMITS,
     ENDPOINT_CHARACTERS_MAX,
     FUNCTION_NAME_CHARACTERS_MAX,
+    LIMITS_PER_APP_MAX,
     RETRIES_DEFAULT,
     SDK_CHARACTERS_MAX,
 )
@@ -78,7 +79,7 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     it declares none. Its runs pass its `gates` one after the other, and `priority` is a CEL expression on `event`,
     whose value in seconds moves a run forward where it waits for one. `endpoint` is the URL by which a gateway calls a
     function of an app that uses another SDK, and `sdk` that SDK, such as `js:v4.24.0`. `name` is for people, empty if
-    it has none but its id.
+    it has none but its id. `step_limits` are those that its app declares for single steps.
     """
 
     id: str
@@ -102,6 +103,7 @@ class FunctionRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
     endpoint: str = ""
     sdk: str = ""
     name: str = ""
+    step_limits: tuple[GateRule, ...] = ()
 
 
 def trigger_names(event: str) -> list[str]:
@@ -134,6 +136,7 @@ def decode_function(value: bytes) -> FunctionRegistered:
     if function.timeouts and not all(0 <= ms <= DEFAULT_LIMITS.wait_ms_max for ms in astuple(function.timeouts)):
         raise InvalidInput("a timeout of a run is 0 to 366 days", "timeouts")
     check_rules(function.gates)
+    check_rules(function.step_limits, LIMITS_PER_APP_MAX)
     if len(function.endpoint) > ENDPOINT_CHARACTERS_MAX or len(function.sdk) > SDK_CHARACTERS_MAX:
         at_most = f"{ENDPOINT_CHARACTERS_MAX:,} and {SDK_CHARACTERS_MAX}"
         raise InvalidInput(f"an endpoint and the name of an SDK have at most {at_most} characters", "endpoint")

@@ -66,10 +66,10 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     metered: bool = False
 
 
-def check_rules(rules: Sequence[GateRule]) -> None:
-    """Raise InvalidInput if the limits of a function are out of bounds."""
-    if len(rules) > GATES_PER_FUNCTION_MAX:
-        raise InvalidInput(f"a function has at most {GATES_PER_FUNCTION_MAX} limits on its runs", "gates")
+def check_rules(rules: Sequence[GateRule], most: int = GATES_PER_FUNCTION_MAX) -> None:
+    """Raise InvalidInput if the limits of a function, or those of its app, are out of bounds."""
+    if len(rules) > most:
+        raise InvalidInput(f"at most {most} limits are allowed", "gates")
     for rule in rules:
         if not (0 < rule.limit <= GATE_LIMIT_MAX and 0 <= rule.burst <= GATE_LIMIT_MAX):
             raise InvalidInput(f"a limit is 1 to {GATE_LIMIT_MAX:,}, and a burst 0 to that", "gates")

@@ -65,6 +65,7 @@ CANCEL_ON_PER_FUNCTION_MAX = 5
 GATES_PER_FUNCTION_MAX = 11
 # How many named limits a function has, or a step; and how many an app compares with one another.
 LIMITS_PER_FUNCTION_MAX = 5
+LIMITS_PER_APP_MAX = 100
 LIMITS_PER_APP_CHECKED_MAX = 1_000
 # The events of a batch, and their bytes: its run is rows and records of at most 8 MiB, which have the callers as well.
 EVENTS_PER_BATCH_MAX = 1_000

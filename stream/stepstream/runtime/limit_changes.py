@@ -35,7 +35,7 @@ class NewNumbers:
 
 def target_of(name: str, key: str, functions: Iterable[FunctionRegistered]) -> LimitTarget | None:
     """Return the limit of a name, None if none of the functions has it; raise InvalidInput for a key it cannot have."""
-    rules = [rule for function in functions for rule in function.gates if rule.name == name]
+    rules = [rule for each in functions for rule in (*each.gates, *each.step_limits) if rule.name == name]
     if not rules:
         return None
     if key and not rules[0].key:

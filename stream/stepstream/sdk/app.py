@@ -64,6 +64,7 @@ class App:
         chain_max: How many runs may start one another in a chain, by `send_event`, `invoke`, `send` and
             `signal_with_start`, 1 to 1,000,000. In the last one these raise an error with the code `chain-limit`, which
             ends loops such as a function that sends its own trigger.
+        limits: Named limits of `step.options(limit=)`, so that operators can change them before a step uses them.
 
     Iterating yields the functions, `len` counts them, and `get` finds one. Raises `DefinitionError`.
 
@@ -79,7 +80,13 @@ class App:
     """
 
     def __init__(
-        self, name: str, *, lookback: Duration = 0, queues: Sequence[str] = (), chain_max: int = CHAIN_RUNS_MAX
+        self,
+        name: str,
+        *,
+        lookback: Duration = 0,
+        queues: Sequence[str] = (),
+        chain_max: int = CHAIN_RUNS_MAX,
+        limits: Sequence[Limit] = (),
     ) -> None:
         _check_name(f"App({name!r})", name)
         self.name = name
@@ -92,7 +99,7 @@ class App:
         self.chain_max = chain_max
         self.sources: list[Source] = []
         self._functions: dict[str, Function[Any]] = {}
-        self._limits = AppLimits()
+        self._limits = AppLimits(limits)
         self._sender: Sender | None = None
 
     def __iter__(self) -> Iterator[Function[Any]]:

@@ -225,6 +225,7 @@ class Function(Generic[T_co]):
             input=self.input,
             gates=self.gates,
             priority=self.priority,
+            step_limits=tuple(limit.step_rule for limit in self.app_limits.declared),
         )
 
 

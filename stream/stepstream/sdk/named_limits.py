@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.gates import GateRule
-from stepstream.contract.limits import LIMITS_PER_APP_CHECKED_MAX, LIMITS_PER_FUNCTION_MAX
+from stepstream.contract.limits import LIMITS_PER_APP_CHECKED_MAX, LIMITS_PER_APP_MAX, LIMITS_PER_FUNCTION_MAX
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.contract.text.wording import counted, duration_text
 from stepstream.expressions.errors import ExpressionError
@@ -98,8 +98,9 @@ class Limit:
 class AppLimits:
     """The named limits of an app, by which it refuses uses of them that do not go together."""
 
-    def __init__(self) -> None:
-        self._known: dict[str, Limit] = {}
+    def __init__(self, declared: Sequence[Limit] = ()) -> None:
+        self.declared = check_limits("App(limits=)", declared, LIMITS_PER_APP_MAX)
+        self._known = {limit.name: limit for limit in self.declared}
         self._of_runs: dict[str, str] = {}
 
     def add(self, function: str, limits: Sequence[Limit]) -> None:
@@ -161,14 +162,14 @@ def checked_estimate(limits: Sequence[Limit], units: int | str) -> str:
         raise DefinitionError(f"options(units=): {error}") from None
 
 
-def check_limits(place: str, limits: object) -> tuple[Limit, ...]:
-    """Return the named limits of a function or step; raise DefinitionError if they are not a list of different ones."""
+def check_limits(place: str, limits: object, most: int = LIMITS_PER_FUNCTION_MAX) -> tuple[Limit, ...]:
+    """Return the named limits of a function, step or app; raise DefinitionError unless they are different ones."""
     if not isinstance(limits, Sequence) or not all(isinstance(each, Limit) for each in limits):
         raise DefinitionError(f'{place}: write a list, such as limits=[Limit("openai", 60, "1m")]')
     if len({each.name for each in limits}) < len(limits):
         raise DefinitionError(f"{place}: two limits have the same name")
-    if len(limits) > LIMITS_PER_FUNCTION_MAX:
-        raise DefinitionError(f"{place}: at most {LIMITS_PER_FUNCTION_MAX} limits are allowed")
+    if len(limits) > most:
+        raise DefinitionError(f"{place}: at most {most} limits are allowed")
     return tuple(limits)
 
 

@@ -110,6 +110,11 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
         lambda app: app.function(limits=[Limit("a", 1, "1s", counts="units")])(nothing),
         ["limits=: 'a' counts units, and runs use none"],
     ),
+    "named-declared": (
+        lambda _: App("a", limits=[Limit("a", 1)]).function(limits=[Limit("a", 2)])(nothing),
+        ["define it once"],
+    ),
+    "named-declared-twice": (lambda _: App("a", limits=[Limit("a", 1), Limit("a", 2)]), ["App(limits=)", "same name"]),
     "named-apart": (
         differing,
         [
