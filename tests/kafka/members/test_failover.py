@@ -1,6 +1,7 @@
 """Failover on real Kafka: standbys take over before the group notices, and a suspended owner gets its shards back."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from tests.kafka.cluster.observed import Observed, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 2
+# The benchmark `failover` has the distribution: 1.8 s and 0.8 s at most.
+TAKEOVER_S_MAX = 3.0
+HANDOVER_S_MAX = 2.0
 
 
 def owned(observed: Observed, engine: Member) -> set[str]:
@@ -29,6 +33,14 @@ def knows_owners(observed: Observed, engine: Member) -> bool:
     return len(shards) == SHARDS and all(shard["view"]["owner"] for shard in shards)
 
 
+def taken_over(observed: Observed, engine: Member, end: Callable[[], None]) -> float:
+    """Return after how many seconds an engine serves all shards, when `end` ends or suspends their owner."""
+    began = time.monotonic()
+    end()
+    until(lambda: len(owned(observed, engine)) == SHARDS)
+    return time.monotonic() - began
+
+
 def test_standby_takes_over_before_the_session_ends(bootstrap: str, tmp_path: Path) -> None:
     """The shards of a killed engine serve again, and those of an engine that was suspended return to it."""
     with Fleet(bootstrap, "failover", tmp_path) as fleet, Observed(fleet) as observed:
@@ -36,21 +48,15 @@ def test_standby_takes_over_before_the_session_ends(bootstrap: str, tmp_path: Pa
         first, second = fleet.add_engine("--standby"), fleet.add_engine("--standby")
         until(lambda: all(observed.url(engine) and len(owned(observed, engine)) == 1 for engine in fleet.engines))
         until(lambda: knows_owners(observed, second))
-        first.freeze()
-        began = time.monotonic()
-        until(lambda: len(owned(observed, second)) == SHARDS)
-        assert time.monotonic() - began < SESSION_S / 2
+        assert taken_over(observed, second, first.freeze) < TAKEOVER_S_MAX
         first.thaw()
         until(lambda: all(len(owned(observed, engine)) == 1 for engine in fleet.engines))
         until(lambda: knows_owners(observed, second))
-        first.kill()
-        began = time.monotonic()
-        until(lambda: len(owned(observed, second)) == SHARDS)
-        assert time.monotonic() - began < SESSION_S / 2
+        assert taken_over(observed, second, first.kill) < TAKEOVER_S_MAX
         first.start()
         until(lambda: all(observed.url(engine) and len(owned(observed, engine)) == 1 for engine in fleet.engines))
-        first.stop()
-        until(lambda: len(owned(observed, second)) == SHARDS)
+        until(lambda: knows_owners(observed, second))
+        assert taken_over(observed, second, first.stop) < HANDOVER_S_MAX
         takeovers = observed.scrape(second).values("stepstream_shard_takeovers_total")
         assert sum(value for _, value in takeovers) >= 2
 
@@ -63,9 +69,6 @@ def test_short_session_moves_shards_without_a_standby(bootstrap: str, tmp_path: 
         first, second = (fleet.add_engine("--failover-s", "0", **short) for _ in range(2))
         until(lambda: all(observed.url(engine) and len(owned(observed, engine)) == 1 for engine in fleet.engines))
         for end in (first.freeze, first.kill):
-            end()
-            began = time.monotonic()
-            until(lambda: len(owned(observed, second)) == SHARDS)
-            assert time.monotonic() - began < SESSION_S * 0.8
+            assert taken_over(observed, second, end) < SESSION_S * 0.8
             first.thaw()
             until(lambda: first.ended or all(len(owned(observed, engine)) == 1 for engine in fleet.engines))
