@@ -93,7 +93,10 @@ def is_idle(page: Page) -> bool:
 
 async def test_each_engine_shows_workers_and_shards(browsers: Sequence[Browser]) -> None:
     """The running worker and the queue without one; all shards as served, and which of the two engines serves each."""
-    pages = [await opened(each, "/ui/workers", is_idle) for each in browsers]
+    pages = [
+        await opened(each, "/ui/workers", lambda page: is_idle(page) and len(page.all(WORKERS)) == 2)
+        for each in browsers
+    ]
     for page in pages:
         app, queue = page.texts(WORKERS)
         assert app.startswith("desk 1 ")
