@@ -76,7 +76,7 @@ _ONE_EDIT = tuple(
             "a start is not counted",
             _GATE,
             (
-                "next_us=max(state.next_us, draft.now * _US_PER_MS) + _interval_us(gate)",
+                "next_us=max(state.next_us, draft.now * _US_PER_MS) + units * _interval_us(gate)",
                 "next_us=max(state.next_us, draft.now * _US_PER_MS)",
             ),
             "spread",
