@@ -25,14 +25,13 @@ from benchmarks import (
     memory,
     readmodel,
 )
-from benchmarks.functions import Figure
+from benchmarks.functions import Figure, chosen
 from stepstream.host.serving import collect_garbage_seldom
 
 
 def _laptop(requested: set[str]) -> Iterator[Figure]:
-    for measure in laptop.ALL:
-        if not requested or getattr(measure, "__name__", "") in requested:
-            yield from asyncio.run(measure())
+    for measure in chosen(laptop.ALL, requested):
+        yield from asyncio.run(measure())
 
 
 def _names(measures: Iterable[object]) -> frozenset[str]:

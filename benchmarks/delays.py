@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
-from benchmarks.functions import Figure
+from benchmarks.functions import Figure, chosen
 from benchmarks.laptop import bench
 from stepstream import App, Context, Event, on
 from stepstream.contract.inbox import RunReturned
@@ -116,6 +116,5 @@ ALL = (costly_waits, costly_triggers, fan_outs)
 
 def main(requested: set[str]) -> Iterator[Figure]:
     """Yield the figures of the requested benchmarks, or of all."""
-    for measure in ALL:
-        if not requested or measure.__name__ in requested:
-            yield from asyncio.run(measure())
+    for measure in chosen(ALL, requested):
+        yield from asyncio.run(measure())

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.functions import Figure
+from benchmarks.functions import Figure, chosen
 from stepstream import App, Concurrency, Context, Event, Limit, on
 from stepstream.sdk.event import to_record
 from stepstream.testing import VirtualEngine
@@ -100,6 +100,5 @@ ALL = (flood, small_flood)
 
 def main(requested: set[str]) -> Iterator[Figure]:
     """Yield the figures of the requested benchmarks, or of all."""
-    for measure in ALL:
-        if not requested or measure.__name__ in requested:
-            yield from asyncio.run(measure())
+    for measure in chosen(ALL, requested):
+        yield from asyncio.run(measure())

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from stepstream import App, Concurrency, Context, on
 
+_M = TypeVar("_M")
 app = App("bench")
 LARGE_RUNS, LARGE_RESULTS, LARGE_BYTES = 40, 8, 4_000_000
 _together = asyncio.Barrier(LARGE_RUNS * LARGE_RESULTS)
@@ -17,19 +19,20 @@ async def work(number: int) -> int:
     return number + 1
 
 
-async def _three_steps(ctx: Context) -> int:
+async def run_three_steps(ctx: Context) -> int:
+    """Run three steps."""
     first = await ctx.step.run("one", work, 1)
     second = await ctx.step.run("two", work, first)
     return await ctx.step.run("three", work, second)
 
 
-three_steps = app.function(on("bench/three"), id="three-steps")(_three_steps)
+three_steps = app.function(on("bench/three"), id="three-steps")(run_three_steps)
 limited_three_steps = app.function(
     on("bench/limited"), id="limited", concurrency=Concurrency(1, counts="runs", key="event.data.n")
-)(_three_steps)
+)(run_three_steps)
 three_steps_in_turn = app.function(
     on("bench/turn"), id="turn", concurrency=Concurrency(1, counts="runs", key="event.data.all")
-)(_three_steps)
+)(run_three_steps)
 
 
 @app.function(on("bench/long"))
@@ -78,6 +81,11 @@ async def large_results(ctx: Context) -> int:
 async def large_together(ctx: Context) -> int:
     """Gather large results which all runs have at the same moment."""
     return await _gather(ctx, _together_large)
+
+
+def chosen(measures: Iterable[_M], requested: Collection[str]) -> Iterator[_M]:
+    """Yield the measures whose names are requested, or all if none is."""
+    return (each for each in measures if not requested or getattr(each, "__name__", "") in requested)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-from benchmarks.functions import Figure, app, work
+from benchmarks.functions import Figure, app, chosen, run_three_steps, work
 from benchmarks.laptop import Bench, bench
 from stepstream import App, Context, Event, ThreadedContext, on
 from stepstream.sdk.event import to_record
@@ -105,13 +105,7 @@ def _served(functions: int = 1, queues: int = 0) -> App:
     served = App("growing-app", queues=[f"queue-{number}" for number in range(queues)])
     for number in range(functions):
         name = "bench/three" if not number else f"grow/event-{number}"
-
-        @served.function(on(name), id=f"function-{number}")
-        async def function(ctx: Context) -> int:
-            first = await ctx.step.run("one", work, 1)
-            second = await ctx.step.run("two", work, first)
-            return await ctx.step.run("three", work, second)
-
+        served.function(on(name), id=f"function-{number}")(run_three_steps)
     return served
 
 
@@ -229,12 +223,10 @@ async def _points(curve: _Curve) -> list[tuple[int, float]]:
 
 def main(requested: set[str]) -> Iterator[Figure]:
     """Yield the points of each curve, and how its last one compares with its first."""
-    for curve in ALL:
-        name = getattr(curve, "__name__", "")
-        if requested and name not in requested:
-            continue
+    for curve in chosen(ALL, requested):
+        name = getattr(curve, "__name__", "").replace("_", " ")
         points = asyncio.run(_points(curve))
         most = max(us for _, us in points)
         for count, us in points:
-            yield Figure(f"{name.replace('_', ' ')}, {count:,}: CPU", us, "us", bar="#" * round(_BAR * us / most))
-        yield Figure(f"{name.replace('_', ' ')}: last against first", points[-1][1] / points[0][1], "x", "<= 1.2")
+            yield Figure(f"{name}, {count:,}: CPU", us, "us", bar="#" * round(_BAR * us / most))
+        yield Figure(f"{name}: last against first", points[-1][1] / points[0][1], "x", "<= 1.2")

@@ -10,7 +10,16 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.functions import LARGE_BYTES, LARGE_RESULTS, LARGE_RUNS, Figure, app, large_results, large_together
+from benchmarks.functions import (
+    LARGE_BYTES,
+    LARGE_RESULTS,
+    LARGE_RUNS,
+    Figure,
+    app,
+    chosen,
+    large_results,
+    large_together,
+)
 from stepstream.contract.inbox import RunReturned, decode_inbox
 from stepstream.contract.limits import MIB
 from stepstream.host.serving import collect_garbage_seldom
@@ -81,6 +90,5 @@ ALL = (returning, together)
 
 def main(requested: set[str]) -> Iterator[Figure]:
     """Yield the figures of the requested benchmarks, or of all."""
-    for measure in ALL:
-        if not requested or measure.__name__ in requested:
-            yield from measure()
+    for measure in chosen(ALL, requested):
+        yield from measure()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.functions import Figure
+from benchmarks.functions import Figure, chosen
 from stepstream import App
 from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
@@ -184,6 +184,5 @@ ALL = (million_runs, million_runs_on_postgresql)
 
 def main(requested: set[str]) -> Iterator[Figure]:
     """Run the benchmarks."""
-    for measure in ALL:
-        if not requested or measure.__name__ in requested:
-            yield from measure()
+    for measure in chosen(ALL, requested):
+        yield from measure()

@@ -48,9 +48,9 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     `burst` more may start at once. A limit on `steps` counts the bodies of steps that are running instead of runs.
     Functions whose rules have the same `name` share the limit. Each value of `key`, a CEL expression on `event`, has
     its own limit. `excess` is what happens to a run beyond the limit. A debounced run waits for `most_ms` at most from
-    the first event on (0: without end). Up to `size` batched runs pass as one. A run
-    for which `condition`, a CEL expression on `event`, does not hold passes no such gate (empty: it always holds). A
-    limit with a period that is `metered` counts the units that bodies use instead of starts.
+    the first event on (0: without end). Up to `size` batched runs pass as one. A run for which `condition`, a CEL
+    expression on `event`, does not hold passes no such gate (empty: it always holds). A limit with a period that is
+    `metered` counts the units that bodies use instead of starts.
     """
 
     name: str

@@ -61,9 +61,9 @@ SDK_CHARACTERS_MAX = 100
 FUNCTION_NAME_CHARACTERS_MAX = 255
 # The events that may cancel a run.
 CANCEL_ON_PER_FUNCTION_MAX = 5
-# The limits on the runs of a function, the number that each may name, and the text of a key of one.
+# All limits of a function.
 GATES_PER_FUNCTION_MAX = 11
-# How many named limits a function has, or a step; and how many an app compares with one another.
+# The named limits of a function or a step, those that an app declares, and those that it compares with one another.
 LIMITS_PER_FUNCTION_MAX = 5
 LIMITS_PER_APP_MAX = 100
 LIMITS_PER_APP_CHECKED_MAX = 1_000

@@ -11,9 +11,9 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, check_batch
 from stepstream.sdk.errors import ContinuedAsNew, StepUsageError
 from stepstream.sdk.event import Event
+from stepstream.sdk.named_limits import checked_units
 from stepstream.sdk.replay.replay import Replay
 from stepstream.sdk.replay.tasks import current_body
-from stepstream.sdk.settling import settle
 from stepstream.sdk.steps.parallel import Group
 from stepstream.sdk.steps.step import Step
 from stepstream.sdk.threads.threaded import Line, ThreadedGroup, ThreadedStep
@@ -36,7 +36,7 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         """Add the run, and the step whose body logs, to the message."""
-        step = {"step": body} if (body := current_body.get()) else {}
+        step = {"step": body.step} if (body := current_body.get()) else {}
         kwargs["extra"] = {**(kwargs.get("extra") or {}), **step, **(self.extra or {})}
         return f"[{self._replay.run_id}] {msg}", kwargs
 
@@ -102,7 +102,12 @@ class _Context(Generic[S, G]):
             await ctx.step.options(limit=tokens, units=len(prompt)).run("ask", ask, prompt)
             ```
         """
-        settle(units)
+        body = current_body.get()
+        if body is None:
+            raise StepUsageError(
+                "settle was called outside of the body of a step; call it there, with what the body used"
+            )
+        body.used = checked_units(units)
 
     def _set_attributes(self, changes: AttributeChanges) -> None:
         self._replay.set_attributes(changes)

@@ -28,8 +28,7 @@ from stepstream.sdk.function import Function, RetryPolicy
 from stepstream.sdk.replay.calls import Call, Runner
 from stepstream.sdk.replay.pacing import PacedCalls
 from stepstream.sdk.replay.replay import Replay, Snapshot
-from stepstream.sdk.replay.tasks import InThread, current_body
-from stepstream.sdk.settling import Usage, current_usage
+from stepstream.sdk.replay.tasks import Body, InThread, current_body
 from stepstream.sdk.step_logs import Catch, current_catch
 from stepstream.sdk.steps.step import Step
 from stepstream.sdk.steps.step_call import StepCall
@@ -85,20 +84,19 @@ class Bodies:
 
     async def run(self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int]) -> StepResult:
         """Run one attempt of a body and return its result; `now_ms` is the engine's clock."""
-        usage = Usage()
-        token = current_usage.set(usage)
-        try:
-            result = await self._attempt(function, call, limits, now_ms)
-        finally:
-            current_usage.reset(token)
-        return result if usage.units is None else replace(result, used=usage.units)
-
-    async def _attempt(self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int]) -> StepResult:
         if self.before is not None:
             self.before(function, call)
         call.policy = self.policy(call.policy)
+        running = Body(call.id)
+        token = current_body.set(running)
+        try:
+            result = await self._attempt(function, call, limits, now_ms)
+        finally:
+            current_body.reset(token)
+        return result if running.used is None else replace(result, used=running.used)
+
+    async def _attempt(self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int]) -> StepResult:
         body = self.stubs.get((function, call.id)) or call.body
-        token = current_body.set(call.id)
         try:
             value = await self._value(body, call.policy.timeout_ms, f"{call.id} of {function}") if body else None
             raw = dump_value(value, call.returns, f"result of step {call.id!r}")
@@ -106,8 +104,6 @@ class Bodies:
             return StepResult(Failure(error_info(error)))
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever the user's code raises is its result
             return judge(error, call, now_ms())
-        finally:
-            current_body.reset(token)
         if len(bytes(raw)) > limits.step_output_bytes_max:
             return StepResult(Failure(output_too_large(len(bytes(raw)), limits.step_output_bytes_max)))
         return StepResult(Value(raw))

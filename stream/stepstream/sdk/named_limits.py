@@ -10,13 +10,17 @@ from msgspec.structs import replace
 
 from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.gates import GateRule
-from stepstream.contract.limits import LIMITS_PER_APP_CHECKED_MAX, LIMITS_PER_APP_MAX, LIMITS_PER_FUNCTION_MAX
+from stepstream.contract.limits import (
+    LIMITS_PER_APP_CHECKED_MAX,
+    LIMITS_PER_APP_MAX,
+    LIMITS_PER_FUNCTION_MAX,
+    UNITS_PER_STEP_MAX,
+)
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.contract.text.wording import counted, duration_text
 from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.flow_control import check_key, check_limit, check_rate
-from stepstream.sdk.settling import checked_units
 
 # No name of another limit is of this form: these have spaces.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -88,9 +92,8 @@ class Limit:
     def __str__(self) -> str:
         """Return the numbers as text for people."""
         rule = self.rule
-        numbers = (
-            f"{counted(rule.limit, self.counts[:-1])} in {duration_text(rule.period_ms)}" if rule.period_ms else ""
-        )
+        what = "unit" if rule.metered else "start"
+        numbers = f"{counted(rule.limit, what)} in {duration_text(rule.period_ms)}" if rule.period_ms else ""
         burst, key = f", burst {rule.burst}" if rule.burst else "", f" by {rule.key}" if rule.key else ""
         return f"{numbers or counted(rule.limit, 'open run')}{burst}{key}"
 
@@ -114,8 +117,8 @@ class AppLimits:
                 )
             self._of_runs.setdefault(limit.name, function)
 
-    def of_step(self, limit: object) -> tuple[Limit, ...]:
-        """Return the limits of a step, in the order of their names, which is the same everywhere.
+    def of_step(self, limit: object) -> tuple[GateRule, ...]:
+        """Return the limits of a step as it asks for them, in the order of their names, which is the same everywhere.
 
         Raises DefinitionError for a value that is not a limit, for one that differs elsewhere, and for one that open
         runs hold: a body could wait for a permit that its own run holds, or two runs for each other.
@@ -129,7 +132,7 @@ class AppLimits:
                     f"{place}: the limit {each.name!r} counts the open runs of function {function!r}, so a step could "
                     "wait for a permit that its own run holds; define another Limit for steps"
                 )
-        return tuple(sorted(limits, key=lambda each: each.name))
+        return tuple(each.step_rule for each in sorted(limits, key=lambda each: each.name))
 
     def _check_same(self, limit: Limit) -> None:
         known = self._known.get(limit.name, limit)
@@ -142,9 +145,9 @@ class AppLimits:
             self._known[limit.name] = known
 
 
-def checked_estimate(limits: Sequence[Limit], units: int | str) -> str:
+def checked_estimate(limits: Sequence[GateRule], units: int | str) -> str:
     """Return the units for which a step asks, as a text; raise DefinitionError unless its limits fit them."""
-    metered = [limit.name for limit in limits if limit.counts == "units"]
+    metered = [limit.name for limit in limits if limit.metered]
     if metered and units == "":
         raise DefinitionError(
             f"options(limit=): the limit {metered[0]!r} counts units: say how many a body uses, with units=500 or "
@@ -160,6 +163,13 @@ def checked_estimate(limits: Sequence[Limit], units: int | str) -> str:
         return str(checked_units(units))
     except (InvalidInput, ExpressionError) as error:
         raise DefinitionError(f"options(units=): {error}") from None
+
+
+def checked_units(units: object) -> int:
+    """Return a number of units; raise InvalidInput if it is none."""
+    if not isinstance(units, int) or isinstance(units, bool) or not 0 <= units <= UNITS_PER_STEP_MAX:
+        raise InvalidInput(f"{units!r} is not a whole number from 0 to {UNITS_PER_STEP_MAX:,}", "units")
+    return units
 
 
 def check_limits(place: str, limits: object, most: int = LIMITS_PER_FUNCTION_MAX) -> tuple[Limit, ...]:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from stepstream.contract.codec import encode
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka import fleet
 from stepstream.runtime.kafka.fleet import ShardGroup, ShardGroupOptions
-from stepstream.runtime.kafka.shards.placement import Placement, decode_claim, encode_placement
+from stepstream.runtime.kafka.shards.placement import Placement, decode_claim
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.waiting import iterate, until
 
@@ -63,7 +64,7 @@ class Joining:
 
     async def place(self, serves: list[int], copies: list[int]) -> None:
         """Decide as the leader of the group."""
-        self.group.placed(encode_placement(Placement(serves, copies)))
+        self.group.placed(encode(Placement(serves, copies)))
         await self.cluster.assign(*serves)
         await until(lambda: self.copies.keys() >= {*copies})
 

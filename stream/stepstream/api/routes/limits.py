@@ -71,7 +71,7 @@ def _gate_of(after: str) -> str:
 async def limit_to_change(engine: EngineFacade, name: str, key: str) -> LimitTarget:
     """Return a limit that an operator changes; raise HTTPException if no function has it, and nothing uses it.
 
-    Limits of single steps are not registered: they are found while they are in use, or after they were changed.
+    A limit of single steps that its app does not declare is found while it is in use, or after it was changed.
     """
     if found := target_of(name, key, engine.overview.functions()):
         return found

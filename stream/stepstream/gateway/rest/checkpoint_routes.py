@@ -42,10 +42,10 @@ async def _keep(parts: RestParts, found: Checkpoint) -> int:
 
 async def _pass_on(parts: RestParts, found: Checkpoint, body: bytes, request: Request) -> int:
     """Send a checkpoint to the gateway that made its call, and return its status; 0 if it is this one."""
-    url = parts.peers.of(found.queue_item) if parts.peers and PASSED_ON not in request.headers else ""
-    if not url or parts.peers is None:
+    peers = parts.peers
+    if peers is None or PASSED_ON in request.headers or not (url := peers.of(found.queue_item)):
         return 0
     try:
-        return await parts.peers.pass_on(url, request.url.path, body, request.headers.get("Authorization", ""))
+        return await peers.pass_on(url, request.url.path, body, request.headers.get("Authorization", ""))
     except Unreachable as error:
         raise HTTPException(502, str(error)) from None

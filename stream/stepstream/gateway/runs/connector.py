@@ -1,4 +1,4 @@
-"""What opens the connections to apps: as aiohttp does, but it reads the responses of HTTP/1.0 as that version has them.
+"""Opens the connections to apps as aiohttp does, but reads HTTP/1.0 responses by the rules of that version.
 
 Read from aiohttp 3.14: `BaseConnector._factory` makes the protocol of a connection. A test fails if that changes.
 """
@@ -28,8 +28,8 @@ class Connector(aiohttp.TCPConnector):
 class _Reader(ResponseHandler):
     """Reads the body of an HTTP/1.0 response up to the end of its connection.
 
-    That version has no chunks. A proxy that speaks it may pass on the header of a server that sends them, though it
-    has put them together.
+    That version has no chunks. A proxy that speaks it may join the chunks of a server and still pass on its header
+    `Transfer-Encoding: chunked`.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -68,7 +68,7 @@ class AppClient:
         return outcome
 
     async def _ask(self, url: str, deploy: str) -> tuple[aiohttp.ClientResponse, bytes]:
-        """Ask for an answer in band; without a key, an app that requires a signature may register itself."""
+        """Ask for an answer in band; without a key, ask an app that requires a signature to register itself instead."""
         is_plain = url in self._plain
         answer, content = await self._put(url, deploy, {} if is_plain else {SYNC_KIND: IN_BAND})
         if answer.status == HTTPStatus.UNAUTHORIZED and not is_plain and self._keys.current is None:

@@ -14,10 +14,11 @@ from stepstream.gateway.sync.registry import Synced
 
 POLL_S = 5.0
 _LOOK_S_MAX = 1.0
+# An app that has just registered is not asked again for this many rounds.
+_RESTS = 2
 # Where frameworks serve apps by default, and where SDKs mount their handler.
 PORTS = (3000, 3001, 3002, 3333, 4000, 4321, 5000, 5001, 5173, 7071, 8000, 8001, 8080, 8081, 8787, 8888, 9000, 9999)
 PATHS = ("/api/inngest", "/x/inngest", "/.netlify/functions/inngest", "/.redwood/functions/inngest")
-_RESTS = 2
 _MARKS = ("x-inngest-sdk", "x-inngest-sdk-handled")
 
 
@@ -25,7 +26,7 @@ _MARKS = ("x-inngest-sdk", "x-inngest-sdk-handled")
 class _Polled:
     """What is known of a URL: its app, once that has registered, and the last line that was reported.
 
-    One that `rests` has just registered on its own, and is left out of so many rounds.
+    An app that has just registered by itself is skipped for `rests` rounds.
     """
 
     app: str = ""
@@ -54,7 +55,7 @@ class AppPoller:
         self._polled: dict[str, _Polled] = {}
 
     def add(self, url: str, app: str = "") -> None:
-        """Poll one more URL; if its app has registered already, `app` is its name, and it has time."""
+        """Poll one more URL; if its app has registered already, `app` is its name, and it is skipped at first."""
         self._polled.setdefault(url, _Polled(app, rests=_RESTS if app else 0))
 
     async def serve(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from stepstream.contract.codec import encode
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.heartbeats import EngineHeartbeat, ShardCopied, ShardServed
 from stepstream.contract.ids import shard_of
@@ -30,8 +31,6 @@ from stepstream.runtime.kafka.shards.placement import (
     Placement,
     decode_claim,
     decode_placement,
-    encode_claim,
-    encode_placement,
     place,
 )
 from stepstream.runtime.kafka.shards.shard_log import KafkaLog
@@ -237,7 +236,7 @@ class ShardGroup:
         held = dict.fromkeys(self._tasks, -1) | self._epochs()
         serving = {state.shard for state in self.states() if state.serving}
         warm = {shard for shard in self._copying if not self._uncopied(shard)}
-        return encode_claim(
+        return encode(
             Claim(
                 {shard: epoch for shard, epoch in held.items() if shard in serving},
                 {shard: epoch for shard, epoch in held.items() if shard not in serving},
@@ -249,7 +248,7 @@ class ShardGroup:
     def place(self, claims: Mapping[str, bytes]) -> dict[str, Placed]:
         """Return what each engine gets, as the leader of the group."""
         placements = place({name: decode_claim(claim) for name, claim in claims.items()}, self._options.shards)
-        return {name: Placed(placement.serves, encode_placement(placement)) for name, placement in placements.items()}
+        return {name: Placed(placement.serves, encode(placement)) for name, placement in placements.items()}
 
     def placed(self, data: bytes) -> None:
         """Note what the leader has decided for this engine."""

@@ -90,7 +90,7 @@ class Discovery:
     def _check_place(self, step_id: str) -> None:
         if outer := current_body.get():
             raise StepUsageError(
-                f"step {step_id!r} is inside the body of step {outer!r}; a step cannot contain another: "
+                f"step {step_id!r} is inside the body of step {outer.step!r}; a step cannot contain another: "
                 "return from the first, then call the second"
             )
         if self._scope.activity.aborted:

@@ -110,7 +110,7 @@ class Replay:
         """Run the code of `handler`; the runner is notified of its end."""
         context = contextvars.copy_context()
         context.run(current_scope.set, self._scope)
-        context.run(current_body.set, "")
+        context.run(current_body.set, None)
         self._main = self._loop.create_task(self._guard(code, handler), context=context)
         if not isinstance(self._main, RunTask):
             raise RuntimeError("the event loop has another task factory; set stepstream.sdk.replay.tasks.task_factory")

@@ -6,6 +6,7 @@ import itertools
 import sys
 import zlib
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -56,8 +57,16 @@ class Scope:
         return parent.membership if parent is not None else None
 
 
+@dataclass(slots=True)
+class Body:
+    """The body of a step that is running, and how many units of its limits it says that it has used."""
+
+    step: str
+    used: int | None = None
+
+
 current_scope: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("stepstream_scope", default=None)
-current_body: contextvars.ContextVar[str] = contextvars.ContextVar("stepstream_body", default="")
+current_body: contextvars.ContextVar[Body | None] = contextvars.ContextVar("stepstream_body", default=None)
 
 
 class _Contained(Coroutine[Any, Any, Any]):

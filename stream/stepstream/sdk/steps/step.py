@@ -61,7 +61,7 @@ class Step(SeveralWaits):
             limit: A named limit, or up to five: each attempt waits for them before its body runs. `[]` removes them.
                 One with a period limits how many bodies start, one without how many run.
             units: How many units a body may use of limits that count them: a number, or a CEL expression on `event`,
-                1 if that fails. `ctx.settle` corrects it.
+                1 if that fails. Give it together with `limit`; `ctx.settle` corrects it.
 
         Raises `DefinitionError` for numbers out of bounds and for limits that do not go together, `StepUsageError` for
         a queue that the app does not have.
@@ -85,8 +85,8 @@ class Step(SeveralWaits):
         )
         options = replace(self._options, policy=policy, queue=self._options.queue if queue is None else queue)
         if limit is not None or units != "":
-            limits = self._options.app_limits.of_step(() if limit is None else limit)
-            options = replace(options, limits=limits, units=checked_estimate(limits, units))
+            rules = self._options.app_limits.of_step(() if limit is None else limit)
+            options = replace(options, limits=rules, units=checked_estimate(rules, units))
         return Step(self._replay, self._limits, options)
 
     @overload
@@ -118,17 +118,15 @@ class Step(SeveralWaits):
             raise StepUsageError(
                 f"step {id!r}: the second argument is the callable itself, not its result: run(id, f, x)"
             )
-        returns, options, rules = return_type(fn), self._options, tuple(each.step_rule for each in self._options.limits)
+        returns, options = return_type(fn), self._options
         body = functools.partial(fn, *args, **kwargs)
 
         def call_of(step: StepHash) -> Call:
-            planned = options.queue or options.limited or rules
-            plan = (
-                (lambda call: RunPlan(step, id, options.queue, call.group, 0, rules, options.units))
-                if planned
-                else None
-            )
-            return Call(step, id, RUN, body=body, returns=returns, policy=options.policy, plan=plan)
+            def plan(call: Call) -> RunPlan:
+                return RunPlan(step, id, options.queue, call.group, limits=options.limits, units=options.units)
+
+            planned = plan if options.queue or options.limited or options.limits else None
+            return Call(step, id, RUN, body=body, returns=returns, policy=options.policy, plan=planned)
 
         return StepCall(
             self._replay, id, call_of, plain_value, {"callable": name_of(fn), "args": args, "kwargs": kwargs}

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import check_event_name
+from stepstream.contract.gates import GateRule
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import Limits
 from stepstream.contract.operators.approvals import approval_signal
@@ -18,7 +19,7 @@ from stepstream.sdk.deferred import check, check_path
 from stepstream.sdk.errors import StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.function import RetryPolicy
-from stepstream.sdk.named_limits import AppLimits, Limit
+from stepstream.sdk.named_limits import AppLimits
 from stepstream.sdk.replay.calls import SIGNAL, SLEEP, WAIT, Call
 from stepstream.sdk.replay.replay import Replay
 from stepstream.sdk.steps.approvals import Approval, approval_request, approval_value
@@ -42,7 +43,7 @@ class StepOptions:
     queues: Sequence[str] = ()
     queue: str = ""
     limited: bool = False
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[GateRule, ...] = ()
     units: str = ""
     app_limits: AppLimits = field(default_factory=AppLimits)
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepstream.runtime.kafka.shards.placement import Claim, Placement, decode_claim, encode_claim, place
+from stepstream.contract.codec import encode
+from stepstream.runtime.kafka.shards.placement import Claim, Placement, decode_claim, place
 
 SHARDS = 12
 ENGINES = "abcde"
@@ -103,5 +104,5 @@ def test_placement(claims: dict[str, Claim], serves: dict[int, str]) -> None:
 def test_claims_are_read_again() -> None:
     """Data of another program claims nothing."""
     claim = Claim({3: 7}, {4: -1}, (1,), (2,))
-    assert decode_claim(encode_claim(claim)) == claim
+    assert decode_claim(encode(claim)) == claim
     assert [decode_claim(data) for data in (b"", b"\x00\x01sticky", b"[]")] == [Claim()] * 3

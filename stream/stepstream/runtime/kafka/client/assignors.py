@@ -1,4 +1,4 @@
-"""How the leader of a group divides the partitions: so that few move, or as the members of the group decide."""
+"""How the leader of a consumer group divides the partitions: so that few move, or by what the members claim."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -29,7 +29,7 @@ class Placing(Protocol):
 
 
 class Assignor(StickyPartitionAssignor):  # type: ignore[misc]  # aiokafka's classes have no types.
-    """The base of the assignor class of each consumer: sticky, or by its `placing`. Its group has one topic."""
+    """Divides the partitions of a topic: stickily, or as `placing` decides. Each consumer has a separate class."""
 
     placing: Placing | None = None
 

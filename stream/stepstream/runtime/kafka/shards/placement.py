@@ -30,7 +30,6 @@ class Placement(msgspec.Struct, omit_defaults=True):
     copies: list[int] = []
 
 
-encode_claim = encode_placement = msgspec.json.Encoder().encode
 decode_placement = msgspec.json.Decoder(Placement).decode
 
 
@@ -68,7 +67,7 @@ class _Placing:
         self._load = {engine: len(owned) for engine, owned in self._owned.items()}
         each, more = divmod(shards, len(claims))
         by_load = sorted(claims, key=lambda engine: (-self._load[engine], engine))
-        self._room = {engine: each + (place < more) for place, engine in enumerate(by_load)}
+        self._room = {engine: each + (rank < more) for rank, engine in enumerate(by_load)}
         self.placements = {engine: Placement(list(owned)) for engine, owned in self._owned.items()}
 
     def _moves(self, shard: int, served: bool) -> Iterator[_Move]:

@@ -18,7 +18,7 @@ _READ_MS = 1_000
 # The tables have the time at which they were last current. Without a refresh, the copy of a shard without writes would
 # look abandoned.
 _REFRESH_MS = 600_000
-# A new copy is warm when it has reached the end of the changelog within this time, or so many ends after one another.
+# A new copy is warm when it reaches an end of the changelog that was read at most this long ago, or the fifth one.
 _WARM_MS = 1_000
 _ENDS_MAX = 5
 
@@ -47,7 +47,7 @@ class Standby:
 
     @property
     def unready(self) -> str:
-        """Why it is not used yet: it is not warm, and some rows are left; empty if it is."""
+        """Why its shard does not move here yet, with the number of rows that are left; empty if the copy is warm."""
         left = max(self._goal[0] - (self.position or 0), 0) if self._goal else 0
         copied = "is copied first" + (f", {counted(left, 'row')} left" if left else "")
         return "" if self.warm else copied
