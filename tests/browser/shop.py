@@ -14,6 +14,7 @@ from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.storage.journal import JournalWrite
 from stepstream.runtime.storage.rocks import RocksJournal
 from tests.cli.serving import Serving
+from tests.polling import until
 
 Run = Mapping[str, Any]
 APP = Path(__file__).with_name("shop_app.py")
@@ -49,11 +50,15 @@ class Shop(Serving):
 
     def run_of(self, event_id: str, holds: Callable[[Run], bool]) -> Run:
         """Return the run that an event started, once a condition holds for it."""
-        while True:
-            for found in self.get("/v1/runs", filter=f"event_id:{event_id}")["runs"]:
-                run = self.show(found["run_id"])
-                if holds(run):
-                    return run
+        started: list[Run] = []
+
+        def one_holds() -> bool:
+            found = self.get("/v1/runs", filter=f"event_id:{event_id}")["runs"]
+            started[:] = [run for each in found if holds(run := self.show(each["run_id"]))]
+            return bool(started)
+
+        until(one_holds)
+        return started[0]
 
     def show(self, run_id: str) -> Run:
         """Return a run with its steps."""
@@ -62,9 +67,8 @@ class Shop(Serving):
 
     def until(self, run_id: str, status: str) -> Run:
         """Return a run once it has a status."""
-        while (run := self.show(run_id))["status"] != status:
-            pass
-        return run
+        until(lambda: self.show(run_id)["status"] == status)
+        return self.show(run_id)
 
     def started(self, event: str, data: Mapping[str, Any], status: str = "completed", id: str = "") -> str:
         """Send an event; return the id of its run once the run has a status."""
@@ -76,29 +80,26 @@ class Shop(Serving):
 
     def reached(self, run_id: str, step: str) -> Run:
         """Return a run once it has planned a step."""
-        while not has_step(run := self.show(run_id), step):
-            pass
-        return run
+        until(lambda: has_step(self.show(run_id), step))
+        return self.show(run_id)
 
     def until_listed(self, filter: str, count: int) -> None:
         """Return once the list has as many runs of a filter, 500 at most."""
-        while len(self.get("/v1/runs", filter=filter, limit="500")["runs"]) < count:
-            pass
+        until(lambda: len(self.get("/v1/runs", filter=filter, limit="500")["runs"]) >= count)
 
     def act_on_all(self, action: str, filter: str, why: str) -> str:
         """Act on all runs of a filter at once; return the id of the operation once it has ended."""
         body = {"action": action, "filter": filter, "why": why}
         sent = httpx.post(f"{self.url}/v1/bulk", json=body, headers=self._headers).raise_for_status()
         operation = str(sent.json()["id"])
-        while self.get(f"/v1/bulk/{operation}")["state"] != "completed":
-            pass
+        until(lambda: self.get(f"/v1/bulk/{operation}")["state"] == "completed")
         return operation
 
     def run_of_caller(self, run_id: str) -> str:
         """Return the id of the run that another one invoked."""
-        while not (found := self.get("/v1/runs", filter=f"caller:{run_id}")["runs"]):
-            pass
-        return str(found[0]["run_id"])
+        called = f"caller:{run_id}"
+        until(lambda: self.get("/v1/runs", filter=called)["runs"])
+        return str(self.get("/v1/runs", filter=called)["runs"][0]["run_id"])
 
     def restart(self, meanwhile: Callable[[Path], None] = lambda _: None) -> None:
         """Kill the process, change its state folder if need be, and start it on the same port."""

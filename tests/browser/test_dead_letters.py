@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
 from tests.browser.shop import Shop
+from tests.polling import until
 
 UNREADABLE = b'{"name": "order", "data": <b>no JSON</b>'
 
@@ -39,8 +40,7 @@ def test_a_dead_letter_is_redriven(visit: Visit, broken: Shop) -> None:
     page.reload()
     expect(page.locator("main")).not_to_contain_text("The record was sent again.")
     expect(page.get_by_role("button", name="Send the record again")).to_have_count(0)
-    while len(broken.get("/v1/dead-letters")["dead_letters"]) < 2:
-        pass
+    until(lambda: len(broken.get("/v1/dead-letters")["dead_letters"]) == 2)
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Dead letters").click()
     expect(rows).to_have_count(2)
     expect(rows.nth(0).locator("td").last).to_be_empty()

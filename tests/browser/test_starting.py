@@ -6,6 +6,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.shop import Shop
 from tests.browser.watching import Watch
+from tests.polling import until
 
 
 def test_a_function_is_started_from_its_page(page: Page, shop: Shop, watch: Watch) -> None:
@@ -23,8 +24,7 @@ def test_a_function_is_started_from_its_page(page: Page, shop: Shop, watch: Watc
     page.locator("form.actions").get_by_role("button").click()
     expect(page).to_have_url(re.compile("/ui/event"))
     # The list of what an event started is read again until the run is projected.
-    while not shop.get("/v1/runs", filter="order_id=started")["runs"]:
-        pass
+    until(lambda: shop.get("/v1/runs", filter="order_id=started")["runs"])
     page.reload()
     page.get_by_role("link", name=re.compile("^…")).first.click()
     expect(page.locator("main")).to_contain_text("receipt for 9")

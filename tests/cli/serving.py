@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 
+from tests.polling import until
+
 APP = """
 import itertools
 import os
@@ -68,13 +70,14 @@ class Serving:
         # In a pipe that nothing reads, the process would block as soon as the pipe is full.
         with self.log.open("w") as log, self.error_log.open("w") as errors:
             self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=errors)
-        while not (found := re.search(r"http://127\.0\.0\.1:\d+", self.log.read_text())):
-            assert self.process.poll() is None, self.errors()
-        self.url = found[0]
-        while not self._serves():
-            assert self.process.poll() is None, self.errors()
+        until(self._serves, missing="stepstream dev did not serve")
 
     def _serves(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.errors()
+        if not (found := re.search(r"http://127\.0\.0\.1:\d+", self.log.read_text())):
+            return False
+        self.url = found[0]
         try:
             return httpx.get(f"{self.url}/ready").is_success
         except httpx.TransportError:
@@ -103,10 +106,16 @@ class Serving:
 
     def until_completed(self) -> list[dict[str, object]]:
         """Return all runs when every one is completed."""
-        while True:
-            runs = self.runs()
-            if {run["status"] for run in runs} == {"completed"}:
-                return runs
+        until(lambda: {run["status"] for run in self.runs()} == {"completed"}, missing="not all runs completed")
+        return self.runs()
+
+    def until_effects(self, count: int) -> None:
+        """Return when steps have had as many effects."""
+        until(lambda: self.effect_count() >= count, missing=f"{count} effects did not happen")
+
+    def effect_count(self) -> int:
+        """Return how many effects steps have had."""
+        return len(self.effects.read_text().splitlines())
 
     def outputs(self, runs: Sequence[Mapping[str, object]]) -> list[list[Any]]:
         """Return the output of each run."""

@@ -18,13 +18,12 @@ def test_kills_lose_nothing(kills: int, tmp_path: Path) -> None:
     serving = Serving(tmp_path)
     sent = 0
     for number in range(kills):
-        done = len(serving.effects.read_text().splitlines())
+        done = serving.effect_count()
         allowed = number % 7 * EVENTS // 2
         serving.start(limit=allowed)
         assert len(serving.send(sent, EVENTS)) == EVENTS
         sent += EVENTS
-        while len(serving.effects.read_text().splitlines()) < done + allowed:
-            pass
+        serving.until_effects(done + allowed)
         assert serving.stop(signal.SIGKILL) == -signal.SIGKILL
         assert done + allowed < 3 * sent, "the kill hit no running step"
     serving.start()

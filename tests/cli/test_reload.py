@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.polling import until
+
 pytestmark = pytest.mark.slow
 
 APP = """
@@ -143,8 +145,7 @@ def test_ctrl_c_waits_for_running_steps_and_a_second_one_does_not(developing: De
     """The first Ctrl-C prints how many steps it waits for; the second one ends the command at once."""
     url = developing.url()
     httpx.post(f"{url}/e/dev", json={"name": "go"}).raise_for_status()
-    while not (developing.folder / "started").exists():
-        pass
+    until((developing.folder / "started").exists)
     developing.press_ctrl_c()
     assert developing.until("waiting") == "waiting for 1 step; Ctrl-C again to stop now"
     assert developing.process.poll() is None
@@ -158,8 +159,7 @@ def test_ctrl_c_keeps_the_result_of_a_running_step(developing: Developing) -> No
     """After one Ctrl-C the step finishes and its result is stored; the exit code is 0."""
     url = developing.url()
     httpx.post(f"{url}/e/dev", json={"name": "go"}).raise_for_status()
-    while not (developing.folder / "started").exists():
-        pass
+    until((developing.folder / "started").exists)
     developing.press_ctrl_c()
     developing.until("waiting")
     (developing.folder / "finish").touch()

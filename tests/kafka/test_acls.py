@@ -24,8 +24,9 @@ from tests.kafka.cluster.broker import free_port, running
 from tests.kafka.cluster.distribution import tool_command
 from tests.kafka.cluster.fleet import APPS, Fleet, Member
 from tests.kafka.cluster.history import until_ended, until_registered
-from tests.kafka.cluster.observed import Observed, until
+from tests.kafka.cluster.observed import Observed
 from tests.kafka.cluster.strict import strict_broker
+from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 SHARDS = 2

@@ -16,7 +16,7 @@ import pytest
 from tests.deploy.compose import compose, environment_of
 from tests.kafka.cluster.broker import Broker, free_port
 from tests.kafka.cluster.fleet import Member
-from tests.kafka.cluster.observed import until
+from tests.polling import until
 from tests.tidy_rules import ROOT
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]

@@ -14,8 +14,8 @@ from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.kafka.cluster.broker import running_broker
 from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.hostile import RECORDS, send_batches
-from tests.kafka.cluster.observed import until
 from tests.kafka.sources.source_records import APP, SHARDS, began, order, until_read
+from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 NAMESPACE = "hostile"

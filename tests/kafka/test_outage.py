@@ -9,7 +9,8 @@ import pytest
 from stepstream.host.broker_contact import LOST_S
 from tests.kafka.cluster.broker import Broker, running
 from tests.kafka.cluster.fleet import APPS, Fleet, Member
-from tests.kafka.cluster.observed import Observed, until
+from tests.kafka.cluster.observed import Observed
+from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 ANSWER_S_MAX = 12.0

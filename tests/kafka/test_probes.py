@@ -15,7 +15,8 @@ from tests.kafka.chaos.chaos_app import FLAKY_EVERY
 from tests.kafka.chaos.load import feed
 from tests.kafka.cluster.fleet import APPS, Fleet, Member
 from tests.kafka.cluster.history import until_registered
-from tests.kafka.cluster.observed import WAIT_S_MAX, Observed, until
+from tests.kafka.cluster.observed import Observed
+from tests.polling import WAIT_S_MAX, until
 from tests.runtime.exposition import Scrape
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]

@@ -24,7 +24,8 @@ from stepstream.runtime.storage.rocks import RocksStore
 from tests.kafka.cluster.broker import Broker, running
 from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.history import rows_of
-from tests.kafka.cluster.observed import Observed, until
+from tests.kafka.cluster.observed import Observed
+from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 

@@ -13,9 +13,9 @@ from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.kafka.cluster.broker import free_port, running
 from tests.kafka.cluster.distribution import tool_command
 from tests.kafka.cluster.fleet import Fleet
-from tests.kafka.cluster.observed import until
 from tests.kafka.cluster.strict import strict_broker
 from tests.kafka.sources.source_records import APP, SHARDS, began, order, until_read
+from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 NAMESPACE = "rights"

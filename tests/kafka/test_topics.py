@@ -19,7 +19,7 @@ from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.kafka.shards.shard_log import KafkaLog
 from stepstream.runtime.ports import LogError, NewRecord
 from tests.kafka.cluster.fleet import Fleet
-from tests.kafka.cluster.observed import WAIT_S_MAX, until
+from tests.polling import WAIT_S_MAX, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 SHARDS = ("--shards", "3", "--app", "shop")

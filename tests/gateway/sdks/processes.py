@@ -5,9 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,27 +14,13 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.polling import until
+
 READY_S_MAX = 60.0
 # With an empty package cache on a busy machine; a test that takes longer than 300 s ends its process.
 INSTALL_S_MAX = 200.0
-_POLL_S = 0.2
 _ANSWER_S_MAX = 30.0
 _SERVES = re.compile(r"send events to (http://127\.0\.0\.1:\d+)/e/")
-
-
-def within(seconds: float, holds: Callable[[], bool]) -> bool:
-    """Return whether a condition holds in time, as soon as it does."""
-    deadline, never = time.monotonic() + seconds, threading.Event()
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        never.wait(_POLL_S)
-    return True
-
-
-def until(holds: Callable[[], bool], seconds: float, what: str) -> None:
-    """Return when a condition holds; fail with what did not happen in time."""
-    assert within(seconds, holds), f"{what} within {seconds:.0f} s"
 
 
 def install(folder: Path, *command: str) -> None:

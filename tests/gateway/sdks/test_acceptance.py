@@ -14,10 +14,11 @@ import httpx
 import pytest
 
 from tests.gateway.sdks.expected import Case, Ending, cases_of
-from tests.gateway.sdks.processes import READY_S_MAX, Processes, Server, install, running, start_dev, until, within
+from tests.gateway.sdks.processes import READY_S_MAX, Processes, Server, install, running, start_dev
 from tests.kafka.cluster.broker import free_port
 from tests.kafka.cluster.fleet import Fleet
 from tests.kafka.cluster.observed import Observed
+from tests.polling import until, within
 from tests.tidy_rules import ROOT
 
 pytestmark = pytest.mark.long

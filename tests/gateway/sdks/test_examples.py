@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.sdks.processes import READY_S_MAX, Server, install, running, start_dev, until
+from tests.gateway.sdks.processes import READY_S_MAX, Server, install, running, start_dev
 from tests.kafka.cluster.broker import free_port
+from tests.polling import until
 from tests.tidy_rules import ROOT
 
 pytestmark = pytest.mark.long

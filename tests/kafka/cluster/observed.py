@@ -1,28 +1,12 @@
 """Processes of a cluster as an operator sees them: their answers to probes, and their metrics."""
 
 import re
-import threading
-import time
-from collections.abc import Callable
 from typing import Any, Self
 
 import httpx
 
 from tests.kafka.cluster.fleet import Fleet, Member
 from tests.runtime.exposition import Scrape
-
-WAIT_S_MAX = 60.0
-POLL_S = 0.1
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Return when a condition holds; fail when it does not within a minute."""
-    deadline = time.monotonic() + WAIT_S_MAX
-    never = threading.Event()
-    while not holds():
-        assert time.monotonic() < deadline, f"the condition did not hold within {WAIT_S_MAX:.0f} s"
-        # Each check takes CPU time from the broker and the processes that share two cores.
-        never.wait(POLL_S)
 
 
 class Observed:

@@ -11,7 +11,8 @@ from aiohttp import web
 from tests.gateway.runs.server import served
 from tests.kafka.cluster.broker import free_port
 from tests.kafka.cluster.fleet import Fleet
-from tests.kafka.cluster.observed import Observed, until
+from tests.kafka.cluster.observed import Observed
+from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SDK = {"X-Inngest-Sdk": "inngest-js:v4.24.0", "X-Inngest-Req-Version": "2"}

@@ -12,7 +12,8 @@ import pytest
 from inngest.connect import connect
 
 from tests.kafka.cluster.fleet import Fleet
-from tests.kafka.cluster.observed import Observed, until
+from tests.kafka.cluster.observed import Observed
+from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 RUNS = 6

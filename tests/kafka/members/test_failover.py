@@ -10,7 +10,8 @@ import pytest
 
 from stepstream.runtime.kafka.client.settings import SESSION_S
 from tests.kafka.cluster.fleet import Fleet, Member
-from tests.kafka.cluster.observed import Observed, until
+from tests.kafka.cluster.observed import Observed
+from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 2

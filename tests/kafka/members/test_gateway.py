@@ -10,7 +10,8 @@ import pytest
 from tests.gateway.runs.server import served
 from tests.gateway.sdk_server import Endpoint, adding_app
 from tests.kafka.cluster.fleet import Fleet, Member
-from tests.kafka.cluster.observed import Observed, until
+from tests.kafka.cluster.observed import Observed
+from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 WAIT_S_MAX = 90.0

@@ -26,8 +26,9 @@ from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.worker import Worker
 from tests.kafka.cluster.fleet import Fleet
 from tests.kafka.cluster.history import Runs, until_ended, until_registered
-from tests.kafka.cluster.observed import WAIT_S_MAX, Observed, until
+from tests.kafka.cluster.observed import Observed
 from tests.kafka.members.long_runs import APP, feed
+from tests.polling import WAIT_S_MAX, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 2

@@ -22,7 +22,7 @@ from tests.kafka.chaos.zombie_app import SUSPENDED, SUSPENDS_IN
 from tests.kafka.chaos.zombie_engine import FENCED
 from tests.kafka.cluster.fleet import APPS, Fleet
 from tests.kafka.cluster.history import read_all, rows_of, until_ended, until_registered
-from tests.kafka.cluster.observed import WAIT_S_MAX, until
+from tests.polling import WAIT_S_MAX, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 ZOMBIE = "tests.kafka.chaos.zombie_engine"

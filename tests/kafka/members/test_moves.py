@@ -11,8 +11,8 @@ from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.history import Ledger, until_ended, until_registered
-from tests.kafka.cluster.observed import until
 from tests.kafka.members.long_runs import APP, feed
+from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 4

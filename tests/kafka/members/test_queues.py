@@ -17,7 +17,7 @@ from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.cluster.fleet import ROOT, Fleet, Member
 from tests.kafka.cluster.history import until_registered
-from tests.kafka.cluster.observed import until
+from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 2

@@ -15,7 +15,8 @@ from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.history import until_ended, until_registered
-from tests.kafka.cluster.observed import Observed, until
+from tests.kafka.cluster.observed import Observed
+from tests.polling import until
 from tests.postgresql import PASSWORD, running_server, tables_bytes
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]

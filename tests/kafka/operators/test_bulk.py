@@ -22,7 +22,8 @@ from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.history import Ledger, until_registered
-from tests.kafka.cluster.observed import Observed, until
+from tests.kafka.cluster.observed import Observed
+from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 APP = Path(__file__).with_name("bulk_app.py")

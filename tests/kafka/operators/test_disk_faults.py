@@ -11,8 +11,8 @@ import pytest
 from tests.cli.refusals import WITHOUT_PRIVILEGES, refused
 from tests.disk import SmallDisk
 from tests.kafka.cluster.fleet import Fleet
-from tests.kafka.cluster.observed import until
 from tests.kafka.operators.trial import Trial
+from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 

@@ -19,7 +19,8 @@ from tests.api.pages.browsing import Browser, Page
 from tests.api.pages.streaming import Message, message_of, source_of
 from tests.kafka.cluster.fleet import APPS, Fleet
 from tests.kafka.cluster.history import until_registered
-from tests.kafka.cluster.observed import WAIT_S_MAX, Observed, until
+from tests.kafka.cluster.observed import Observed
+from tests.polling import WAIT_S_MAX, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 NAMESPACE, SHARDS = "page", 2

@@ -8,7 +8,6 @@ import pytest
 from stepstream.contract.history import RunBegan
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX, commands_topic
 from tests.kafka.cluster.broker import Broker, BrokerOptions, running
-from tests.kafka.cluster.observed import until
 from tests.kafka.operators.faults import (
     ALL_DELETED,
     CHANGELOG_RECREATED,
@@ -19,6 +18,7 @@ from tests.kafka.operators.faults import (
     partitions_added,
 )
 from tests.kafka.operators.trial import SHARDS, Trial
+from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 # From the deletion of a topic until no process is ready.

@@ -12,8 +12,9 @@ from stepstream.contract.history import RunBegan, RunEnded, decode_history
 from stepstream.contract.topics import EVENTS, HISTORY
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.cluster.fleet import APPS, Fleet
-from tests.kafka.cluster.observed import Observed, until
+from tests.kafka.cluster.observed import Observed
 from tests.kafka.operators.faults import OperatorFault, Site
+from tests.polling import until
 
 SHARDS = 2
 APP = APPS / "members" / "long_app.py"

@@ -13,8 +13,9 @@ from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import LogRecord, NewRecord
 from tests.kafka.cluster.fleet import Fleet
-from tests.kafka.cluster.observed import Observed, until
+from tests.kafka.cluster.observed import Observed
 from tests.kafka.sources.source_records import APP, SHARDS, began, order, until_read
+from tests.polling import until
 from tests.runtime.exposition import Scrape
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]

@@ -1,0 +1,25 @@
+"""Waits of tests for what other processes do: each check takes CPU time from them, so there is a pause between two."""
+
+import threading
+import time
+from collections.abc import Callable
+
+WAIT_S_MAX = 60.0
+_POLL_S = 0.05
+
+
+def within(seconds: float, holds: Callable[[], object]) -> bool:
+    """Return whether a condition holds in time, as soon as it does."""
+    deadline, never = time.monotonic() + seconds, threading.Event()
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        never.wait(_POLL_S)
+    return True
+
+
+def until(
+    holds: Callable[[], object], seconds: float = WAIT_S_MAX, missing: str = "the condition did not hold"
+) -> None:
+    """Return when a condition holds; fail when it does not in time, with what did not happen."""
+    assert within(seconds, holds), f"{missing} within {seconds:.0f} s"
