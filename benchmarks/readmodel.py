@@ -129,7 +129,8 @@ async def _measure(index: RunIndex) -> Iterator[Figure]:
             "page Functions": "/ui/functions",
             "page Runs, one tenant": "/ui/runs?filter=tenant%3Dt-123",
             "page Run, two steps": f"/ui/runs/{_id(RUNS // 2)}",
-            f"page Run, {STEPS_OF_LONG_RUN:,} steps": f"/ui/runs/{_id(RUNS)}",
+            f"page Run, {STEPS_OF_LONG_RUN:,} steps of a loop": f"/ui/runs/{_id(RUNS)}",
+            f"page Run, {STEPS_OF_LONG_RUN:,} rows": f"/ui/runs/{_id(RUNS)}?fold=page-%23",
         }
         queries |= {name: partial(_get, client, path) for name, path in pages.items()}
         figures = [figure for name, query in queries.items() for figure in await _time(name, query)]
