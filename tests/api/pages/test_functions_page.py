@@ -91,7 +91,7 @@ async def test_functions_are_listed_with_their_runs(engine: VirtualEngine) -> No
     assert row.startswith(
         "fulfil shop event order if event.data.total > 0 cron 0 3 * * * Europe/Berlin 2026-01-01 02:00"
     )
-    assert row.endswith("1 1 1 0 0")
+    assert row.endswith("1 1 1 0 0 1.7/h, 1 failed (50%)")
     assert page.texts("nav[aria-label=Pages] [aria-current=page]") == ["Functions"]
     link = page.all("tbody tr:last-child td:nth-child(7) a")[0].attributes["href"]
     assert [row.split(" ")[1:3] for row in (await browser.open(link or "")).texts("tbody tr")] == [["fulfil", "failed"]]
@@ -116,6 +116,7 @@ async def test_a_function_has_its_configuration_and_its_times(engine: VirtualEng
     assert page.texts("section tbody tr")[0] == f"{slow.run_id} 8m 20s"
     assert (await browser.open(page.link(slow.run_id))).path == f"/ui/runs/{slow.run_id}"
     assert "completed 5" in page.text
+    assert "Since 2025-12-31 23:00:00 , 5 runs completed or failed: 4.3/h." in page.text
     odd = await browser.open((await browser.open("/ui/functions")).link('a/"b" <i>'))
     assert odd.texts("h1") == ['a/"b" <i>']
     assert not odd.all("#start")
@@ -209,6 +210,7 @@ async def test_an_engine_without_shards_says_what_it_does_not_know(engine: Virtu
         for path in ("/ui/functions", "/ui/function?id=fulfil"):
             assert "it does not know what is registered" in (await client.get(path)).text
         (only,) = (await client.get("/v1/functions")).json()["functions"]
+    assert only.pop("rate").keys() == {"since", "ended", "failed"}
     assert only == {"id": "fulfil", "registration": None, "counts": {"completed": 1}, "cron_times": {}}
     async with VirtualEngine() as empty:
         assert "No function yet" in (await browser_of(empty).open("/ui/functions")).text
@@ -237,6 +239,7 @@ async def test_functions_are_answered_by_the_api(engine: VirtualEngine) -> None:
         assert shown["registration"]["queues"] == ["gpu"]
         assert shown["counts"] == {"completed": 2}
         assert shown["durations"]["p90_ms"] == 3_000
+        assert shown["rate"] == {"since": engine.now_ms // 3_600_000 * 3_600_000 - 3_600_000, "ended": 2, "failed": 0}
         assert len(shown["cron_times"]["0 3 * * * Europe/Berlin"]) == 3
         assert (await client.get('/v1/functions/a%2F"b" <i>')).json()["durations"]["runs"] == 0
         assert (await client.get("/v1/functions/none")).status_code == 404

@@ -82,6 +82,7 @@ ASKED: Mapping[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "bulks": [((5,), {})],
     "counts": [((), {})],
     "function_counts": [((), {})],
+    "rates": [((0,), {}), ((10**13,), {})],
     "durations": [(("f0",), {})],
     "latest_event": [(("f0",), {})],
     "timings": [((0,), {}), ((0,), {"steps": False, "function": "f1"}), ((0,), {"order": TimingOrder.FAILED})],

@@ -25,18 +25,19 @@ from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.performance_page import PERCENTILES, folded_hint, timings_table
 from stepstream.api.pages.scope_forms import change_pause, pause_form, pause_message, pause_of_scope, pause_text
-from stepstream.api.routes.functions import CRON_TIMES, FunctionView, cron_times, function_views
+from stepstream.api.routes.functions import CRON_TIMES, FunctionView, cron_times, function_views, rated_since
 from stepstream.api.routes.timings import SINCE_ALL, TimingsAsked, TimingsOf, find_timings
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.functions import CancelTrigger, CronTrigger, EventTrigger, FunctionRegistered, Trigger
 from stepstream.contract.gates import rule_text
 from stepstream.contract.kinds import ENDED_RUN_STATUSES, OPEN_RUN_STATUSES, RunStatus
+from stepstream.contract.limits import HOUR_MS
 from stepstream.contract.operators.control import function_scope
 from stepstream.contract.text.wording import counted, duration_text, length_text
 from stepstream.runtime.readmodel.durations import MEASURED_MAX, Durations
 from stepstream.runtime.readmodel.search.filters import Filter
-from stepstream.runtime.readmodel.tables.timings import Timing
+from stepstream.runtime.readmodel.tables.timings import Rate, Timing
 
 ROWS = 100
 _TRIGGERS_SHOWN = 3
@@ -44,13 +45,15 @@ _STEPS = 10
 # The form that pauses, on the page with the form that starts.
 _PAUSE = "pause"
 _TRIGGER_CHARACTERS = 120
-_COLUMNS = ("Function", "App", "Triggers", "Next time", "Open", *(status.capitalize() for status in ENDED_RUN_STATUSES))
+_COUNTS = ("Open", *(status.capitalize() for status in ENDED_RUN_STATUSES))
+_COLUMNS = ("Function", "App", "Triggers", "Next time", *_COUNTS, "Rate")
 
 
 async def show_functions(site: Site, visit: Visit) -> Response:
     """Answer with a page of the list."""
     asked = known_params(visit, "name", "after")
-    known = await function_views(site.engine, site.runs)
+    now_ms = site.now_ms()
+    known = await function_views(site.engine, site.runs, now_ms)
     views = [each for each in known if asked["name"].lower() in each.id.lower() and each.id > asked["after"]]
     later = url("functions", query=[("name", asked["name"]), ("after", views[ROWS - 1].id)]) if views[ROWS:] else ""
     return html(
@@ -67,9 +70,7 @@ async def show_functions(site: Site, visit: Visit) -> Response:
             ],
             h.p[h.a(href=url("performance", query=[("of", "functions"), ("sort", "failed")]))["Which fail most"]],
             None if site.engine.overview.functions() else _unknown(),
-            listing(
-                "Table of functions", _COLUMNS, [_row(view, site.now_ms()) for view in views[:ROWS]], is_stacked=False
-            )
+            _table(views[:ROWS], now_ms)
             if views
             else note("No function matches." if known else "No function yet: start a worker whose app has one."),
             h.nav(".pages", aria_label="Pages of the list")[
@@ -80,6 +81,14 @@ async def show_functions(site: Site, visit: Visit) -> Response:
             ],
         )
     )
+
+
+def _table(views: Sequence[FunctionView], now_ms: int) -> h.Node:
+    since = at(rated_since(now_ms))
+    return [
+        listing("Table of functions", _COLUMNS, [_row(view, now_ms) for view in views], is_stacked=False),
+        h.p(".hint")["A rate is that of the runs that completed or failed since ", since, "."],
+    ]
 
 
 def _unknown() -> h.Element:
@@ -105,7 +114,15 @@ def _row(view: FunctionView, now_ms: int) -> h.Element:
         h.td[at(min((times[0] for times in due if times), default=0))],
         h.td(".number")[_count_link(view, "open", sum(view.counts.get(each, 0) for each in OPEN_RUN_STATUSES))],
         [h.td(".number")[_count_link(view, status, view.counts.get(status, 0))] for status in ENDED_RUN_STATUSES],
+        h.td[_rate(view.rate, now_ms)],
     ]
+
+
+def _rate(rate: Rate, now_ms: int) -> str:
+    """Return how many runs ended in an hour, and how many of those that ended failed."""
+    per_hour = rate.ended * HOUR_MS / (now_ms - rated_since(now_ms))
+    failed = f", {rate.failed:,} failed ({rate.failed / rate.ended:.0%})" if rate.failed else ""
+    return f"{per_hour:,.1f}/h{failed}" if rate.ended else ""
 
 
 def _is_retired(known: FunctionRegistered | None) -> bool:
@@ -156,7 +173,7 @@ async def pause_function(site: Site, visit: Visit, form: Mapping[str, str]) -> R
 async def _found(site: Site, visit: Visit) -> FunctionView:
     """Return the function of a URL; raise PageError if there is none."""
     id = visit.param("id")
-    view = next((each for each in await function_views(site.engine, site.runs) if each.id == id), None)
+    view = next((each for each in await function_views(site.engine, site.runs, site.now_ms()) if each.id == id), None)
     if view is None:
         raise PageError(404, "There is no function with this id, and no run of it.")
     return view
@@ -186,7 +203,7 @@ async def _function_page(site: Site, visit: Visit, refusal: Refusal) -> Response
         if _is_retired(view.registration)
         else None,
         _facts(view.registration, now_ms) if view.registration else None,
-        _counts(view),
+        _counts(view, now_ms),
         _durations(await queries.durations(id)),
         _steps(id, steps),
         h.p[h.a(href=url("errors", query=[("function", id)]))["Errors of this function"]],
@@ -227,10 +244,14 @@ def _facts(known: FunctionRegistered, now_ms: int) -> h.Element:
     )
 
 
-def _counts(view: FunctionView) -> h.Element:
-    return h.ul(".tabs", aria_label="Runs by status")[
-        h.li[h.a(href=filter_url("function", view.id))["all runs"]],
-        [h.li[status, " ", _count_link(view, status, view.counts.get(status, 0))] for status in RunStatus],
+def _counts(view: FunctionView, now_ms: int) -> h.Node:
+    ended = [counted(view.rate.ended, "run"), " completed or failed: ", _rate(view.rate, now_ms), "."]
+    return [
+        h.ul(".tabs", aria_label="Runs by status")[
+            h.li[h.a(href=filter_url("function", view.id))["all runs"]],
+            [h.li[status, " ", _count_link(view, status, view.counts.get(status, 0))] for status in RunStatus],
+        ],
+        h.p(".hint")["Since ", at(rated_since(now_ms)), ", ", ended if view.rate.ended else "no run ended."],
     ]
 
 

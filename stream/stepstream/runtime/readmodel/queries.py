@@ -39,7 +39,7 @@ from stepstream.runtime.readmodel.tables.seen_events import (
     resuming_events,
     starting_events,
 )
-from stepstream.runtime.readmodel.tables.timings import Timing, TimingOrder, list_timings
+from stepstream.runtime.readmodel.tables.timings import Rate, Timing, TimingOrder, list_rates, list_timings
 from stepstream.runtime.readmodel.tables.waiting import WaitingStep, count_waiting, waiting_steps
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 
@@ -150,6 +150,10 @@ class RunQueries:
     async def function_counts(self) -> dict[str, dict[str, int]]:
         """Return how many runs there are by function and status."""
         return await self._ask(reading.function_counts)
+
+    async def rates(self, since: int) -> dict[str, Rate]:
+        """Return how many runs completed or failed since the hour of a time (Unix ms), by function."""
+        return await self._ask(lambda db: list_rates(db, since))
 
     async def durations(self, function: str) -> Durations:
         """Return how long the latest completed runs of a function took."""

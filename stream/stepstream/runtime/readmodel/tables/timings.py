@@ -59,6 +59,14 @@ class Timing:
     run_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How many runs of a function completed or failed in some hours, and how many of them failed."""
+
+    ended: int = 0
+    failed: int = 0
+
+
 def pattern_of(step: str) -> str:
     """Return the id of a step without what differs between the rounds of a loop."""
     return _NUMBER.sub("#", _ID.sub("…", step))[:PATTERN_CHARACTERS_MAX]
@@ -100,6 +108,13 @@ def list_timings(
     found = [_timing(*key, list(bands)) for key, bands in groupby(rows, key=lambda row: (row[0], row[1]))]
     found.sort(key=lambda each: (-_ORDERS[order](each), each.function, each.step))
     return found[offset : offset + limit]
+
+
+def list_rates(db: Database, since: int) -> dict[str, Rate]:
+    """Return the rates of all functions of which a run ended since the hour of a time (Unix ms)."""
+    query = "SELECT function, sum(ended), sum(failed) FROM timings WHERE hour >= ? AND step = '' GROUP BY function"
+    rows = db.execute(query, (since // HOUR_MS,))
+    return {function: Rate(int(ended), int(failed)) for function, ended, failed in rows}
 
 
 _ORDERS: Mapping[TimingOrder, Any] = {
