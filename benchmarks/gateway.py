@@ -19,8 +19,9 @@ from typing import Any
 import httpx
 
 from benchmarks.functions import Figure
-from tests.gateway.sdks.processes import READY_S_MAX, Processes, Server, install, running, until
+from tests.gateway.sdks.processes import READY_S_MAX, Processes, Server, install, running
 from tests.kafka.cluster.broker import free_port
+from tests.polling import until
 from tests.tidy_rules import ROOT
 
 APPS = ROOT / "benchmarks" / "sdk"
