@@ -22,6 +22,7 @@ _STEP: dict[str, Any] = {
     "error": None,
     "output": None,
     "copied": False,
+    "failures": [],
 }
 _RUN: dict[str, Any] = {
     "run_id": "0" * 26,
@@ -153,3 +154,11 @@ def test_a_timeout_is_no_reason_to_be_open() -> None:
     text = "a timeout cancels it at noon if it has not ended"
     limit = {"code": "timeout", "text": text, "step": "", "since": 0, "until": 5, "remedy": ""}
     assert f"  {text}" in [line.rstrip() for line in printed(_RUN | {"why": [limit]}).splitlines()]
+
+
+def test_failed_attempts_are_printed_below_the_steps() -> None:
+    """Each with its error, and when the next was due; the step itself may have succeeded."""
+    failure = {"attempt": 0, "at": _BEGAN, "name": "IOError", "message": "bank is down", "retry_at": _BEGAN + 60_000}
+    text = printed({**_RUN, "steps": [{**_STEP, "id": "pay", "kind": "run", "failures": [failure]}]})
+    times = f"{clock(_BEGAN)}, next at {clock(_BEGAN + 60_000)}"
+    assert f"step 'pay', attempt 1 failed {times}: IOError: bank is down" in text

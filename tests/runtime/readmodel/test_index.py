@@ -323,3 +323,23 @@ def test_open_runs_are_found_without_reading_the_others(new_tables: NewTables) -
     index.fold(records_of([BEGAN, RunEnded("r", 2, 5_000, RunStatus.COMPLETED, "function")])[1:])
     assert not index.has_open_runs()
     index.close()
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_failed_attempts_of_a_step_are_kept(size: int, new_tables: NewTables) -> None:
+    """Each has its error without further lines; the step may succeed later, and the list is bounded."""
+    error = ErrorInfo("ConnectionError", f"bank is down {'x' * 300}\nat line 2", stack="a line")
+    failed = [StepAttemptFailed("r", 2 + n, 2_000 + n, "s", "pay", n, error, 3_000 + n) for n in range(25)]
+    ended = StepEnded("r", 27, 9_000, "s", "pay", StepKind.RUN, Value(Raw(b"1")), 25, 8_000)
+    index, records = RunIndex(new_tables()), records_of([BEGAN, *failed, ended])
+    for start in range(0, len(records), size):
+        index.fold(records[start : start + size])
+    run = index.show("r")
+    assert run is not None
+    (step,) = run.steps
+    assert (step.status, step.attempts, step.error) == ("completed", 26, None)
+    assert [(each.attempt, each.at, each.retry_at) for each in step.failures] == [
+        (n, 2_000 + n, 3_000 + n) for n in range(20)
+    ]
+    assert {(each.name, each.message) for each in step.failures} == {("ConnectionError", f"bank is down {'x' * 187}")}
+    index.close()

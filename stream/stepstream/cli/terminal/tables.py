@@ -114,8 +114,18 @@ def _print_steps(screen: Screen, run: Json, failed: Sequence[Json]) -> None:
         for step in run["steps"]
     ]
     screen.table([Column(name, overflow="fold") for name in names], rows)
+    for step in run["steps"]:
+        _print_attempts(screen, step)
     for step in failed:
         _print_error(screen, f"step {step['id']!r} {step['status']}", step["error"])
+
+
+def _print_attempts(screen: Screen, step: Json) -> None:
+    """Print the attempts of a step that failed and were retried."""
+    for each in step["failures"]:
+        error = f"{each['name']}: {each['message']}"
+        times = f"{clock(each['at'])}, next at {clock(each['retry_at'])}"
+        screen.line(f"step {step['id']!r}, attempt {each['attempt'] + 1} failed {times}: {error}")
 
 
 def _print_logs(screen: Screen, run: Json) -> None:

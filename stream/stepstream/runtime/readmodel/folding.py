@@ -32,6 +32,7 @@ from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, S
 from stepstream.contract.operators.bulk import BulkChanged
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.runtime.readmodel.dialect import Database, lock_sums
+from stepstream.runtime.readmodel.failed_attempts import attempt_text
 from stepstream.runtime.readmodel.tables.approvals import ask
 from stepstream.runtime.readmodel.tables.bulks import write_bulks
 from stepstream.runtime.readmodel.tables.error_groups import ErrorGroups
@@ -153,7 +154,7 @@ class Batch:
                     ask(self._db, entry, entry.approval)
             case StepAttemptFailed():
                 row.status, row.attempts, row.until = StepStatus.RETRYING, entry.attempt + 1, entry.retry_at
-                row.error = text_of(entry.error)
+                row.error, row.failures = text_of(entry.error), attempt_text(entry)
                 self._errors.add(run.function, entry.id, entry.error, entry.at, entry.run_id)
                 self._sums[1] += 1
             case StepCopied():

@@ -9,6 +9,7 @@ from stepstream.contract.errors import StepstreamError
 from stepstream.contract.kinds import NOT_STARTED, OPEN_STEP_STATUSES, RunStatus, StepKind
 from stepstream.contract.text.names import workers_name
 from stepstream.runtime.readmodel.activity import ACTIVITY_FIELDS, Activity, activities
+from stepstream.runtime.readmodel.failed_attempts import FailedAttempt, read_attempts
 
 RUN_COLUMNS = (
     "run_id, function, app, status, accepted_at, started_at, ended_at, events, error, caller, warnings, attempt, "
@@ -27,7 +28,7 @@ class UnreadableRuns(StepstreamError):
 class StepView:
     """A step of a run: `kind` is a StepKind, `status` a StepStatus; times in Unix ms.
 
-    The result of a `copied` step is that of the run that this one repeats.
+    The result of a `copied` step is that of the run that this one repeats. `failures` are attempts that were retried.
     """
 
     step: str
@@ -43,6 +44,7 @@ class StepView:
     output: Json
     error: Json
     copied: bool
+    failures: tuple[FailedAttempt, ...] = ()
 
 
 def queue_of(kind: str, detail: str) -> str:
@@ -134,6 +136,7 @@ def summary_of(row: Sequence[Any]) -> dict[str, Any]:
 
 def step_of(row: Sequence[Any]) -> StepView:
     """Return a step from its row."""
-    (_, step, id, kind, status, attempts, first, started, ended, until, detail, output, error, *_, copied) = row
-    results = (json_of(output), json_of(error), bool(copied))
+    (_, step, id, kind, status, attempts, first, started, ended, until, detail, output, error, *_) = row
+    copied, failures = row[-2:]
+    results = (json_of(output), json_of(error), bool(copied), read_attempts(failures))
     return StepView(step, id, kind, status, attempts, first, started, ended, until, detail, *results)

@@ -67,6 +67,34 @@ async def test_several_steps_are_open_at_once(engine: VirtualEngine) -> None:
     assert "Waits for parcel/left data.id" in parcel
 
 
+async def test_failed_attempts_are_ticks_and_a_list() -> None:
+    """They stay after the step has succeeded: when each failed, with which error, and when the next was due."""
+    app, left = App("shop"), ["<b> again\nmore", "bank is down"]
+
+    def charge() -> str:
+        if left:
+            raise ConnectionError(left.pop())
+        return "paid"
+
+    @app.function(on("order"), retries=3, backoff="1m")
+    async def fulfil(ctx: Context) -> None:
+        await ctx.step.run("charge", charge)
+
+    async with VirtualEngine(app) as engine:
+        await engine.send(Event("order"))
+        await engine.advance("1h")
+        browser = browser_of(engine)
+        page = await browser.open(f"/ui/runs/{engine.run().run_id}")
+        (bar,) = page.all(".timeline svg")
+        assert len(bar.css(".bar-failed")) == 2
+        assert (bar.attributes["aria-label"] or "").endswith(", 2 failed attempts")
+        page = await browser.open(page.link("charge"))
+        first, second = page.texts("[aria-label='Failed attempts of charge'] tbody tr")
+        assert first.startswith("1 2026-01-01 0")
+        assert " ConnectionError: bank is down 2026-01-01 0" in first
+        assert " ConnectionError: <b> again 2026-01-01 0" in second
+
+
 @pytest.mark.parametrize(("part", "value"), [("event-0", {"amount": 5, "id": 7}), ("output", {"charged": 5})])
 async def test_a_value_has_its_whole_text(engine: VirtualEngine, part: str, value: object) -> None:
     """The raw text of a value is JSON, which browsers show as text or save."""

@@ -7,16 +7,19 @@ import htpy as h
 from markupsafe import Markup
 from starlette.datastructures import QueryParams
 
-from stepstream.api.pages.parts.components import at, facts, run_link, run_state, state, text, url
+from stepstream.api.pages.parts.components import at, facts, listing, run_link, run_state, state, text, url
 from stepstream.api.pages.parts.json_tree import json_tree, snippet
 from stepstream.api.pages.runs.errors_view import error_view
 from stepstream.api.pages.runs.timeline import Fold, Phase, Segment, Window, bar_of, queue_label, rows_of, window_of
 from stepstream.contract.kinds import OPEN_STEP_STATUSES
+from stepstream.contract.text.printable import printable
 from stepstream.contract.text.wording import counted, length_text
+from stepstream.runtime.readmodel.failed_attempts import MESSAGE_CHARACTERS_MAX
 from stepstream.runtime.readmodel.views import RunSummary, RunView, StepView
 
 _WIDTH, _HEIGHT = 1_000, 14
 _NARROWEST = 3
+_TICK = 6
 _HATCH = 6
 _HATCHED = (Phase.RETRY, Phase.WAIT, Phase.CHILD)
 _COLUMNS = 6
@@ -110,7 +113,8 @@ def _patterns() -> h.Element:
     ]
 
 
-def _bar(segments: Sequence[Segment], window: Window) -> Markup:
+def _bar(segments: Sequence[Segment], window: Window, failures: Sequence[int] = ()) -> Markup:
+    """Return a bar, with a tick where an attempt failed that was retried."""
     drawn: list[str] = []
     said: list[str] = []
     for each in segments:
@@ -121,6 +125,12 @@ def _bar(segments: Sequence[Segment], window: Window) -> Markup:
         width = max(window.position(each.end, _WIDTH) - left, _NARROWEST)
         fill = f' fill="url(#hatch-{each.phase})"' if each.phase in _HATCHED else ""
         drawn.append(f'<rect class="bar-{each.phase}" x="{left:g}" width="{width:g}" height="{_HEIGHT}"{fill}></rect>')
+    if failures:
+        said.append(counted(len(failures), "failed attempt"))
+    for at_ms in failures:
+        if window.start <= at_ms <= window.end:
+            left = min(window.position(at_ms, _WIDTH), _WIDTH - _TICK)
+            drawn.append(f'<rect class="bar-failed" x="{left:g}" width="{_TICK}" height="{_HEIGHT}"></rect>')
     # As a string, because a run may have a thousand bars; all parts are numbers and names of phases.
     return Markup(  # noqa: S704
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" width="100%" height="{_HEIGHT}" role="img" '
@@ -165,7 +175,7 @@ def _step(step: StepView, shown: _Shown) -> h.Node:
         ],
         h.td[step.kind],
         h.td[state(step.status), attempts],
-        h.td(".bar")[_bar(segments, shown.window)],
+        h.td(".bar")[_bar(segments, shown.window, [each.at for each in step.failures])],
         h.td(".number")[length_text(segments[-1].end - segments[0].start)],
         h.td(".result")[[_result(step), [(" ", run_link(each.run_id)) for each in invoked]]],
     ]
@@ -201,6 +211,7 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
                     ),
                 ]
             ),
+            _failed_attempts(step) if step.failures else None,
             error_view(step.error, f"Error of {step.id}") if step.error else None,
             json_tree(step.output, "Result of the step", raw) if step.ended_at and not step.error else None,
             h.a(href=url("runs", run_id, "rerun", query=[("from", step.step)]))["Repeat from step ", text(step.id)]
@@ -208,3 +219,17 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
             else None,
         ]
     ]
+
+
+def _failed_attempts(step: StepView) -> h.Element:
+    rows = [
+        h.tr[
+            h.td(".number")[f"{each.attempt + 1}"],
+            h.td[at(each.at)],
+            h.td(".error")[text(f"{each.name}: {each.message}", MESSAGE_CHARACTERS_MAX * 2)],
+            h.td[at(each.retry_at)],
+        ]
+        for each in step.failures
+    ]
+    names = ("Attempt", "Failed", "Error", "Next attempt")
+    return listing(f"Failed attempts of {printable(step.id)}", names, rows, is_stacked=False)

@@ -41,16 +41,17 @@ class StepRow:
     own: int = 0
     fingerprint: int = 0
     copied: int = 0
+    failures: str = ""
 
-    # Of a step that is known, the first time, the kind and its place stay.
+    # Of a step that is known, the first time, the kind and its place stay, and failed attempts are added.
     UPSERT: ClassVar[str] = (
-        "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (run_id, step) DO UPDATE SET status = excluded.status, attempts = excluded.attempts, "
         "started_at = excluded.started_at, "
         "ended_at = excluded.ended_at, until = CASE excluded.until WHEN 0 THEN steps.until ELSE excluded.until END, "
         "output = excluded.output, error = excluded.error, seen = excluded.seen, own = excluded.own, "
         "detail = CASE excluded.detail WHEN '' THEN steps.detail ELSE excluded.detail END, "
-        "fingerprint = excluded.fingerprint"
+        "fingerprint = excluded.fingerprint, failures = steps.failures || excluded.failures"
     )
 
     def change(self, later: "StepRow") -> None:
@@ -59,6 +60,7 @@ class StepRow:
         self.ended_at, self.until = later.ended_at, later.until or self.until
         self.output, self.error, self.seen, self.own = later.output, later.error, later.seen, later.own
         self.detail, self.fingerprint = later.detail or self.detail, later.fingerprint
+        self.failures += later.failures
 
     def cancel(self, at: int) -> None:
         """Note that the step was cancelled."""
@@ -69,7 +71,7 @@ class StepRow:
         return (
             *(self.run_id, self.step, self.id, self.kind, self.status, self.attempts, self.first_at, self.started_at),
             *(self.ended_at, self.until, self.detail, self.output, self.error, self.seq, self.seen, self.own),
-            *(self.fingerprint, self.copied),
+            *(self.fingerprint, self.copied, self.failures),
         )
 
 

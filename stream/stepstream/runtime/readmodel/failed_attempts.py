@@ -1,0 +1,42 @@
+"""The failed attempts of a step that was retried, as a column of its row: JSON objects, each with a comma after it."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from stepstream.contract.codec import encode
+from stepstream.contract.history import StepAttemptFailed
+from stepstream.contract.limits import RETRIES_MAX
+
+MESSAGE_CHARACTERS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """An attempt (from 0) that failed and was retried: when it failed, and when the next was due (Unix ms).
+
+    `name` and `message` are those of its error, the message without its further lines.
+    """
+
+    attempt: int
+    at: int
+    name: str
+    message: str
+    retry_at: int
+
+
+_attempts = msgspec.json.Decoder(tuple[FailedAttempt, ...]).decode
+
+
+def attempt_text(entry: StepAttemptFailed) -> str:
+    """Return what the column gets for an attempt: nothing beyond RETRIES_MAX."""
+    if entry.attempt >= RETRIES_MAX:
+        return ""
+    message = entry.error.message.partition("\n")[0][:MESSAGE_CHARACTERS_MAX]
+    attempt = FailedAttempt(entry.attempt, entry.at, entry.error.name, message, entry.retry_at)
+    return f"{encode(attempt).decode()},"
+
+
+def read_attempts(text: str) -> tuple[FailedAttempt, ...]:
+    """Return the attempts of a column, in order of time."""
+    return _attempts(f"[{text.removesuffix(',')}]")
