@@ -150,6 +150,9 @@ async def test_gateway_serves_an_app_while_a_worker_is_connected() -> None:
         app.replace(app_at("http://app.test/?fnId=demo-f"))
         server.connect.calls.changed.notify()
         await until(lambda: place.served == ["demo"])
+        app.replace(())
+        server.connect.calls.changed.notify()
+        await until(lambda: place.served == [])
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
 

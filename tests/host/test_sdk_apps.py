@@ -1,17 +1,20 @@
 """A process without Python code serves an app of an official SDK that registers with it, and after a restart too."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from msgspec import structs
 
 from stepstream import App
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.http import make_api
 from stepstream.contract.codec import encode, load_json
 from stepstream.contract.functions import FunctionRegistered
+from stepstream.gateway.runs.app import RemoteApp
 from stepstream.host.sdk_apps import Hosting, Polling, SdkApps, connections_of
 from stepstream.host.settings import Settings
 from stepstream.testing import VirtualEngine
@@ -90,3 +93,20 @@ async def test_own_app_is_not_served_twice() -> None:
     async with connections_of(Settings()) as connections:
         SdkApps(Settings(), connections, hosting, Polling()).restore(records)
     assert started == ["demo"]
+
+
+@pytest.mark.parametrize("moved", [{"endpoint": ""}, {"app": "other", "endpoint": ""}, {"app": "other"}])
+async def test_function_leaves_the_app_of_an_sdk(moved: dict[str, str]) -> None:
+    """An app that has moved to workers with Python code, in the log or while it is served, stops no process."""
+    started = dict[str, RemoteApp]()
+    hosting = replace(HOSTING, start=lambda app: started.update({app.name: app}))
+    before = FunctionRegistered("shop-a", "shop", endpoint="http://example.com/")
+    records = [encode(before), encode(structs.replace(before, **moved))]
+    async with connections_of(Settings()) as connections:
+        SdkApps(Settings(), connections, hosting, Polling()).restore(records)
+        assert "shop" not in started
+        apps = SdkApps(Settings(), connections, hosting, Polling())
+        for record in records:
+            apps.restore([record])
+        assert not started["shop"].functions
+        assert ("other" in started) == bool(moved.get("app") and "endpoint" not in moved)

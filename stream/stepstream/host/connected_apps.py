@@ -1,4 +1,7 @@
-"""When a gateway serves an app on Kafka: while it can call the app, by a URL or because a worker is connected."""
+"""When a gateway serves an app on Kafka: while it can call the app, by a URL or because a worker is connected.
+
+An app whose functions have moved to workers with Python code has no URL left.
+"""
 
 import asyncio
 
@@ -21,7 +24,8 @@ async def keep_serving_app(
     changed = connect.calls.changed
 
     def can_call() -> bool:
-        return not any(is_connect_url(each.endpoint) for each in app) or connect.calls.serves(app.name)
+        by_url = app.functions and not any(is_connect_url(each.endpoint) for each in app)
+        return bool(by_url) or connect.calls.serves(app.name)
 
     while True:
         await changed.until(can_call)

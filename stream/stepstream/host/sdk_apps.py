@@ -196,11 +196,13 @@ class SdkApps:
         kind, alone, place = self._settings.signing_keys.kind, self._hosting.is_alone, self._peers.place
         functions = [
             RemoteFunction(each, alone or bool(place), kind, inputs=alone, place=place)
-            for each in self.registry.apps()[name]
+            for each in self.registry.apps().get(name, ())
         ]
         if app := self._apps.get(name):
             app.replace(functions)
             self._connect.calls.changed.notify()
+            return
+        if not functions:
             return
         transport = ConnectTransport(name, self._transport, self._connect.calls)
         app = self._apps[name] = RemoteApp(name, transport, runs=self._runs)

@@ -35,7 +35,7 @@ class RegistryPorts:
 
     `prepare` returns once an app can be served, and raises a StepstreamError if it cannot. `append` writes records.
     `serves` returns whether other workers than gateways serve an app. `changed` is called with the name of each app
-    whose functions change.
+    whose functions change; it may no longer have any.
     """
 
     prepare: Callable[[str], Awaitable[None]]
@@ -59,8 +59,10 @@ class AppRegistry:
         touched = dict[str, None]()
         for value in values:
             for record in readable_functions([value]):
-                if self._values.get(record.id) != value and record.endpoint:
-                    touched[record.app] = None
+                if self._values.get(record.id) != value:
+                    # The function may have been one of another app, or of an app that an SDK served.
+                    both = (self._stored.get(record.id), record)
+                    touched |= {each.app: None for each in both if each and each.endpoint}
                 # The latest record is the last one, as the functions of a release are compared in this order.
                 self._values.pop(record.id, None)
                 self._stored[record.id], self._values[record.id] = record, value
