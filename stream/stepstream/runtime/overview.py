@@ -23,11 +23,16 @@ class ShardView:
 
 @dataclass(frozen=True, slots=True)
 class RunningWorker:
-    """A worker that runs: its release, and the versions of stepstream and Python; "" for what is unknown."""
+    """A worker that runs: its release, and the versions of stepstream and Python; "" for what is unknown.
+
+    `client` and `host` are the client id and the address of a member of a consumer group, as the broker knows them.
+    """
 
     release: str = ""
     stepstream: str = ""
     python: str = ""
+    client: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,26 @@ async def test_workers_of_other_releases_are_shown(engine: VirtualEngine) -> Non
     assert gpu["running_releases"] == {"r1": 1}
 
 
+async def test_running_workers_are_listed_with_their_hosts(engine: VirtualEngine) -> None:
+    """The page has their client ids and addresses, by host; so does the API. Without a broker there are none."""
+    running = [RunningWorker("r1", client=f"stepstream-r1-{n}", host=f"10.0.0.{n}") for n in (8, 7)]
+
+    async def found(_names: Sequence[str]) -> dict[str, list[RunningWorker]]:
+        return {"shop": [*running, RunningWorker("r1")], "shop.gpu": [RunningWorker("r1")]}
+
+    page = await shown(engine, overview=_Engine(), workers=found)
+    assert page.texts("tbody td:nth-child(2)")[:2] == [
+        "3 which stepstream-r1-7 on 10.0.0.7 stepstream-r1-8 on 10.0.0.8 1 more",
+        "1",
+    ]
+    facade = dataclasses.replace(facade_of(engine.engine), overview=_Engine(), workers=found)
+    api = make_api(facade, engine.index, bytes)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
+        shop, gpu = (await client.get("/v1/workers")).json()["workers"]
+    assert [each["host"] for each in shop["members"]] == ["10.0.0.7", "10.0.0.8"]
+    assert gpu["members"] == []
+
+
 async def test_what_is_unknown_is_not_guessed(engine: VirtualEngine) -> None:
     """Without heartbeats the owners of other shards are unknown, without a broker the number of workers."""
     seen = _Engine(third=ShardView(2, "", ""), fourth=ShardView(3, "", ""))

@@ -22,6 +22,9 @@ TOPIC = "commands.shop"
 BEGINNINGS = {(TOPIC, 0): 0, (TOPIC, 1): 0, (TOPIC, 2): 4, (TOPIC, 3): 8}
 
 
+_MEMBERS = [("1", "stepstream-r1", "/10.0.0.7", b"", b""), ("2", "two", "/10.0.0.8", b"", b"")]
+
+
 class ClientPartition(NamedTuple):
     """A partition, as in aiokafka."""
 
@@ -50,7 +53,7 @@ class Brokers(Cluster):
     async def describe_consumer_groups(self, groups: list[str]) -> list[Any]:
         """Return two members."""
         assert groups == ["ns.worker-shop"]
-        group = (self.code, groups[0], "Stable", "consumer", "sticky", [("1", "stepstream-r1"), ("2", "two")], -1)
+        group = (self.code, groups[0], "Stable", "consumer", "sticky", _MEMBERS, -1)
         return [SimpleNamespace(groups=[group])]
 
     async def list_consumer_group_offsets(self, group: str) -> dict[Any, Any]:
@@ -82,9 +85,12 @@ async def test_backlog_counts_uncommitted_retained_offsets() -> None:
 
 
 async def test_running_workers_are_the_members_of_the_group() -> None:
-    """Each with its release and versions, which its client id has. It is an error if the group cannot be described."""
+    """Each with its host, and what its client id has. It is an error if the group cannot be described."""
     brokers = Brokers()
-    assert await backlogs_of(brokers).members(["shop"]) == {"shop": [RunningWorker("r1"), RunningWorker()]}
+    first = RunningWorker("r1", client="stepstream-r1", host="10.0.0.7")
+    assert await backlogs_of(brokers).members(["shop"]) == {
+        "shop": [first, RunningWorker("", "", "", "two", "10.0.0.8")]
+    }
     brokers.code = 14
     with pytest.raises(LogError, match="cannot be described"):
         await backlogs_of(brokers).members(["shop"])

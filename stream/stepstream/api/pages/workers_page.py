@@ -108,12 +108,23 @@ def _worker_row(view: WorkersView, pause: h.Node) -> h.Element:
     up = "unknown: no broker answered" if view.running is None else f"{view.running:,}"
     return h.tr(data_row=True)[
         h.td[h.a(href=url("runs", query=[("filter", str(_OPEN.having("app", view.app)))]))[text(view.name)]],
-        h.td[down if view.running == 0 else up],
+        h.td[down if view.running == 0 else up, _members(view) if view.members else None],
         h.td[_measured(view.waiting)],
         h.td(".number")[f"{view.functions:,}"],
         h.td[_releases(view)],
         h.td[[h.div[text(_version(each, view.running or 0))] for each in view.running_versions]],
         h.td[pause],
+    ]
+
+
+def _members(view: WorkersView) -> h.Element:
+    more = (view.running or 0) - len(view.members)
+    return h.details[
+        h.summary["which"],
+        h.ul(".plain")[
+            [h.li[h.code[text(each.client)], " on ", text(each.host)] for each in view.members],
+            h.li[f"{more:,} more"] if more > 0 else None,
+        ],
     ]
 
 

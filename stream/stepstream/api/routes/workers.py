@@ -17,6 +17,7 @@ from stepstream.runtime.overview import RunningWorker, ShardView
 
 # On Kafka, each name is a request to a broker.
 WORKERS_MAX = 100
+MEMBERS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class WorkersView:
     `running` is None if no broker answered in time. `waiting` is the number of commands that are not acknowledged, None
     if another engine measures it. `releases` are those of the registered functions; retired ones do not count.
     `running_releases` has the number of running workers by their release, without those whose release is unknown, and
-    `running_versions` by the versions of stepstream and Python with which they run.
+    `running_versions` by the versions of stepstream and Python with which they run. `members` are the first MEMBERS_MAX
+    of them whose client id is known.
     """
 
     name: str
@@ -47,6 +49,7 @@ class WorkersView:
     releases: Sequence[str]
     running_releases: Mapping[str, int]
     running_versions: Sequence[RunningVersions]
+    members: Sequence[RunningWorker]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ async def workers_views(engine: EngineFacade) -> Sequence[WorkersView]:
                 *(name, app, queue, None if workers is None else len(workers), None if lag is None else int(lag)),
                 *(len(own), releases, dict(Counter(sorted(each.release for each in workers or () if each.release)))),
                 _versions(workers or ()),
+                _members(workers or ()),
             )
         )
     return found
@@ -91,6 +95,11 @@ async def workers_views(engine: EngineFacade) -> Sequence[WorkersView]:
 def _versions(workers: Sequence[RunningWorker]) -> Sequence[RunningVersions]:
     counts = Counter((each.stepstream, each.python) for each in workers)
     return [RunningVersions(*versions, count) for versions, count in sorted(counts.items())]
+
+
+def _members(workers: Sequence[RunningWorker]) -> Sequence[RunningWorker]:
+    known = [each for each in workers if each.client]
+    return sorted(known, key=lambda each: (each.host, each.client))[:MEMBERS_MAX]
 
 
 def shard_views(engine: EngineFacade) -> Sequence[ShardStatus]:

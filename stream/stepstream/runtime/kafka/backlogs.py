@@ -1,6 +1,7 @@
 """The backlogs of commands, read from the consumer groups of the workers, even while no worker runs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from stepstream.contract.topics import commands_topic
@@ -74,7 +75,8 @@ class Backlogs:
         return range(self._partition_counts[commands_topic(name)])
 
     async def _members(self, admin: Any, name: str) -> list[RunningWorker]:
-        return list(map(worker_of, await self._cluster.members_by(admin, _group(name))))
+        members = await self._cluster.members_by(admin, _group(name))
+        return [replace(worker_of(each.client), client=each.client, host=each.host) for each in members]
 
     async def _committed(self, admin: Any, name: str) -> Offsets:
         plain = self._cluster.settings.plain

@@ -96,10 +96,19 @@ def configs_in(answers: Iterable[Any]) -> dict[str, dict[str, str]]:
     return {name: {key: value for key, value, *_ in entries} for _, _, _, name, entries in resources}
 
 
-def clients_in(answers: Iterable[Any]) -> list[str]:
-    """Return the client ids of the members of all groups."""
+class Member(NamedTuple):
+    """A member of a consumer group: its client id, and the address of its host."""
+
+    client: str
+    host: str
+
+
+def members_in(answers: Iterable[Any]) -> list[Member]:
+    """Return the members of all groups."""
     groups = [described for answer in answers for described in answer.groups]
-    return [client for *_, members in (described[:6] for described in groups) for _, client, *_ in members]
+    members = [member for *_, members in (described[:6] for described in groups) for member in members]
+    # Brokers write an address with a slash before it.
+    return [Member(client, host.removeprefix("/")) for _, client, host, *_ in members]
 
 
 def _nulls_of(record: Any) -> tuple[str, ...]:

@@ -10,10 +10,11 @@ from aiokafka.errors import for_code
 
 from stepstream.runtime.kafka.client.answers import (
     Extent,
+    Member,
     TopicsRefused,
-    clients_in,
     configs_in,
     extents_in,
+    members_in,
     refused_in,
 )
 from stepstream.runtime.kafka.client.errors import translate_kafka_errors
@@ -110,17 +111,17 @@ class Cluster:
     async def members(self, group: str) -> list[str]:
         """Return the client ids of the members of a consumer group."""
         async with self.admin() as admin:
-            return await self.members_by(admin, group)
+            return [member.client for member in await self.members_by(admin, group)]
 
-    async def members_by(self, admin: AIOKafkaAdminClient, group: str) -> list[str]:
-        """Return what `members` returns, by a client that is connected."""
+    async def members_by(self, admin: AIOKafkaAdminClient, group: str) -> list[Member]:
+        """Return the members of a consumer group, by a client that is connected."""
         with translate_kafka_errors("describing a group"):
             # The client misreads an answer with more than one group.
             answers = await admin.describe_consumer_groups([self.settings.name(group)])
             for code, name, *_ in (described for answer in answers for described in answer.groups):
                 if code:
                     raise for_code(code)(f"group {name} cannot be described")
-        return clients_in(answers)
+        return members_in(answers)
 
     async def delete(self, topics: Sequence[str]) -> None:
         """Delete topics with all their records."""

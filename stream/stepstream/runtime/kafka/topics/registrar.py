@@ -1,7 +1,6 @@
 """Registers the functions of an app, unless a newer release of the app that replaced it still serves."""
 
 import asyncio
-import dataclasses
 import logging
 import platform
 import re
@@ -172,6 +171,7 @@ def instance_of(app: App, name: str) -> str:
     return f"{name}.{release_of(app)}-{_VERSIONS}" if name else ""
 
 
-_PARTS = len(dataclasses.fields(RunningWorker))
+# The release, and the versions of stepstream and Python.
+_PARTS = 3
 # Brokers accept these characters in the id of an instance; the parts of a client id have no hyphen.
 _VERSIONS = "-".join(re.sub(r"[^A-Za-z0-9._]", "_", each) for each in (__version__, platform.python_version()))
