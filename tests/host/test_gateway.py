@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
+import aiohttp
 import pytest
 
 from stepstream.contract.codec import encode
@@ -11,8 +12,10 @@ from stepstream.contract.errors import Conflict
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.topics import FUNCTIONS
 from stepstream.gateway.runs.app import RemoteApp
+from stepstream.gateway.runs.peers import Peers, client_at, place_of
 from stepstream.gateway.sync.addresses import AddressPolicy
 from stepstream.gateway.sync.registry import AppRegistry, RegistryPorts
+from stepstream.gateway.wire.signing import SigningKey
 from stepstream.host import gateway as gateway_module
 from stepstream.host.gateway import AppTopics, follow_functions
 from stepstream.host.gateway_workers import Fleet, GatewayWorkers
@@ -21,7 +24,7 @@ from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.client.answers import Extent
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.topics.layout import LayoutError
-from stepstream.runtime.kafka.topics.registrar import GATEWAY_RELEASE, client_of_release
+from stepstream.runtime.kafka.topics.registrar import GATEWAY_RELEASE, client_of_release, worker_of
 from stepstream.runtime.kafka.workers.group_lease import MemberOptions
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.ports import LogRecord
@@ -111,6 +114,20 @@ async def test_app_is_left_to_workers_of_python_code() -> None:
         cluster.clients = clients
         found.append(await topics.serves("demo"))
     assert found == [False, False, True]
+
+
+async def test_gateways_find_one_another_by_the_groups_of_their_apps() -> None:
+    """Those that state a URL are members with it; nobody else can state one, as it is signed."""
+    cluster, keys = FakeCluster(), [SigningKey("signkey-test-00ff")]
+    topics = AppTopics(cluster, 1, workers_on(cluster))
+    topics.add("demo")
+    forged = place_of("http://10.0.0.9:1", [SigningKey("signkey-test-11ff")])
+    places = [place_of(f"http://10.0.0.{number}:8288", keys) for number in (1, 2)]
+    cluster.clients = [PYTHON, GATEWAY, *(client_at(GATEWAY, place) for place in (*places, forged))]
+    async with aiohttp.ClientSession() as session:
+        peers = Peers(session, "http://10.0.0.1:8288", keys, topics.clients)
+        assert await peers.others() == ["http://10.0.0.2:8288"]
+    assert {worker_of(client).release for client in cluster.clients} == {GATEWAY_RELEASE, "0123456789ab"}
 
 
 async def test_registrations_of_other_gateways_are_followed() -> None:

@@ -20,6 +20,7 @@ from stepstream.contract.topics import FUNCTIONS, INBOX, REPLIES, commands_topic
 from stepstream.gateway.connect.connect_readings import connect_readings
 from stepstream.gateway.connect.connect_server import ConnectServer
 from stepstream.gateway.runs.app import RemoteApp
+from stepstream.gateway.runs.peers import client_at, place_of
 from stepstream.gateway.sync.registry import AppRegistry
 from stepstream.host.connect_port import listen_for_workers
 from stepstream.host.connected_apps import keep_serving_app
@@ -85,6 +86,12 @@ class AppTopics:
         self._shards = shards
         self._workers = workers
         self.names = [INBOX, FUNCTIONS, REPLIES]
+        self._apps: list[str] = []
+
+    def add(self, app: str) -> None:
+        """Note an app that registered."""
+        self.names.append(commands_topic(app))
+        self._apps.append(app)
 
     async def prepare(self, app: str) -> None:
         """Return once the topic of an app exists; raise Conflict, with the remedy, if it cannot be created."""
@@ -106,6 +113,10 @@ class AppTopics:
         """Return whether other workers than gateways serve an app."""
         members = await self._cluster.members(f"worker-{app}")
         return any(worker_of(client).release != GATEWAY_RELEASE for client in members)
+
+    async def clients(self) -> list[str]:
+        """Return the client ids of the gateways that serve an app, and of its other workers."""
+        return [client for app in self._apps for client in await self._cluster.members(f"worker-{app}")]
 
 
 async def follow_functions(cluster: Cluster, registry: AppRegistry, known: asyncio.Event) -> None:
@@ -135,12 +146,13 @@ class _Gateway:
         self._backbone = backbone
         self._index = index
         self.metrics, memory = Metrics("worker", "gateway"), MemoryBudget(settings.memory_mib * MIB)
-        member = MemberOptions(client=client_of_release(GATEWAY_RELEASE))
+        place = place_of(settings.peer_url, settings.signing_keys.all)
+        member = MemberOptions(client=client_at(client_of_release(GATEWAY_RELEASE), place))
         options = WorkerOptions(observer=self.metrics, live_cache=settings.live_cache, memory=memory)
         self.workers = GatewayWorkers(Fleet(cluster, backbone, shards, member, options))
         self._callers = KafkaCallers(cluster, backbone, shards)
-        self._topics = AppTopics(cluster, shards, self.workers)
-        self._watch = TopicWatch(cluster, self._topics.names, shards, [self.workers.check])
+        self.topics = AppTopics(cluster, shards, self.workers)
+        self._watch = TopicWatch(cluster, self.topics.names, shards, [self.workers.check])
         self.metrics.ask(self.workers.read, functools.partial(memory_readings, memory))
         self.metrics.ask(functools.partial(index_readings, index), functools.partial(build_info, None, settings))
 
@@ -151,13 +163,13 @@ class _Gateway:
 
     def apps(self, connections: Connections) -> SdkApps:
         """Return the apps, which are called over the connections."""
-        topics, start = self._topics, functools.partial(self._start, connections.connect)
+        topics, start = self.topics, functools.partial(self._start, connections.connect)
         self.metrics.ask(functools.partial(connect_readings, connections.connect.calls))
         hosting = Hosting(topics.prepare, self._backbone.append, topics.serves, start, logger.info)
         return SdkApps(self._settings, connections, hosting, Polling())
 
     def _start(self, connect: ConnectServer, app: RemoteApp) -> None:
-        self._topics.names.append(commands_topic(app.name))
+        self.topics.add(app.name)
         app.connect(self._callers)
         serve = functools.partial(keep_serving_app, app, self.workers, connect, self._settings.drain_s)
         self.workers.follow(app.name, serve)
@@ -216,7 +228,7 @@ async def serve_gateway(settings: Settings, kafka: KafkaSettings, ready: Callabl
         gateway = _Gateway(settings, cluster, layout.shards, backbone, index)
         workers, stop.bodies = gateway.workers, lambda: gateway.workers.bodies
         try:
-            async with connections_of(settings) as connections:
+            async with connections_of(settings, gateway.topics.clients) as connections:
                 apps = gateway.apps(connections)
                 await apps.listen(workers_listener)
                 async with (

@@ -22,7 +22,7 @@ from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.runs.client import POOL, ClientOptions, HttpTransport
 from stepstream.gateway.runs.function import RemoteFunction
 from stepstream.gateway.runs.open_runs import OpenRuns
-from stepstream.gateway.runs.peers import Peers
+from stepstream.gateway.runs.peers import Peers, no_clients
 from stepstream.gateway.sync.addresses import AddressPolicy
 from stepstream.gateway.sync.app_client import AppClient
 from stepstream.gateway.sync.polling import AppPoller
@@ -95,8 +95,13 @@ def _foreign(settings: Settings) -> Callable[[Mapping[str, str]], str]:
 
 
 @asynccontextmanager
-async def connections_of(settings: Settings) -> AsyncIterator[Connections]:
-    """Connect to apps while the block runs; local ones too while only programs on this machine reach the process."""
+async def connections_of(
+    settings: Settings, clients: Callable[[], Awaitable[Iterable[str]]] = no_clients
+) -> AsyncIterator[Connections]:
+    """Connect to apps while the block runs; local ones too while only programs on this machine reach the process.
+
+    `clients` returns the client ids of all gateways.
+    """
     hosts = [each.strip() for each in settings.allow_hosts.split(",") if each.strip()]
     addresses = AddressPolicy(local=settings.is_local, hosts=hosts)
     pooled = functools.partial(addresses.connector, **POOL)
@@ -108,7 +113,8 @@ async def connections_of(settings: Settings) -> AsyncIterator[Connections]:
         ConnectServer(keys, _foreign(settings)) as connect,
     ):
         try:
-            yield Connections(addresses, transport, session, connect, Peers(between, settings.peer_url, keys.all))
+            peers = Peers(between, settings.peer_url, keys.all, clients)
+            yield Connections(addresses, transport, session, connect, peers)
         finally:
             await transport.close()
 
@@ -193,9 +199,10 @@ class SdkApps:
     def _changed(self, name: str) -> None:
         if name == self._hosting.own:
             return
-        kind, alone, place = self._settings.signing_keys.kind, self._hosting.is_alone, self._peers.place
+        kind, place = self._settings.signing_keys.kind, self._peers.place
+        reached = self._hosting.is_alone or bool(place)
         functions = [
-            RemoteFunction(each, alone or bool(place), kind, inputs=alone, place=place)
+            RemoteFunction(each, reached, kind, inputs=reached, place=place)
             for each in self.registry.apps().get(name, ())
         ]
         if app := self._apps.get(name):

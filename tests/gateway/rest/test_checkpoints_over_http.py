@@ -1,4 +1,4 @@
-"""Checkpoints as apps send them."""
+"""What apps send and fetch while a call is open: checkpoints, and the input of its run."""
 
 import asyncio
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ import pytest
 from stepstream.contract.history import StepEnded
 from stepstream.gateway.rest.parts import RestOptions
 from stepstream.gateway.runs.open_runs import OpenRuns
+from stepstream.gateway.runs.peers import RunInput
 from stepstream.gateway.runs.transport import Unreachable
 from stepstream.testing import VirtualEngine
 from tests.fakes.waiting import until
 from tests.gateway.rest.sites import SdkClient
-from tests.gateway.runs.endpoint import FakeEndpoint, app_of, ran, returned
+from tests.gateway.runs.endpoint import FakeEndpoint, app_of, ops, ran, returned
 
 
 async def test_a_checkpoint_is_answered_when_it_is_durable() -> None:
@@ -58,6 +59,15 @@ class Others:
         found = await self.gateways[url].http.post(path, content=body, headers={"X-Stepstream-Passed-On": "1"})
         return found.status_code
 
+    async def fetch(self, path: str, _authorization: str) -> RunInput | None:
+        """Return what one of the gateways has at a path; None if none has the run."""
+        for gateway in self.gateways.values():
+            found = await gateway.http.get(path, headers={"X-Stepstream-Passed-On": "1"})
+            if found.status_code == 200:
+                return RunInput(found.content, int(found.headers["X-Stepstream-Epoch"]))
+            assert found.status_code == 410
+        return None
+
 
 @pytest.mark.parametrize(("place", "status"), [("@first", 200), ("@gone", 502), ("", 404)])
 async def test_a_checkpoint_reaches_the_gateway_of_its_call(place: str, status: int) -> None:
@@ -86,3 +96,23 @@ async def test_a_checkpoint_reaches_the_gateway_of_its_call(place: str, status: 
         assert engine.run("demo-f").status == "completed"
         steps = [each.id for each in engine.history if isinstance(each, StepEnded)]
     assert steps == (["a"] if status == 200 else [])
+
+
+async def test_input_of_a_run_is_fetched_from_any_gateway() -> None:
+    """The app asks the one that its configuration names, which has it from the one that calls the app."""
+    answer = asyncio.Event()
+    endpoint = FakeEndpoint(ops(ran("a", 1)), returned(2, after=answer))
+    app = app_of(endpoint)
+    async with VirtualEngine(app) as engine:
+        others = Others({})
+        others.gateways["first"] = SdkClient(engine, RestOptions(), inputs=app.runs)
+        second = SdkClient(engine, RestOptions(), inputs=OpenRuns(), peers=others)
+        sending = asyncio.ensure_future(second.send({"name": "demo/go", "data": {"n": 1}}))
+        await until(lambda: len(endpoint.asked) == 2)
+        body = endpoint.asked[1].body
+        run = f"/v0/runs/{body['ctx']['run_id']}"
+        events, memos = await second.http.get(f"{run}/batch"), await second.http.get(f"{run}/actions")
+        assert (events.json(), memos.json()) == (body["events"], body["steps"])
+        answer.set()
+        await sending
+        assert [(await second.http.get(f"{run}/{path}")).status_code for path in ("batch", "actions")] == [410, 410]

@@ -7,6 +7,7 @@ import pytest
 
 from stepstream import App, Context, on
 from stepstream.gateway.rest.parts import RestOptions
+from stepstream.gateway.runs.peers import RunInput
 from stepstream.gateway.wire.signing import ServerKind
 from tests.gateway.rest.sites import SdkClient, running
 
@@ -54,13 +55,13 @@ class Apps:
 class Inputs:
     """The inputs of one run."""
 
-    async def events(self, run_id: str) -> bytes | None:
+    def events(self, run_id: str) -> RunInput | None:
         """Return the events."""
-        return b'[{"name":"held"}]' if run_id == "held" else None
+        return RunInput(b'[{"name":"held"}]', 1) if run_id == "held" else None
 
-    async def memos(self, run_id: str) -> bytes | None:
+    def memos(self, run_id: str) -> RunInput | None:
         """Return the memos."""
-        return b'{"hash":{"data":1}}' if run_id == "held" else None
+        return RunInput(b'{"hash":{"data":1}}', 1) if run_id == "held" else None
 
 
 @pytest.fixture

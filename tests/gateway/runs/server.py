@@ -5,13 +5,15 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from stepstream.gateway.wire.calls import CALL_BYTES_MAX
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
 async def served(handler: Handler) -> AsyncIterator[str]:
     """Serve a handler for every path, and yield the URL of the server."""
-    app = web.Application()
+    app = web.Application(client_max_size=CALL_BYTES_MAX)
     app.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
     await runner.setup()

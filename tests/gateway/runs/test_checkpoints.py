@@ -102,9 +102,12 @@ async def test_an_app_fetches_what_a_call_had_no_room_for() -> None:
         sending = asyncio.ensure_future(engine.send(GO))
         await until(lambda: len(endpoint.asked) == 2)
         run_id = endpoint.asked[0].body["ctx"]["run_id"]
-        (event,) = json.loads(await app.runs.events(run_id) or b"")
-        memos = json.loads(await app.runs.memos(run_id) or b"")
+        events, memos = app.runs.events(run_id), app.runs.memos(run_id)
         answer.set()
         await sending
-        assert await app.runs.memos(run_id) is None
-    assert (event["name"], memos) == ("demo/go", {hashed("a"): {"data": 1}})
+        assert app.runs.memos(run_id) is None
+    assert events is not None
+    assert memos is not None
+    assert events.epoch == memos.epoch
+    (event,) = json.loads(events.body)
+    assert (event["name"], json.loads(memos.body)) == ("demo/go", {hashed("a"): {"data": 1}})

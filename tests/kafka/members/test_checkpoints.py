@@ -1,4 +1,4 @@
-"""An app reports steps to two gateways on real Kafka, of which one makes the call and is killed in the middle of it."""
+"""An app sends what belongs to a call to two gateways on real Kafka: reports of steps, and requests for its input."""
 
 import asyncio
 from pathlib import Path
@@ -8,6 +8,7 @@ import httpx
 import pytest
 from aiohttp import web
 
+from stepstream.contract.limits import MIB
 from tests.gateway.runs.server import served
 from tests.kafka.cluster.broker import free_port
 from tests.kafka.cluster.fleet import Fleet
@@ -17,6 +18,9 @@ from tests.polling import until
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SDK = {"X-Inngest-Sdk": "inngest-js:v4.24.0", "X-Inngest-Req-Version": "2"}
 STEPS = 5
+# Three results are more than a call has room for.
+LARGE = "x" * (3 * MIB // 2)
+EVENTS = ("go", "large")
 WAIT_S_MAX = 90.0
 
 
@@ -32,13 +36,16 @@ class Reporting:
 
     def registration(self, base: str) -> dict[str, Any]:
         """Return what the SDK sends to register the function."""
-        runtime = {"type": "http", "url": f"{base}/api/inngest?fnId=demo-f&stepId=step"}
-        function = {"id": "demo-f", "triggers": [{"event": "demo/go"}], "steps": {"step": {"runtime": runtime}}}
-        return {"appName": "demo", "url": f"{base}/api/inngest", "sdk": "js:v4.24.0", "functions": [function]}
+        runtime = {"type": "http", "url": f"{base}/api/inngest?fnId=demo&stepId=step"}
+        steps = {"step": {"runtime": runtime}}
+        functions = [{"id": f"demo-{name}", "triggers": [{"event": f"demo/{name}"}], "steps": steps} for name in EVENTS]
+        return {"appName": "demo", "url": f"{base}/api/inngest", "sdk": "js:v4.24.0", "functions": functions}
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Run the function, as a call asks."""
+        """Run a function, as a call asks."""
         called = await request.json()
+        if called["event"]["name"] == "demo/large":
+            return await self._answer_large(called)
         self.memos.append(len(called["steps"]))
         for number in range(len(called["steps"]), STEPS):
             await self._report(called["ctx"], number)
@@ -46,6 +53,20 @@ class Reporting:
                 self.caller.set_result(next(url for url in self.gateways if url in called["ctx"]["qi_id"]))
                 await asyncio.get_running_loop().create_future()
         return web.json_response([{"op": "RunComplete", "id": "complete", "data": STEPS}], status=206, headers=SDK)
+
+    async def _answer_large(self, called: dict[str, Any]) -> web.Response:
+        """Run one step; the call that has no room for the results ends the run with those that another gateway has."""
+        done = len(called["ctx"]["stack"]["stack"])
+        if not called["use_api"]:
+            step = {"op": "StepRun", "id": f"{done:040}", "name": f"step {done}", "data": LARGE}
+            return web.json_response([step], status=206, headers=SDK)
+        (other,) = (url for url in self.gateways if url not in called["ctx"]["qi_id"])
+        run = f"{other}/v0/runs/{called['ctx']['run_id']}"
+        async with httpx.AsyncClient() as client:
+            events, memos = (await client.get(f"{run}/batch")).json(), (await client.get(f"{run}/actions")).json()
+        is_whole = sorted(memos) == sorted(called["ctx"]["stack"]["stack"])
+        found = [events[0]["data"], is_whole and all(memo == {"data": LARGE} for memo in memos.values())]
+        return web.json_response([{"op": "RunComplete", "id": "complete", "data": found}], status=206, headers=SDK)
 
     async def _report(self, context: dict[str, Any], number: int) -> None:
         known = {name: context[name] for name in ("run_id", "fn_id", "qi_id", "generation_id")}
@@ -55,8 +76,10 @@ class Reporting:
             self.statuses.append((await client.post(path, json={**known, "steps": [step]})).status_code)
 
 
-async def test_reports_to_any_gateway_are_durable(bootstrap: str, tmp_path: Path) -> None:
-    """One call has all of them acknowledged; when its gateway is killed, the next call continues after the last one."""
+async def test_apps_may_ask_any_gateway(bootstrap: str, tmp_path: Path) -> None:
+    """The input of a call comes from the gateway that made it. All reports of a call are acknowledged; when its gateway
+    is killed in the middle, the next call continues after the last one.
+    """
     fleet, urls = Fleet(bootstrap, "checkpoints", tmp_path), [f"http://127.0.0.1:{free_port()}" for _ in range(2)]
     app = Reporting(list(urls))
     with fleet, Observed(fleet) as observed:
@@ -68,6 +91,9 @@ async def test_reports_to_any_gateway_are_durable(bootstrap: str, tmp_path: Path
         async with served(app.answer) as base, httpx.AsyncClient() as client, asyncio.timeout(WAIT_S_MAX):
             registered = await client.post(f"{urls[0]}/fn/register", json=app.registration(base))
             assert registered.status_code == 200, registered.text
+            large = await client.post(f"{urls[0]}/e/key", json={"name": "demo/large", "data": {"n": 1}})
+            address = f"{urls[1]}/v1/events/{large.json()['ids'][0]}/runs"
+            await asyncio.to_thread(until, lambda: [run["output"] for run in runs_at(address)] == [[{"n": 1}, True]])
             sent = await client.post(f"{urls[1]}/e/key", json={"name": "demo/go", "data": {}})
             killed = await app.caller
             gateways[killed].kill()

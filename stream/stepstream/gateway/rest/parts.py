@@ -8,6 +8,7 @@ from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.gateway.rest.recent_events import RecentEvents
+from stepstream.gateway.runs.peers import RunInput
 from stepstream.gateway.wire.checkpoints import Checkpoint
 from stepstream.gateway.wire.signing import ServerKind
 from stepstream.runtime.clocks import SystemClock
@@ -24,10 +25,10 @@ class AuthorizationKey(Protocol):
 class RunInputs(Protocol):
     """The inputs of the open runs that this gateway calls, as SDKs fetch them when a call has not room for them."""
 
-    async def events(self, run_id: str) -> bytes | None:
+    def events(self, run_id: str) -> RunInput | None:
         """Return the events of a run, a JSON array; None if the gateway does not have the run."""
 
-    async def memos(self, run_id: str) -> bytes | None:
+    def memos(self, run_id: str) -> RunInput | None:
         """Return the memos of a run, a JSON object by step; None if the gateway does not have the run."""
 
 
@@ -40,14 +41,20 @@ class Checkpoints(Protocol):
         """Keep the steps that an app reports; return whether its call is open, once they are durable."""
 
 
-class CheckpointPeers(Protocol):
-    """Other gateways, which may have made the calls of which this one gets checkpoints."""
+class GatewayPeers(Protocol):
+    """Other gateways, which may have made the calls that the requests to this one belong to."""
 
     def of(self, item: str) -> str:
         """Return the URL of the other gateway that has made a call, by its queue item; empty if there is none."""
 
     async def pass_on(self, url: str, path: str, body: bytes, authorization: str) -> int:
         """Send a checkpoint to a gateway and return the status of its answer; raise Unreachable if there is none."""
+
+    async def fetch(self, path: str, authorization: str) -> RunInput | None:
+        """Return the input of a run that another gateway has at a path, None if none has the run.
+
+        Raise Unreachable if one that may have it does not answer.
+        """
 
 
 class AppRemoval(Protocol):
@@ -76,7 +83,7 @@ class RestParts:
     """What the endpoints use; `now_ms` returns the time (Unix ms).
 
     Without `inputs` events come from the read model, and memos cannot be fetched. Without `checkpoints` none is
-    accepted, without `peers` none of the calls of other gateways, and without `apps` no app can be removed.
+    accepted, without `peers` there are no other gateways, and without `apps` no app can be removed.
     """
 
     engine: EngineFacade
@@ -88,5 +95,5 @@ class RestParts:
     recent: RecentEvents = field(default_factory=RecentEvents)
     inputs: RunInputs | None = None
     checkpoints: Checkpoints | None = None
-    peers: CheckpointPeers | None = None
+    peers: GatewayPeers | None = None
     apps: AppRemoval | None = None

@@ -1,25 +1,22 @@
-"""The endpoints of runs: their state, their cancellation, and what SDKs fetch for calls that had no room for it."""
+"""The endpoints of runs: their state, and their cancellation."""
 
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from stepstream.contract.codec import encode
 from stepstream.contract.ids import is_run_id
-from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.contract.limits import MIB
 from stepstream.gateway.rest.parts import RestParts
 from stepstream.gateway.rest.replies import enveloped, not_found
-from stepstream.gateway.rest.sdk_shapes import events_of, run_json
+from stepstream.gateway.rest.sdk_shapes import run_json
 from stepstream.runtime.readmodel.views import RunView
 
 METADATA_BYTES_MAX = MIB
 # A run is known to its function before the read model has it.
 SHOWN_S_MAX = 2.0
 _BY = "Inngest API"
-_JSON = "application/json"
 
 
 async def find_run(parts: RestParts, run_id: str) -> RunView | None:
@@ -67,28 +64,3 @@ def add_runs(router: APIRouter, parts: RestParts) -> None:
         async with parts.bodies.body(request, METADATA_BYTES_MAX):
             await found(run_id)
         return enveloped(None, parts.now_ms())
-
-
-def add_inputs(router: APIRouter, parts: RestParts) -> None:
-    """Add the endpoints from which SDKs fetch the events and the memos of a run."""
-
-    @router.get("/v0/runs/{run_id}/batch")
-    async def fetch_events(run_id: str) -> Response:
-        held = await parts.inputs.events(run_id) if parts.inputs else None
-        if held is not None:
-            return Response(held, media_type=_JSON)
-        run = await parts.index.queries.show(run_id)
-        if run is None or run.status not in OPEN_RUN_STATUSES:
-            raise _gone(run_id)
-        return Response(encode(events_of(run)), media_type=_JSON)
-
-    @router.get("/v0/runs/{run_id}/actions")
-    async def fetch_memos(run_id: str) -> Response:
-        held = await parts.inputs.memos(run_id) if parts.inputs else None
-        if held is None:
-            raise _gone(run_id)
-        return Response(held, media_type=_JSON)
-
-
-def _gone(run_id: str) -> HTTPException:
-    return HTTPException(410, f"run {run_id!r} has ended, or is not known")

@@ -2,6 +2,7 @@
 
 from stepstream.contract.codec import encode
 from stepstream.gateway.runs.code import RemoteCode
+from stepstream.gateway.runs.peers import RunInput
 from stepstream.gateway.wire.checkpoints import Checkpoint
 from stepstream.sdk.errors import RunInterrupted
 
@@ -24,15 +25,15 @@ class OpenRuns:
         if self._codes.get(code.run_id) is code:
             del self._codes[code.run_id]
 
-    async def events(self, run_id: str) -> bytes | None:
+    def events(self, run_id: str) -> RunInput | None:
         """Return the events of a run, a JSON array; None if this process does not have the run."""
         code = self._codes.get(run_id)
-        return encode(code.caller.events_json()) if code else None
+        return RunInput(encode(code.caller.events_json()), code.epoch) if code else None
 
-    async def memos(self, run_id: str) -> bytes | None:
+    def memos(self, run_id: str) -> RunInput | None:
         """Return the memos of a run, a JSON object by step; None if this process does not have the run."""
         code = self._codes.get(run_id)
-        return encode(code.results.memos) if code else None
+        return RunInput(encode(code.results.memos), code.epoch) if code else None
 
     async def checkpoint(self, found: Checkpoint) -> bool:
         """Keep what an app reports of a run; return whether the call in which it does is open here.

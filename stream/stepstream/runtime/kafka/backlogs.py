@@ -8,7 +8,7 @@ from stepstream.contract.topics import commands_topic
 from stepstream.runtime.kafka.backbone import KafkaBackbone
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.errors import translate_kafka_errors
-from stepstream.runtime.kafka.topics.registrar import worker_of
+from stepstream.runtime.kafka.topics.registrar import shown_client, worker_of
 from stepstream.runtime.overview import RunningWorker
 from stepstream.runtime.ports import Offsets
 
@@ -76,7 +76,7 @@ class Backlogs:
 
     async def _members(self, admin: Any, name: str) -> list[RunningWorker]:
         members = await self._cluster.members_by(admin, _group(name))
-        return [replace(worker_of(each.client), client=each.client, host=each.host) for each in members]
+        return [replace(worker_of(each.client), client=shown_client(each.client), host=each.host) for each in members]
 
     async def _committed(self, admin: Any, name: str) -> Offsets:
         plain = self._cluster.settings.plain

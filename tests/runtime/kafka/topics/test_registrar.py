@@ -21,6 +21,7 @@ from stepstream.runtime.kafka.topics.registrar import (
     client_of,
     client_of_release,
     instance_of,
+    shown_client,
     worker_of,
 )
 from stepstream.runtime.overview import RunningWorker
@@ -143,6 +144,8 @@ def test_a_client_id_says_which_versions_a_worker_runs() -> None:
     worker = worker_of(client_of(OLD))
     assert (worker.release, worker.python) == (release_of(OLD), platform.python_version())
     assert worker.stepstream == re.sub(r"[^A-Za-z0-9._]", "_", __version__)
+    assert shown_client(f"{client_of(OLD)}-7c687474703a") == client_of(OLD)
+    assert shown_client("other-0123456789ab-1-3-7c68") == "other-0123456789ab-1-3-7c68"
     assert worker_of("stepstream-0123456789ab") == RunningWorker("0123456789ab")
     assert worker_of("stepstream") == worker_of("other-0123456789ab") == RunningWorker()
     assert re.fullmatch(r"[A-Za-z0-9._-]+", instance_of(OLD, "pod-0"))

@@ -163,6 +163,12 @@ def worker_of(client: str) -> RunningWorker:
     return RunningWorker(*parts[:_PARTS]) if name == CLIENT else RunningWorker()
 
 
+def shown_client(client: str) -> str:
+    """Return the client id of a worker without what gateways add to theirs for one another."""
+    name, *parts = client.split("-")
+    return "-".join([name, *parts[:_PARTS]]) if name == CLIENT else client
+
+
 def instance_of(app: App, name: str) -> str:
     """Return the group instance id of a named worker. It contains what its client id does.
 
