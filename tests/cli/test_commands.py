@@ -196,6 +196,21 @@ def test_an_address_may_omit_its_scheme(invoke: Invoke, answering: Answering) ->
     assert answers.urls == ["http://127.0.0.1:8288/e/a%2Fb%3F"]
 
 
+def test_apps_of_a_gateway_are_listed_with_their_problems(invoke: Invoke, answering: Answering) -> None:
+    """One that never registered has no SDK; a time is shown for a problem only."""
+    shop = {"app": "shop", "url": "http://shop/x", "sdk": "js:v4.24.0", "functions": 3, "error": "", "failed_at": None}
+    new = {**shop, "app": "new", "sdk": "", "functions": 0, "error": "it is wrong", "failed_at": "2026-11-18T11:06:40Z"}
+    answers = answering(200, {"apps": [shop, new]})
+    lines = invoke("gateway", "apps", "--url", "http://gateway:8288").stdout.splitlines()
+    cells = [[cell.strip() for cell in line[1:-1].split("│")] for line in lines if line.startswith("│")]
+    assert cells == [
+        ["shop", "http://shop/x", "js:v4.24.0", "3", "", ""],
+        ["new", "http://shop/x", "", "0", "it is wrong", "2026-11-18T11:06:40Z"],
+    ]
+    assert json.loads(invoke("gateway", "apps", "--json").stdout) == [shop, new]
+    assert answers.urls[0] == "http://gateway:8288/v1/apps"
+
+
 @pytest.mark.parametrize("url", ["http://[::1", "ftp://x", "http://x:port", ""])
 def test_an_invalid_address_is_a_usage_error(invoke: Invoke, url: str) -> None:
     """The error names the option and its variable, without a traceback."""

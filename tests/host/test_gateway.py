@@ -15,6 +15,7 @@ from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.runs.peers import Peers, client_at, place_of
 from stepstream.gateway.sync.addresses import AddressPolicy
 from stepstream.gateway.sync.registry import AppRegistry, RegistryPorts
+from stepstream.gateway.sync.sync_failures import SyncFailures
 from stepstream.gateway.wire.signing import SigningKey
 from stepstream.host import gateway as gateway_module
 from stepstream.host.gateway import AppTopics, follow_functions
@@ -137,7 +138,7 @@ async def test_registrations_of_other_gateways_are_followed() -> None:
     async def unused(_: Any) -> Any:
         raise AssertionError
 
-    registry = AppRegistry(RegistryPorts(unused, unused, unused, changed.append), AddressPolicy())
+    registry = AppRegistry(RegistryPorts(unused, unused, unused, changed.append), AddressPolicy(), SyncFailures())
     records = [
         encode(FunctionRegistered("demo-a", "demo", endpoint="http://example.com/?fnId=demo-a")),
         encode(FunctionRegistered("python", "shop")),

@@ -115,7 +115,8 @@ class EngineFacade:
     process is not ready, and is empty when it is. `operator` controls runs. `overview` has what the process knows of
     functions and shards. `unmatched` returns the latest events from outside that matched nothing, the newest first;
     None if the process does not notice them. `readings` are the gauges that this process measures.
-    `dead_letters` reads and redrives dead letters.
+    `dead_letters` reads and redrives dead letters. `failed_apps` says what is wrong with each app of an SDK that failed
+    to register with this process.
     """
 
     send: Callable[[Sequence[EventRecord]], Awaitable[list[str]]]
@@ -127,6 +128,7 @@ class EngineFacade:
     unmatched: Callable[[], Sequence[UnmatchedEvent] | None] = lambda: None
     readings: Callable[[], Iterable[Reading]] = tuple
     dead_letters: DeadLetters | None = None
+    failed_apps: Callable[[], Sequence[str]] = tuple
 
     async def surroundings(self, run: RunView) -> Surroundings:
         """Return what the process knows beside a run, by which `why_open` explains it."""

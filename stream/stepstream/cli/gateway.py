@@ -1,4 +1,4 @@
-"""The commands `stepstream gateway`, which serves apps of Inngest SDKs on Kafka, and `stepstream gateway sync`."""
+"""The commands `stepstream gateway`, which serves apps of Inngest SDKs on Kafka, and its `sync` and `apps`."""
 
 import logging
 from typing import Annotated
@@ -26,7 +26,7 @@ from stepstream.cli.options import (
     StateDir,
     Url,
 )
-from stepstream.cli.terminal.console import BY_VARIABLES, commands, out
+from stepstream.cli.terminal.console import BY_VARIABLES, AsJson, commands, out
 from stepstream.contract.text.wording import counted
 from stepstream.host.gateway import serve_gateway
 from stepstream.host.monitoring.logs import Format, Level, Logs
@@ -104,3 +104,15 @@ def sync(
     found = request(EngineClient(url, api_key), "POST", "v1", "apps", "sync", expect="app", body=body)
     state = "changed" if found["modified"] else "unchanged"
     out.line(f"app {found['app']}: {counted(found['functions'], 'function')}, {state}")
+
+
+@cli.command("apps", epilog="Example: stepstream gateway apps --url https://gateway.example.com")
+def list_apps(url: Url = "http://127.0.0.1:8288", api_key: ApiKey = "", as_json: AsJson = False) -> None:
+    """List the apps of Inngest SDKs, and what is wrong with the latest registration of each."""
+    found = request(EngineClient(url, api_key), "GET", "v1", "apps", expect="apps")["apps"]
+    if as_json:
+        out.json(found)
+        return
+    columns = ("App", "URL", "SDK", "Functions", "Problem", "Since")
+    names = ("app", "url", "sdk", "functions", "error", "failed_at")
+    out.table(columns, [["" if app[name] is None else app[name] for name in names] for app in found])

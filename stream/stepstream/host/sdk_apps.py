@@ -29,6 +29,7 @@ from stepstream.gateway.sync.polling import AppPoller
 from stepstream.gateway.sync.register_route import Access, sync_routes
 from stepstream.gateway.sync.registry import AppRegistry, RegistryPorts, Synced
 from stepstream.gateway.sync.shared_site import shared_site
+from stepstream.gateway.sync.sync_failures import SyncFailures
 from stepstream.gateway.wire.registration import AppRegistration
 from stepstream.host.settings import Settings, SettingsError
 from stepstream.runtime.ports import NewRecord
@@ -132,8 +133,8 @@ class SdkApps:
         # Whether the process answers requests: an app that is asked to register may do so by one.
         self.listening = asyncio.Event()
         ports = RegistryPorts(hosting.prepare, hosting.append, hosting.serves, self._changed)
-        self.registry = AppRegistry(ports, connections.addresses)
-        self._client = AppClient(connections.session, settings.signing_keys, self._register)
+        self.registry = AppRegistry(ports, connections.addresses, failures := SyncFailures())
+        self._client = AppClient(connections.session, settings.signing_keys, self._register, failures)
         searched = [port for port in poll.ports if port != settings.port]
         self.poller = AppPoller(self._client, connections.session, hosting.report, searched)
         for url in poll.urls:
@@ -158,7 +159,7 @@ class SdkApps:
         event_keys, runs = [keys.event] if keys.event else [], self._runs
         options = RestOptions(signing.kind, event_keys, signing.all, any_host=is_open)
         routers = [
-            sync_routes(self._client, self._register, access, bodies),
+            sync_routes(self._client, self._register, access, bodies, self.registry),
             rest_routes(
                 RestParts(
                     engine,
@@ -169,6 +170,7 @@ class SdkApps:
                     checkpoints=runs,
                     peers=self._peers,
                     apps=self.registry,
+                    failures=self.registry.failures,
                 )
             ),
             connect_routes(self._connect, options, bodies, self._settings.connect_url),
@@ -179,6 +181,10 @@ class SdkApps:
         """Let workers of apps connect; their apps are registered as those that are called over HTTP."""
         if listener is not None:
             await self._connect.listen(listener, self.registry.register, self._hosting.report)
+
+    def failed(self) -> list[str]:
+        """Return what is wrong with each app that failed to register."""
+        return [failure.text for failure in self.registry.failures.all()]
 
     def drain(self) -> None:
         """Have workers connect elsewhere, once their calls have ended."""

@@ -216,6 +216,16 @@ async def test_an_engine_without_shards_says_what_it_does_not_know(engine: Virtu
         assert "No function yet" in (await browser_of(empty).open("/ui/functions")).text
 
 
+async def test_apps_that_failed_to_register_are_above_the_list(engine: VirtualEngine) -> None:
+    """The developer may look there for a function that is missing."""
+    line = "App shop at http://shop/api/inngest failed to register: <b>bad</b>"
+    facade = dataclasses.replace(facade_of(engine.engine), failed_apps=lambda: [line])
+    api = make_api(facade, engine.index, bytes)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost") as client:
+        text = (await client.get("/ui/functions")).text
+    assert "App shop at http://shop/api/inngest failed to register: &lt;b&gt;bad&lt;/b&gt;" in text
+
+
 async def test_a_retired_function_says_that_nothing_starts_it(engine: VirtualEngine) -> None:
     """It stays listed while its registration is kept; it has no form."""
     retired = FunctionRegistered("fulfil", "shop", retired=True)

@@ -41,12 +41,12 @@ async def test_sdks_are_named_as_in_registrations() -> None:
         assert server.registered[0].sdk == "js:v4.24.0"
 
 
-async def test_functions_that_cannot_run_are_left_out() -> None:
-    """The others of the app are served, as of an app that is called over HTTP."""
+async def test_worker_with_functions_that_cannot_run_is_served() -> None:
+    """The others of the app are registered, as of an app that is called over HTTP."""
     batched = config("demo-b", batchEvents={"maxSize": 2, "timeout": "1s"}, singleton={"mode": "skip"})
     async with serving() as server, server.worker(functions=("demo-f", batched)) as worker:
         assert [each.id for each in server.registered[0].functions] == ["demo-f"]
-        assert server.registered[0].refused == ()
+        assert [each.id for each in server.registered[0].refused] == ["demo-b"]
         await worker.heartbeat()
         assert server.lines[0].startswith("app demo: function 'demo-b': ")
 

@@ -16,6 +16,7 @@ from stepstream.gateway.connect.connect_transport import ConnectTransport
 from stepstream.gateway.connect.frames import frame, read
 from stepstream.gateway.connect.worker_call import ConnectTimes
 from stepstream.gateway.runs.transport import Request, Response
+from stepstream.gateway.sync.registry import PartlyRefused
 from stepstream.gateway.sync.signing_keys import SigningKeys
 from stepstream.gateway.wire.registration import AppRegistration
 
@@ -56,6 +57,8 @@ class Server:
         if self.failure is not None:
             raise self.failure
         self.registered.append(app)
+        if app.refused:
+            raise PartlyRefused(app.refusal)
 
     def call(self, step: str = "step", request: str = "REQUEST", function: str = FUNCTION) -> asyncio.Task[Response]:
         """Make a call of a function."""

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from stepstream import App, Context, NonRetriableError, on
+from stepstream.contract.errors import InvalidInput
 from stepstream.gateway.rest import run_routes
+from stepstream.gateway.sync.sync_failures import SyncFailures
 from tests.gateway.rest.sites import SdkClient, running
 
 app = App("shop")
@@ -201,6 +203,21 @@ async def test_functions_and_apps_are_listed(client: SdkClient) -> None:
         "app": {"name": "shop"},
     }
     assert found["apps"] == [{"name": "shop", "functionCount": 2}]
+
+
+async def test_apps_say_what_is_wrong_with_their_registration() -> None:
+    """One that never registered has no functions; the others keep theirs."""
+    failures = SyncFailures()
+    for name in ("shop", "new"):
+        failures.failed(InvalidInput(f"{name} is wrong"), name, f"http://{name}/api/inngest")
+    async with running(app, failures=failures) as client:
+        found = await client.ask("{ apps { name functionCount url connected error } }")
+        failures.registered("shop", "http://shop/api/inngest")
+        after = await client.ask("{ apps { name connected error } }")
+    wrong = {"connected": False, "error": "new is wrong", "url": "http://new/api/inngest", "functionCount": 0}
+    assert found["apps"][1] == {"name": "new"} | wrong
+    assert (found["apps"][0]["functionCount"], found["apps"][0]["error"]) == (2, "shop is wrong")
+    assert after["apps"][0] == {"name": "shop", "connected": True, "error": None}
 
 
 async def test_a_mutation_invokes_or_cancels(client: SdkClient) -> None:

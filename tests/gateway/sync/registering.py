@@ -19,6 +19,7 @@ from stepstream.gateway.sync.app_client import AppClient
 from stepstream.gateway.sync.register_route import Access, sync_routes
 from stepstream.gateway.sync.registry import AppRegistry, RegistryPorts
 from stepstream.gateway.sync.signing_keys import SigningKeys
+from stepstream.gateway.sync.sync_failures import SyncFailures
 from stepstream.runtime.ports import NewRecord
 from tests.gateway.exchanges import Exchange, read
 
@@ -36,7 +37,9 @@ class Gateway:
 
     def __post_init__(self) -> None:
         self.registry = AppRegistry(
-            RegistryPorts(self._prepare, self._append, self._serves, self.changed.append), self.addresses
+            RegistryPorts(self._prepare, self._append, self._serves, self.changed.append),
+            self.addresses,
+            SyncFailures(lambda: 1_795_000_000_000),
         )
 
     async def _prepare(self, app: str) -> None:
@@ -63,14 +66,14 @@ class Gateway:
     async def running(self) -> AsyncIterator[tuple[AppClient, httpx.AsyncClient]]:
         """Yield the client of apps, and a client of the routes, which apps use; the API key is `secret`."""
         session = aiohttp.ClientSession(connector=self.addresses.connector())
-        client = AppClient(session, self.keys, self.registry.register)
+        client = AppClient(session, self.keys, self.registry.register, self.registry.failures)
         access = Access(
             self.keys,
             foreign=lambda headers: "a page must not" if "origin" in headers else "",
             knows_api_key=lambda headers: headers.get("authorization") == "Bearer secret",
         )
         api = FastAPI()
-        api.include_router(sync_routes(client, self.registry.register, access, self.bodies))
+        api.include_router(sync_routes(client, self.registry.register, access, self.bodies, self.registry))
         async with session, httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://gateway") as http:
             yield client, http
 

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 from aiohttp import web
 
 from stepstream.contract.errors import InvalidInput
 from stepstream.gateway.sync.app_client import SyncError, Unreachable
+from stepstream.gateway.sync.register_route import apps_json
 from stepstream.gateway.sync.signing_keys import SigningKeys
 from tests.gateway.exchanges import KEY, read
 from tests.gateway.sync.registering import Gateway, app_at, registration
@@ -118,6 +120,25 @@ async def test_app_that_does_not_run_is_unreachable() -> None:
     async with Gateway().running() as (client, _):
         with pytest.raises(Unreachable):
             await client.sync("http://127.0.0.1:9/api/inngest")
+
+
+async def test_app_that_no_longer_answers_well_is_listed_with_the_reason() -> None:
+    """Its functions stay registered; the reason is gone once it registers again."""
+    gateway, good = Gateway(), answering(200, json.dumps(in_band("js4-dev-registration")), IN_BAND)
+    answers = [answering(500, "oops"), good, answering(500, "oops"), good]
+    states = list[tuple[str, int, str]]()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await answers.pop(0)(request)
+
+    async with app_at(answer) as url, gateway.running() as (client, _):
+        for _ in range(4):
+            with suppress(SyncError):
+                await client.sync(url)
+            (app,) = apps_json(gateway.registry)
+            states.append((app["app"], app["functions"], app["error"]))
+    registered, wrong = ("demo", len(gateway.serving)), f"{url} answers 500: oops"
+    assert states == [(url, 0, wrong), (*registered, ""), (*registered, wrong), (*registered, "")]
 
 
 @pytest.mark.parametrize("end", ["", "\n"])

@@ -1,9 +1,11 @@
 """How the registrations of SDKs are answered, and what they write."""
 
 import copy
+import json
 import logging
 from typing import Any
 
+import httpx
 import pytest
 
 from stepstream.api.bodies import FREE_BYTES, BodyBudget
@@ -15,6 +17,8 @@ from stepstream.gateway.wire.registration import read_functions
 from tests.gateway.exchanges import KEY
 from tests.gateway.sync.registering import Gateway, registration
 
+# The time of the fake gateway.
+FAILED_AT = "2026-11-18T11:06:40.000Z"
 SDKS = ["py", "js3", "js4", "go"]
 
 
@@ -96,6 +100,50 @@ async def test_functions_that_cannot_run_here_are_named() -> None:
     assert answer.status_code == 400
     assert "function 'demo-batched': batch= excludes singleton=" in answer.json()["error"]
     assert gateway.serving == {each["id"] for each in functions} - {"demo-batched"}
+
+
+async def test_refused_function_stays_as_it_was_registered() -> None:
+    """It is called at the URL that the app has now; the state of the app says what is wrong until it is corrected."""
+    gateway, good = Gateway(), registration("js4-dev-registration").body
+    bad = json.loads(json.dumps(good).replace("18302", "18399"))
+    for each in bad["functions"]:
+        if each["id"] == "demo-batched":
+            each["singleton"] = {"mode": "skip"}
+    async with gateway.running() as (_, http):
+        await http.post("/fn/register", json=good)
+        before = gateway.functions["demo-batched"]
+        assert (await http.post("/fn/register", json=bad)).status_code == 400
+        assert gateway.serving == {each["id"] for each in good["functions"]}
+        after = gateway.functions["demo-batched"]
+        assert (after.triggers, after.gates, after.retries) == (before.triggers, before.gates, before.retries)
+        assert ":18399/" in after.endpoint
+        (app,) = await listed(http)
+        assert (app["app"], app["functions"], app["failed_at"]) == ("demo", len(gateway.serving), FAILED_AT)
+        assert app["error"].startswith("app 'demo': function 'demo-batched': batch= excludes singleton=")
+        await http.post("/fn/register", json=good)
+        (app,) = await listed(http)
+    assert (app["error"], app["failed_at"], app["url"], app["sdk"]) == ("", None, good["url"], "js:v4.24.0")
+
+
+async def test_app_that_fails_to_register_is_listed() -> None:
+    """Its name and URL are those of the registration; who may not register leaves no trace."""
+    gateway, body = Gateway(), registration("js4-dev-registration").body
+    async with gateway.running() as (_, http):
+        await http.post("/fn/register", json=body | {"functions": [{"id": 1}]})
+        await http.post("/fn/register", json=body | {"appName": "evil"}, headers={"origin": "https://example.com"})
+        await http.post("/fn/register", content=b"{")
+        (app,) = await listed(http)
+        assert app["error"] == "functions[0].id: a function needs an id that no other one has"
+        assert (app["app"], app["url"], app["functions"]) == ("demo", body["url"], 0)
+        assert (await http.get("/v1/apps")).status_code == 401
+
+
+async def listed(http: httpx.AsyncClient) -> list[dict[str, Any]]:
+    """Return the apps as an operator sees them."""
+    found: list[dict[str, Any]] = (await http.get("/v1/apps", headers={"authorization": "Bearer secret"})).json()[
+        "apps"
+    ]
+    return found
 
 
 async def test_refused_registration_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

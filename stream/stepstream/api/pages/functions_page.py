@@ -70,6 +70,7 @@ async def show_functions(site: Site, visit: Visit) -> Response:
             ],
             h.p[h.a(href=url("performance", query=[("of", "functions"), ("sort", "failed")]))["Which fail most"]],
             None if site.engine.overview.functions() else _unknown(),
+            [note(line, "warn") for line in site.engine.failed_apps()],
             _table(views[:ROWS], now_ms)
             if views
             else note("No function matches." if known else "No function yet: start a worker whose app has one."),

@@ -1,7 +1,8 @@
 """The handshake with a worker: who it is, which apps it serves, and why it is refused."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 
 from aiohttp import WSMsgType, web
 
@@ -12,6 +13,7 @@ from stepstream.gateway.connect.frames import frame, read
 from stepstream.gateway.connect.session_tokens import SessionTokens
 from stepstream.gateway.connect.worker_call import ConnectTimes
 from stepstream.gateway.connect.worker_connection import ConnectedApp
+from stepstream.gateway.sync.registry import PartlyRefused
 from stepstream.gateway.wire.registration import AppRegistration, read_functions
 
 APPS_MAX = 10
@@ -82,21 +84,22 @@ class Handshake:
             raise Hangup(REFUSED, "connect_worker_hello_invalid_payload") from None
 
     async def _registered(self, app: pb.AppConfiguration, sdk: str) -> tuple[str, ConnectedApp]:
-        """Register an app; functions that cannot run here are left out, as with apps that are called over HTTP."""
+        """Register an app; functions that cannot run here stay as they were, as with apps that are called over HTTP."""
         try:
             functions = load_json(app.functions, field="functions")
             if not isinstance(functions, list):
                 raise InvalidInput("use a JSON array", "functions")
             found = read_functions(app.app_name, sdk, app.app_version, functions)
-            await self.register(replace(found, refused=()))
+            with suppress(PartlyRefused):
+                await self.register(found)
         except (InvalidInput, Conflict) as error:
             raise self._refusal(app, error, REFUSED, "connect_invalid_function_config") from None
         except StepstreamError as error:
             raise self._refusal(app, error, FAILED, "connect_internal_error") from None
         if found.refused:
             self.notice(f"app {found.name}: {found.refusal}")
-        served = frozenset(each.id for each in found.functions)
-        return found.topic_name, ConnectedApp(found.name, found.version, served)
+        served = {each.id for each in found.functions} | {each.id for each in found.refused}
+        return found.topic_name, ConnectedApp(found.name, found.version, frozenset(served))
 
     def _refusal(self, app: pb.AppConfiguration, error: Exception, code: int, reason: str) -> Hangup:
         self.notice(f"a worker of app {app.app_name} is refused: {error}")

@@ -158,8 +158,10 @@ def _function_by_slug(_: Any, info: Any, query: dict[str, str]) -> dict[str, Any
 
 @_query.field("apps")
 def _apps(_: Any, info: Any, **_filter: Any) -> list[dict[str, Any]]:
-    names = dict.fromkeys(each.app for each in live_functions(info.context))
-    return [app_fields(info.context, name) for name in names]
+    parts: RestParts = info.context
+    failing = [each.app for each in parts.failures.all() if each.app] if parts.failures else []
+    names = dict.fromkeys([*(each.app for each in live_functions(parts)), *failing])
+    return [app_fields(parts, name) for name in names]
 
 
 @_mutation.field("cancelRun")

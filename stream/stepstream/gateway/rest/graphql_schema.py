@@ -53,7 +53,7 @@ input RunsFilterV2 {
 
 type App {
     id: UUID!, externalID: String!, name: String!, functions: [Function!]!, functionCount: Int!, connected: Boolean!,
-    error: String
+    url: String, error: String
 }
 type Function {
     id: String!, name: String!, slug: String!, appID: String!, app: App!, triggers: [FunctionTrigger!]!,

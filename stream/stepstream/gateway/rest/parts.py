@@ -10,6 +10,7 @@ from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.gateway.rest.recent_events import RecentEvents
 from stepstream.gateway.runs.peers import RunInput
 from stepstream.gateway.wire.checkpoints import Checkpoint
+from stepstream.gateway.wire.registration import SyncFailure
 from stepstream.gateway.wire.signing import ServerKind
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.readmodel.index import RunIndex
@@ -64,6 +65,16 @@ class AppRemoval(Protocol):
         """Retire the functions of the app at a URL; return whether it was known."""
 
 
+class FailedRegistrations(Protocol):
+    """The registrations that failed, by app."""
+
+    def of(self, app: str) -> SyncFailure | None:
+        """Return what is wrong with an app, None if nothing is."""
+
+    def all(self) -> Sequence[SyncFailure]:
+        """Return what is wrong with each app."""
+
+
 @dataclass(frozen=True, slots=True)
 class RestOptions:
     """How the endpoints authenticate; a `dev` server without `event_keys` accepts any event key.
@@ -83,7 +94,8 @@ class RestParts:
     """What the endpoints use; `now_ms` returns the time (Unix ms).
 
     Without `inputs` events come from the read model, and memos cannot be fetched. Without `checkpoints` none is
-    accepted, without `peers` there are no other gateways, and without `apps` no app can be removed.
+    accepted, without `peers` there are no other gateways, and without `apps` no app can be removed. `failures` are the
+    registrations that failed.
     """
 
     engine: EngineFacade
@@ -97,3 +109,4 @@ class RestParts:
     checkpoints: Checkpoints | None = None
     peers: GatewayPeers | None = None
     apps: AppRemoval | None = None
+    failures: FailedRegistrations | None = None

@@ -11,8 +11,14 @@ from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.gateway.runs.bodies import read_body
 from stepstream.gateway.sync.registry import Synced
 from stepstream.gateway.sync.signing_keys import SYNC_KIND, SigningKeys
+from stepstream.gateway.sync.sync_failures import SyncFailures
 from stepstream.gateway.wire.canonical import canonical
-from stepstream.gateway.wire.registration import REGISTRATION_BYTES_MAX, AppRegistration, read_in_band
+from stepstream.gateway.wire.registration import (
+    REGISTRATION_BYTES_MAX,
+    AppRegistration,
+    engine_app_name,
+    read_in_band,
+)
 
 SYNC_S_MAX = 10.0
 IN_BAND = "in_band"
@@ -33,12 +39,20 @@ Register = Callable[[AppRegistration], Awaitable[Synced]]
 
 
 class AppClient:
-    """Asks apps to register; what they then send to this process on their own is passed to `arrived`."""
+    """Asks apps to register; what they then send to this process on their own is passed to `arrived`.
 
-    def __init__(self, session: aiohttp.ClientSession, keys: SigningKeys, register: Register) -> None:
+    Those that send no registration are noted in `failures`.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, keys: SigningKeys, register: Register, failures: SyncFailures
+    ) -> None:
         self._session = session
         self._keys = keys
         self._register = register
+        self._failures = failures
+        # The names in the engine of the apps that have registered, by the URL at which they were asked.
+        self._apps: dict[str, str] = {}
         self._outcomes: dict[str, Synced | StepstreamError | None] = {}
         # The URLs of apps that answer in band only to a signed request, which the SDK for Python did up to 0.5.18.
         self._plain: set[str] = set()
@@ -53,6 +67,20 @@ class AppClient:
 
         The answer of the app says nothing about a registration that it sent on its own: only its arrival counts.
         """
+        try:
+            outcome = await self._outcome(url)
+        except StepstreamError as error:
+            self._failures.failed(error, self._apps.get(url, ""), url)
+            raise
+        if isinstance(outcome, StepstreamError):
+            raise outcome
+        synced = await self._register(outcome) if isinstance(outcome, AppRegistration) else outcome
+        self._apps[url] = engine_app_name(synced.app)
+        self._failures.registered(self._apps[url], url)
+        return synced
+
+    async def _outcome(self, url: str) -> AppRegistration | Synced | StepstreamError:
+        """Return the registration in the answer of an app, or how the one ended that it sent on its own."""
         deploy = uuid.uuid4().hex
         self._outcomes[deploy] = None
         try:
@@ -60,9 +88,7 @@ class AppClient:
         finally:
             outcome = self._outcomes.pop(deploy)
         if answer.ok and answer.headers.get(SYNC_KIND) == IN_BAND:
-            return await self._register(self._read(url, answer, content))
-        if isinstance(outcome, StepstreamError):
-            raise outcome
+            return self._read(url, answer, content)
         if outcome is None:
             raise SyncError(_refusal(url, answer.status, content))
         return outcome

@@ -5,6 +5,7 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -13,11 +14,18 @@ from starlette.routing import Route
 
 from stepstream.api.bodies import BodyBudget, OverloadedError
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError, TooLarge
+from stepstream.gateway.rest.replies import iso
 from stepstream.gateway.sync.app_client import AppClient, Register, SyncError
-from stepstream.gateway.sync.registry import Synced
+from stepstream.gateway.sync.registry import AppRegistry
 from stepstream.gateway.sync.signing_keys import EXPECTED_KIND, SERVER_KIND, SigningKeys
 from stepstream.gateway.wire.calls import app_uuid
-from stepstream.gateway.wire.registration import REGISTRATION_BYTES_MAX, read_registration
+from stepstream.gateway.wire.registration import (
+    REGISTRATION_BYTES_MAX,
+    AppRegistration,
+    named_in,
+    place_of_url,
+    read_registration,
+)
 from stepstream.runtime.recurrence import Recurrence
 
 logger = logging.getLogger(__name__)
@@ -61,26 +69,19 @@ class Access:
             raise Refused(403, reason)
 
 
-def sync_routes(client: AppClient, register: Register, access: Access, bodies: BodyBudget) -> APIRouter:
-    """Return `POST /fn/register`, which SDKs call, and `POST /v1/apps/sync`, which lets the gateway call an SDK.
+def sync_routes(
+    client: AppClient, register: Register, access: Access, bodies: BodyBudget, registry: AppRegistry
+) -> APIRouter:
+    """Return `POST /fn/register`, which SDKs call, and for operators `POST /v1/apps/sync` and `GET /v1/apps`.
 
     Their bodies count among all `bodies` of the process.
     """
     kind, refusals = access.keys.kind, Recurrence()
 
-    async def registered(request: Request) -> Synced:
-        access.check_app(request.headers)
-        expected = request.headers.get(EXPECTED_KIND, kind)
-        if expected != kind:
-            remedy = "unset INNGEST_DEV of the app" if expected == "dev" else "set INNGEST_DEV=1 for the app"
-            raise InvalidInput(f"the app expects a server of the kind {expected!r}, this one is {kind!r}; {remedy}")
-        async with bodies.body(request, REGISTRATION_BYTES_MAX) as body:
-            return await register(read_registration(body))
-
     async def accept(request: Request) -> Response:
         deploy = request.query_params.get("deployId", "")
         try:
-            synced = await registered(request)
+            synced = await register(await _registration(request, access, bodies, registry))
         except StepstreamError as error:
             client.arrived(deploy, error)
             # Not all SDKs show the answer to their registration.
@@ -99,13 +100,59 @@ def sync_routes(client: AppClient, register: Register, access: Access, bodies: B
                 url = _url(body)
             synced = await client.sync(url)
         except StepstreamError as error:
-            found = {"code": error.code, "message": str(error), "field": getattr(error, "field", "")}
-            return JSONResponse({"error": found}, _status(error))
+            return _problem(error)
         return JSONResponse({"app": synced.app, "functions": synced.functions, "modified": synced.modified})
 
+    async def list_apps(request: Request) -> Response:
+        try:
+            access.check_operator(request.headers)
+        except StepstreamError as error:
+            return _problem(error)
+        return JSONResponse({"apps": apps_json(registry)})
+
     return APIRouter(
-        routes=[Route("/fn/register", accept, methods=["POST"]), Route("/v1/apps/sync", ask, methods=["POST"])]
+        routes=[
+            Route("/fn/register", accept, methods=["POST"]),
+            Route("/v1/apps/sync", ask, methods=["POST"]),
+            Route("/v1/apps", list_apps, methods=["GET"]),
+        ]
     )
+
+
+async def _registration(request: Request, access: Access, bodies: BodyBudget, registry: AppRegistry) -> AppRegistration:
+    """Return the app that a request registers; raise a StepstreamError, which is noted, if it is refused."""
+    kind = access.keys.kind
+    access.check_app(request.headers)
+    async with bodies.body(request, REGISTRATION_BYTES_MAX) as body:
+        try:
+            _check_kind(request.headers.get(EXPECTED_KIND, kind), kind)
+            return read_registration(body)
+        except StepstreamError as error:
+            app, url = named_in(body)
+            if app or url:
+                registry.failures.failed(error, app, url)
+            raise
+
+
+def apps_json(registry: AppRegistry) -> list[dict[str, Any]]:
+    """Return the apps of GET /v1/apps, those that have failed to register included."""
+    live = {app: [each for each in functions if not each.retired] for app, functions in registry.apps().items()}
+    failures = {each.app or each.url: each for each in registry.failures.all()}
+    found = []
+    for app in sorted({*failures, *(app for app, functions in live.items() if functions)}):
+        functions, failure = live.get(app, []), failures.get(app)
+        first = functions[0] if functions else None
+        url = place_of_url(first.endpoint) if first else failure.url if failure else ""
+        error, failed_at = (failure.error, iso(failure.at_ms)) if failure else ("", None)
+        sdk, count = first.sdk if first else "", len(functions)
+        found.append({"app": app, "url": url, "sdk": sdk, "functions": count, "error": error, "failed_at": failed_at})
+    return found
+
+
+def _check_kind(expected: str, kind: str) -> None:
+    if expected != kind:
+        remedy = "unset INNGEST_DEV of the app" if expected == "dev" else "set INNGEST_DEV=1 for the app"
+        raise InvalidInput(f"the app expects a server of the kind {expected!r}, this one is {kind!r}; {remedy}")
 
 
 def _url(body: bytes) -> str:
@@ -116,6 +163,12 @@ def _url(body: bytes) -> str:
     if not isinstance(url, str):
         raise InvalidInput('send {"url": "http://…/api/inngest"}', "body")
     return url
+
+
+def _problem(error: StepstreamError) -> Response:
+    """Return the answer in the form of our API."""
+    found = {"code": error.code, "message": str(error), "field": getattr(error, "field", "")}
+    return JSONResponse({"error": found}, _status(error))
 
 
 def _failure(error: StepstreamError, kind: str) -> Response:

@@ -4,16 +4,18 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from msgspec.structs import replace
 
 from stepstream.contract.codec import encode
-from stepstream.contract.errors import Conflict, InvalidInput
+from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError
 from stepstream.contract.functions import FunctionRegistered, readable_functions
 from stepstream.contract.topics import FUNCTIONS
 from stepstream.gateway.sync.addresses import AddressPolicy
+from stepstream.gateway.sync.sync_failures import SyncFailures
 from stepstream.gateway.wire.calls import is_connect_url
-from stepstream.gateway.wire.registration import AppRegistration
+from stepstream.gateway.wire.registration import AppRegistration, place_of_url
 from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.registrations import changes, describe_changes, owners
 
@@ -27,6 +29,10 @@ class Synced:
     app: str
     functions: int
     modified: bool
+
+
+class PartlyRefused(InvalidInput):
+    """Some functions of an app cannot run here; the others are registered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,8 @@ class RegistryPorts:
 class AppRegistry:
     """The functions of all apps that gateways serve, by the records of `functions` that `fold` was given so far."""
 
-    def __init__(self, ports: RegistryPorts, addresses: AddressPolicy) -> None:
+    def __init__(self, ports: RegistryPorts, addresses: AddressPolicy, failures: SyncFailures) -> None:
+        self.failures = failures
         self._ports = ports
         self._addresses = addresses
         self._stored: dict[str, FunctionRegistered] = {}
@@ -80,20 +87,33 @@ class AppRegistry:
     def urls(self) -> Mapping[str, str]:
         """Return where each app is that can be asked to register, by the URL of one of its functions."""
         known = (each for each in self._stored.values() if each.endpoint and not each.retired)
-        return {each.app: _place(each.endpoint) for each in known if not is_connect_url(each.endpoint)}
+        return {each.app: place_of_url(each.endpoint) for each in known if not is_connect_url(each.endpoint)}
 
     async def register(self, app: AppRegistration) -> Synced:
-        """Replace the functions of an app.
+        """Replace the functions of an app; one that cannot run here stays as it was registered before.
 
-        Raise InvalidInput for a URL that is not allowed, and for functions that cannot run here, once the others are
-        registered. Raise Conflict if other workers serve the app, or another app has one of its functions.
+        Raise InvalidInput for a URL that is not allowed, and PartlyRefused for functions that cannot run here, once the
+        others are registered. Raise Conflict if other workers serve the app, or another app has one of its functions.
+        What is raised is among the `failures` until the app registers.
         """
+        try:
+            synced = await self._register(app)
+            if app.refused:
+                raise PartlyRefused(f"app {app.name!r}: {app.refusal}")
+        except StepstreamError as error:
+            self.failures.failed(error, app.topic_name, app.url)
+            raise
+        self.failures.registered(app.topic_name, app.url)
+        return synced
+
+    async def _register(self, app: AppRegistration) -> Synced:
         functions = [each.registered for each in app.functions]
-        for url in {_place(each) for each in (app.url, *(each.endpoint for each in functions))}:
+        for url in {place_of_url(each) for each in (app.url, *(each.endpoint for each in functions))}:
             if not is_connect_url(url):
                 await self._addresses.check(url)
         await self._ports.prepare(app.topic_name)
         async with self._writing:
+            functions += self._earlier(app)
             await self._check(app.topic_name, functions)
             stored = list(self._values.values())
             if records := changes({app.topic_name: functions}, stored):
@@ -104,28 +124,35 @@ class AppRegistry:
             if moved := self._moved([each.id for each in functions]):
                 await self._ports.append(moved)
                 self.fold(record.value for record in moved)
-        if app.refused:
-            raise InvalidInput(f"app {app.name!r}: {app.refusal}")
         return Synced(app.name, len(functions), modified=bool(records))
+
+    def _earlier(self, app: AppRegistration) -> list[FunctionRegistered]:
+        """Return the refused functions of an app as they were registered before, at the URL that it has now."""
+        stored = (self._stored.get(each.id) for each in app.refused)
+        found = [each for each in stored if each and each.app == app.topic_name and each.endpoint and not each.retired]
+        place = place_of_url(app.functions[0].url if app.functions else app.url)
+        return [_at(each, place, release="", replaced=()) for each in found]
 
     def _moved(self, functions: Sequence[str]) -> list[NewRecord]:
         """Return the records by which the retired functions of an app, whose open runs continue, move to its URL."""
         if not functions:
             return []
         current = self._stored[functions[0]]
-        url = _place(current.endpoint)
+        url = place_of_url(current.endpoint)
         common = {"release": current.release, "replaced": current.replaced}
         moved = [
-            replace(each, endpoint=each.endpoint.replace(_place(each.endpoint), url, 1), **common)
+            _at(each, url, **common)
             for each in self._stored.values()
-            if each.app == current.app and each.retired and each.endpoint and _place(each.endpoint) != url
+            if each.app == current.app and each.retired and each.endpoint and place_of_url(each.endpoint) != url
         ]
         return [NewRecord(FUNCTIONS, 0, each.id.encode(), encode(each)) for each in moved]
 
     async def remove(self, url: str) -> bool:
         """Retire the functions of the app at a URL; return whether one is there."""
         names = {
-            each.app for each in self._stored.values() if not each.retired and _place(each.endpoint) == _place(url)
+            each.app
+            for each in self._stored.values()
+            if not each.retired and place_of_url(each.endpoint) == place_of_url(url)
         }
         for name in names:
             async with self._writing:
@@ -146,6 +173,6 @@ class AppRegistry:
         return bool(self._stored[function].endpoint)
 
 
-def _place(url: str) -> str:
-    """Return the part of a URL that says where it goes; the functions of an app share it."""
-    return url.partition("?")[0]
+def _at(function: FunctionRegistered, place: str, **changes: Any) -> FunctionRegistered:
+    endpoint = function.endpoint.replace(place_of_url(function.endpoint), place, 1)
+    return replace(function, endpoint=endpoint, **changes)

@@ -69,6 +69,22 @@ class AppRegistration:
         return "; ".join(f"function {each.id!r}: {each.reason}" for each in self.refused)
 
 
+@dataclass(frozen=True, slots=True)
+class SyncFailure:
+    """What is wrong with an app since a time (Unix ms); `app` is empty for a URL at which none has registered."""
+
+    app: str
+    url: str
+    error: str
+    at_ms: int
+
+    @property
+    def text(self) -> str:
+        """The failure as a sentence."""
+        subject = f"App {self.app} at" if self.app else "What is at"
+        return f"{subject} {self.url} failed to register: {self.error}"
+
+
 class _Registration(msgspec.Struct):
     """The body of an out-of-band or in-band registration; names are in lower case, and nulls are left out."""
 
@@ -81,6 +97,20 @@ class _Registration(msgspec.Struct):
     appversion: str = ""
     framework: str = ""
     functions: list[Any] = []
+
+
+def place_of_url(url: str) -> str:
+    """Return the part of a URL that says where it goes; the functions of an app share it."""
+    return url.partition("?")[0]
+
+
+def named_in(body: bytes) -> tuple[str, str]:
+    """Return the name of the app in the engine and its URL, of a registration that may be refused; "" if unknown."""
+    try:
+        found = _decode(body)
+    except InvalidInput:
+        return "", ""
+    return engine_app_name(found.appname) if found.appname.strip() else "", found.url
 
 
 def engine_app_name(name: str) -> str:

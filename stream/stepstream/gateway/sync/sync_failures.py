@@ -1,0 +1,46 @@
+"""The registrations of apps that failed last: what is wrong with an app until it registers again."""
+
+from collections.abc import Callable
+
+from stepstream.contract.errors import StepstreamError
+from stepstream.gateway.wire.registration import SyncFailure, place_of_url
+from stepstream.runtime.clocks import SystemClock
+
+# Only apps that may register are noted, so only a deployment with so many broken apps loses one.
+_FAILURES_MAX = 1_000
+_CHARACTERS_MAX = 2_000
+
+
+class SyncFailures:
+    """The failures of one process, the latest one of each app.
+
+    `now_ms` returns the time (Unix ms), that of the system by default.
+    """
+
+    def __init__(self, now_ms: Callable[[], int] | None = None) -> None:
+        self._now_ms = now_ms or SystemClock().now_ms
+        self._found: dict[str, SyncFailure] = {}
+
+    def failed(self, error: StepstreamError, app: str, url: str) -> None:
+        """Note that an app, or what is at a URL, could not be registered."""
+        place, text = place_of_url(url), str(error)[:_CHARACTERS_MAX]
+        key = app or place
+        at_place, before = self._found.pop(place, None), self._found.pop(app, None)
+        before = before or at_place
+        at_ms = before.at_ms if before and before.error == text else self._now_ms()
+        self._found[key] = SyncFailure(app, url, text, at_ms)
+        if len(self._found) > _FAILURES_MAX:
+            del self._found[next(iter(self._found))]
+
+    def registered(self, app: str, url: str) -> None:
+        """Forget what was wrong with an app that has registered at a URL."""
+        for key in (app, place_of_url(url)):
+            self._found.pop(key, None)
+
+    def of(self, app: str) -> SyncFailure | None:
+        """Return what is wrong with an app, None if nothing is."""
+        return self._found.get(app)
+
+    def all(self) -> list[SyncFailure]:
+        """Return what is wrong with each app, the latest failure last."""
+        return list(self._found.values())
