@@ -118,7 +118,7 @@ async def test_app_is_left_to_workers_of_python_code() -> None:
 
 
 async def test_gateways_find_one_another_by_the_groups_of_their_apps() -> None:
-    """Those that state a URL are members with it; nobody else can state one, as it is signed."""
+    """Those that state a URL are members with it; a URL that is not signed by the key does not count."""
     cluster, keys = FakeCluster(), [SigningKey("signkey-test-00ff")]
     topics = AppTopics(cluster, 1, workers_on(cluster))
     topics.add("demo")

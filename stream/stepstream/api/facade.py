@@ -35,6 +35,9 @@ class Operator(Protocol):
     async def signal_with_start(self, name: str, data: Any, function: str, start: Any = None) -> SignalReceipt:
         """Send a signal to the run that waits for it, or start a function with it."""
 
+    async def invoke(self, function: str, event: EventRecord) -> str:
+        """Start a function, and no other one, by the data, `user`, `v` and `meta` of an event; return its run's id."""
+
     async def rerun(self, request: RerunRequested) -> str:
         """Repeat a run; return the id of the new run, even if the request was sent before."""
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from msgspec.structs import replace
 
-from stepstream.contract.codec import Raw, dump_json, encode, object_json
+from stepstream.contract.codec import NULL, Raw, dump_json, encode, object_json
 from stepstream.contract.errors import Conflict, StepstreamError, TooLarge
 from stepstream.contract.events import CHAIN_HEADER, INVOKED, EventRecord, encode_batch
 from stepstream.contract.gates import gate_id
@@ -118,8 +118,22 @@ class Callers:
         `chain` counts the runs that precede that one in a chain of runs that started one another. Raise as `signal`
         does, and Conflict if the function is not registered, or too many signals wait for the run.
         """
-        raw, payload = self._signal_data(name, data), object_json(start, "start")
-        event = EventRecord(INVOKED, payload, f"{uuid4().hex}:signal")
+        raw, event = self._signal_data(name, data), EventRecord(INVOKED, object_json(start, "start"))
+        return await self._signal_or_start(name, raw, function, event, chain)
+
+    async def invoke(self, function: str, event: EventRecord) -> str:
+        """Start `function`, and no other one, by an event; return the id of its run. Raise as `signal_with_start` does.
+
+        Of the event count the data, `user`, `v` and `meta`.
+        """
+        # A signal that no run can wait for starts the function, since its name is drawn.
+        name, event = f"invoke/{uuid4().hex}", replace(event, name=INVOKED)
+        return (await self._signal_or_start(name, NULL, function, event, 0)).run_id
+
+    async def _signal_or_start(
+        self, name: str, raw: Raw, function: str, event: EventRecord, chain: int
+    ) -> SignalReceipt:
+        event = replace(event, id=f"{uuid4().hex}:signal")
         encode_batch([event], self._limits)
         answer = await self._ask(name, lambda to: SignalWithStart(name, raw, function, event, to, chain))
         status, _, run_id = answer.partition(" ")

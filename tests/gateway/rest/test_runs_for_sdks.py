@@ -155,7 +155,18 @@ async def test_functions_are_listed_and_invoked(client: SdkClient) -> None:
     run = client.engine.run()
     assert (made, run.function, run.output) == ({"id": run.run_id, "status": 200}, "shop-call", {"n": 1})
     assert (await client.http.post("/invoke/none", json={})).status_code == 404
-    assert (await client.http.post("/invoke/shop-call", json={"data": 5})).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [({"data": 5}, 400), ({"v": 1}, 400), ({"meta": []}, 400), ([], 400), ({"user": "x" * 600_000}, 413)],
+    ids=["data", "v", "meta", "array", "large"],
+)
+async def test_a_wrong_invocation_starts_nothing(client: SdkClient, body: Any, status: int) -> None:
+    """It is refused as an event of the same fields is."""
+    refused = await client.http.post("/invoke/shop-call", json=body)
+    assert (refused.status_code, type(refused.json()["error"])) == (status, str)
+    assert client.engine.runs() == []
 
 
 async def test_inputs_come_from_the_gateway_that_has_the_run(client: SdkClient) -> None:

@@ -89,3 +89,20 @@ async def test_a_function_has_the_name_that_its_app_gives_it() -> None:
         assert found["functions"] == [{"name": "Place an order", "slug": "demo-place-order"}]
         assert found["runs"]["edges"][0]["node"]["function"]["name"] == "Place an order"
         assert "Place an order" in (await client.http.get("/ui/function?id=demo-place-order")).text
+
+
+async def test_an_invoked_function_gets_the_fields_of_the_request() -> None:
+    """The name, the id and the time are those of the server, and so is the key `_inngest`."""
+    endpoint, body = FakeEndpoint(returned(), returned()), {"v": "2", "meta": {"sessions": {"s": "1"}}}
+    async with running(app_of(endpoint), RestOptions()) as client:
+        sent = {**body, "name": "demo/go", "id": "mine:2", "ts": 1, "data": {"n": 1, "_inngest": {"x": 1}}, "other": 1}
+        made = await client.http.post("/invoke/demo-f", json=sent | {"user": {"id": 7}})
+        await client.ask('mutation { invokeFunction(functionSlug: "demo-f", data: {n: 2}, user: {id: 8}) }')
+        await client.engine.until_idle()
+    first, second = (each.body["event"] for each in endpoint.asked)
+    assert (endpoint.asked[0].body["ctx"]["run_id"], first["name"]) == (made.json()["id"], "inngest/function.invoked")
+    assert (first["user"], first["v"], first["meta"]) == ({"id": 7}, "2", {"sessions": {"s": "1"}})
+    assert first["data"].pop("_inngest") == {"fn_id": "demo-f", "correlation_id": first["id"].replace(":", ".")}
+    assert (first["data"], second["data"]["n"], second["user"]) == ({"n": 1}, 2, {"id": 8})
+    assert first["id"] != "mine:2"
+    assert first["ts"] > 1

@@ -1,16 +1,15 @@
 """The endpoints of functions and apps, and those by which a client finds out that the server runs."""
 
-import secrets
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
 
-from stepstream.contract.codec import load_json
-from stepstream.contract.errors import Conflict, InvalidInput
+from stepstream.contract.errors import Conflict
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
 from stepstream.contract.limits import MIB
 from stepstream.gateway.rest.parts import RestParts
 from stepstream.gateway.rest.replies import not_found, unsupported
+from stepstream.gateway.rest.sent_events import read_invocation
 from stepstream.gateway.wire.calls import function_uuid
 from stepstream.gateway.wire.signing import ServerKind
 
@@ -54,22 +53,16 @@ def add_functions(router: APIRouter, parts: RestParts) -> None:
     @router.post("/invoke/{function_id}")
     async def invoke(function_id: str, request: Request) -> dict[str, Any]:
         async with parts.bodies.body(request, INVOKE_BYTES_MAX) as body:
-            event = load_json(body or b"{}", field="body")
-        data = event.get("data") if isinstance(event, dict) else None
-        if not isinstance(event, dict) or not isinstance(data, dict | None):
-            raise InvalidInput('give {"data": {…}}', "body")
-        return {"id": await start_function(parts, function_id, data or {}), "status": 200}
+            return {"id": await start_function(parts, function_id, body), "status": 200}
 
 
-async def start_function(parts: RestParts, function_id: str, data: Any) -> str:
-    """Start only this function; return the id of the run."""
-    # A signal that no run can wait for starts the function, since its name is drawn.
-    signal = f"invoke/{secrets.token_hex(13)}"
+async def start_function(parts: RestParts, function_id: str, invocation: bytes) -> str:
+    """Start only this function, by an event as SDKs send it; return the id of the run."""
+    event = read_invocation(invocation, parts.limits)
     try:
-        receipt = await parts.engine.operator.signal_with_start(signal, None, function_id, data)
+        return await parts.engine.operator.invoke(function_id, event)
     except Conflict:
         raise not_found(f"function {function_id!r}") from None
-    return receipt.run_id
 
 
 def add_probes(router: APIRouter, parts: RestParts) -> None:

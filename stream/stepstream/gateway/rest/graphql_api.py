@@ -7,7 +7,7 @@ from ariadne import MutationType, QueryType, graphql, make_executable_schema
 from graphql import DocumentNode, GraphQLError, GraphQLSchema, specified_rules, validate
 from graphql.validation import VariablesInAllowedPositionRule
 
-from stepstream.contract.codec import Json
+from stepstream.contract.codec import Json, encode
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.events import CRON
 from stepstream.gateway.rest.event_lookups import listed_events
@@ -173,6 +173,6 @@ async def _cancel_run(_: Any, info: Any, runID: str) -> dict[str, Any] | None:
 
 
 @_mutation.field("invokeFunction")
-async def _invoke(_: Any, info: Any, functionSlug: str, data: Any = None, **_more: Any) -> bool:
-    await start_function(info.context, functionSlug, data or {})
+async def _invoke(_: Any, info: Any, functionSlug: str, data: Any = None, user: Any = None, **_more: Any) -> bool:
+    await start_function(info.context, functionSlug, encode({"data": data, "user": user}))
     return True

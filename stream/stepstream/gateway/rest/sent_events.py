@@ -9,7 +9,7 @@ import msgspec
 
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, dump_json, load_json
 from stepstream.contract.errors import InvalidInput, TooLarge
-from stepstream.contract.events import EventRecord, check_event
+from stepstream.contract.events import INVOKED, EventRecord, check_event
 from stepstream.contract.limits import Limits
 from stepstream.gateway.wire.event_meta import read_meta
 from stepstream.gateway.wire.internal_events import check_sent_name
@@ -58,14 +58,7 @@ def event_ids(seed: str, count: int, now_ms: int) -> list[str]:
 
 def read_event(part: bytes | Raw, internal_id: str, now_ms: int, limits: Limits) -> EventRecord:
     """Return the event that an SDK sent; raise InvalidInput if it is invalid, and TooLarge if it is too large."""
-    if len(bytes(part)) > limits.event_bytes_max:
-        raise TooLarge(
-            f"the event has {len(bytes(part)):,} bytes, at most {limits.event_bytes_max:,} are allowed", "event"
-        )
-    try:
-        sent = _decode(part)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(str(error), "event") from None
+    sent = _decoded(part, limits)
     name = sent.name or ""
     check_sent_name(name)
     ts = int(sent.ts or 0)
@@ -76,6 +69,30 @@ def read_event(part: bytes | Raw, internal_id: str, now_ms: int, limits: Limits)
     event = EventRecord(name, data, id, ts or now_ms, sent.user, sent.v or "", meta)
     check_event(event)
     return event
+
+
+def read_invocation(body: bytes, limits: Limits) -> EventRecord:
+    """Return the event by which a request starts one function; raise as `read_event` does.
+
+    The server sets its name, its id and its time, so those of the request do not count.
+    """
+    sent = _decoded(body or b"{}", limits)
+    event = EventRecord(
+        INVOKED, _without_internal(sent.data), user=sent.user, v=sent.v or "", meta=read_meta(sent.meta)
+    )
+    check_event(event, own=True)
+    return event
+
+
+def _decoded(part: bytes | Raw, limits: Limits) -> SentEvent:
+    if len(bytes(part)) > limits.event_bytes_max:
+        raise TooLarge(
+            f"the event has {len(bytes(part)):,} bytes, at most {limits.event_bytes_max:,} are allowed", "event"
+        )
+    try:
+        return _decode(part)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(str(error), "event") from None
 
 
 def _without_internal(data: Raw) -> Raw:

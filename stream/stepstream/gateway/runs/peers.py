@@ -102,8 +102,8 @@ class Peers:
         A gateway that has lost the run may not know it yet: the latest epoch counts. Raise Unreachable if none has the
         run, but one does not answer.
         """
-        asking = (self._get(url, path, authorization) for url in await self.others())
-        answers = await asyncio.gather(*asking, return_exceptions=True)
+        requests = (self._get(url, path, authorization) for url in await self.others())
+        answers = await asyncio.gather(*requests, return_exceptions=True)
         found = [each for each in answers if isinstance(each, RunInput)]
         for error in (each for each in answers if isinstance(each, BaseException)):
             if not found or not isinstance(error, Unreachable):
