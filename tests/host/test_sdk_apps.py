@@ -29,7 +29,7 @@ async def _refuse(_: Any) -> Any:
     raise AssertionError("no app registers")
 
 
-HOSTING = Hosting(_refuse, _refuse, _refuse, lambda _: None, lambda _: None)
+HOSTING = Hosting(_refuse, _refuse, _refuse, _refuse, lambda _: None, lambda _: None)
 
 
 async def one() -> int:
@@ -88,7 +88,9 @@ async def test_keys_protect_runs_from_requests_of_sdks(settings: Settings, statu
 async def test_own_app_is_not_served_twice() -> None:
     """Of an app that an SDK registered before the process had code of the same name, only the code is served."""
     started = list[str]()
-    hosting = Hosting(_refuse, _refuse, _refuse, lambda app: started.append(app.name), lambda _: None, own="shop")
+    hosting = Hosting(
+        _refuse, _refuse, _refuse, _refuse, lambda app: started.append(app.name), lambda _: None, own="shop"
+    )
     records = [encode(FunctionRegistered(f"{app}-a", app, endpoint="http://example.com/")) for app in ("shop", "demo")]
     async with connections_of(Settings()) as connections:
         SdkApps(Settings(), connections, hosting, Polling()).restore(records)

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import NamedTuple, Protocol
@@ -12,6 +12,7 @@ from stepstream.api.facade import EngineFacade
 from stepstream.contract.history import HistoryEntry
 from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.contract.limits import MIB
+from stepstream.contract.logs import StepLogged
 from stepstream.gateway.connect.connect_readings import connect_readings
 from stepstream.host.connect_port import listen_for_workers
 from stepstream.host.deadletters.latest import LatestDeadLetters, LocalDeadLetterLog
@@ -128,8 +129,11 @@ def _hosting(app: App | None, parts: RunningEngine, reporter: DevReporter) -> Ho
     async def serves(name: str) -> bool:
         return name == own
 
-    own, backbone = app.name if app else "", parts.backbone
-    return Hosting(prepare, backbone.append, serves, parts.engine.add, reporter.notice, is_alone=True, own=own)
+    async def write_lines(entries: Sequence[StepLogged]) -> None:
+        index.add_logs(entries)
+
+    own, (engine, backbone, index, _) = app.name if app else "", parts
+    return Hosting(prepare, backbone.append, serves, write_lines, engine.add, reporter.notice, is_alone=True, own=own)
 
 
 async def serve(

@@ -48,6 +48,7 @@ from stepstream.runtime.overview import RunningWorker, ScopePauseView, ShardView
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.options import WorkerOptions
+from stepstream.runtime.worker.step_logs import append_logs
 
 logger = logging.getLogger(__name__)
 _READ_MS = 1_000
@@ -165,7 +166,9 @@ class _Gateway:
         """Return the apps, which are called over the connections."""
         topics, start = self.topics, functools.partial(self._start, connections.connect)
         self.metrics.ask(functools.partial(connect_readings, connections.connect.calls))
-        hosting = Hosting(topics.prepare, self._backbone.append, topics.serves, start, logger.info)
+        append = self._backbone.append
+        write_lines = functools.partial(append_logs, append)
+        hosting = Hosting(topics.prepare, append, topics.serves, write_lines, start, logger.info)
         return SdkApps(self._settings, connections, hosting, Polling())
 
     def _start(self, connect: ConnectServer, app: RemoteApp) -> None:

@@ -21,6 +21,7 @@ from stepstream.gateway.rest.routes import rest_routes
 from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.runs.client import POOL, ClientOptions, HttpTransport
 from stepstream.gateway.runs.function import RemoteFunction
+from stepstream.gateway.runs.metadata_log import MetadataLog, WriteLines
 from stepstream.gateway.runs.open_runs import OpenRuns
 from stepstream.gateway.runs.peers import Peers, no_clients
 from stepstream.gateway.sync.addresses import AddressPolicy
@@ -32,6 +33,7 @@ from stepstream.gateway.sync.shared_site import shared_site
 from stepstream.gateway.sync.sync_failures import SyncFailures
 from stepstream.gateway.wire.registration import AppRegistration
 from stepstream.host.settings import Settings, SettingsError
+from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.supervision import keep_serving
@@ -41,7 +43,8 @@ from stepstream.runtime.supervision import keep_serving
 class Hosting:
     """What the process does for the apps.
 
-    `prepare` returns once an app can be served. `append` writes records of `functions`. `serves` returns whether
+    `prepare` returns once an app can be served. `append` writes records of `functions`, and `write_lines` lines that
+    runs log. `serves` returns whether
     other workers than gateways serve an app. `start` starts the worker of an app. `report` receives a line about each
     app that appears, changes, fails or stops answering. A process that `is_alone` gets all requests of its apps, which
     may report steps while a call is open. `own` is the app whose Python code the process runs.
@@ -50,6 +53,7 @@ class Hosting:
     prepare: Callable[[str], Awaitable[None]]
     append: Callable[[Sequence[NewRecord]], Awaitable[object]]
     serves: Callable[[str], Awaitable[bool]]
+    write_lines: WriteLines
     start: Callable[[RemoteApp], None]
     report: Callable[[str], None]
     is_alone: bool = False
@@ -129,7 +133,7 @@ class SdkApps:
         self._hosting = hosting
         self._polls_registered = poll.registered
         self._apps: dict[str, RemoteApp] = {}
-        self._runs = OpenRuns()
+        self._runs = OpenRuns(MetadataLog(hosting.write_lines, SystemClock().now_ms))
         # Whether the process answers requests: an app that is asked to register may do so by one.
         self.listening = asyncio.Event()
         ports = RegistryPorts(hosting.prepare, hosting.append, hosting.serves, self._changed)
@@ -171,6 +175,7 @@ class SdkApps:
                     peers=self._peers,
                     apps=self.registry,
                     failures=self.registry.failures,
+                    metadata=runs.metadata,
                 )
             ),
             connect_routes(self._connect, options, bodies, self._settings.connect_url),

@@ -1,15 +1,17 @@
 """The endpoints for SDKs over an engine in memory, and clients of them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 
 from stepstream.api.http import make_api
+from stepstream.contract.logs import StepLogged
 from stepstream.gateway.rest.parts import RestOptions, RestParts
 from stepstream.gateway.rest.routes import rest_routes
 from stepstream.gateway.rest.site import sdk_site
+from stepstream.gateway.runs.metadata_log import MetadataLog
 from stepstream.runtime.metrics import Metrics
 from stepstream.sdk.served import ServedApp
 from stepstream.testing import VirtualEngine
@@ -21,11 +23,15 @@ class SdkClient:
 
     def __init__(self, engine: VirtualEngine, options: RestOptions, **more: Any) -> None:
         facade = facade_of(engine.engine)
-        parts = RestParts(facade, engine.index, options, now_ms=engine.clock.now_ms, **more)
+        self.metadata = MetadataLog(self._write_lines, engine.clock.now_ms)
+        parts = RestParts(facade, engine.index, options, now_ms=engine.clock.now_ms, metadata=self.metadata, **more)
         own = make_api(facade, engine.index, Metrics("engine").text)
         transport = httpx.ASGITransport(app=sdk_site(own, [rest_routes(parts)]), raise_app_exceptions=False)
         self.engine = engine
         self.http = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8288")
+
+    async def _write_lines(self, entries: Sequence[StepLogged]) -> None:
+        self.engine.index.add_logs(entries)
 
     async def send(self, *events: dict[str, Any], seed: str = "") -> list[str]:
         """Send events as an SDK does, until the engine is idle; return their ids."""

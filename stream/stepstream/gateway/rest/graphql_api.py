@@ -20,13 +20,14 @@ from stepstream.gateway.rest.graphql_fields import (
     function_fields,
     run_fields,
     run_terms,
+    run_trace,
 )
 from stepstream.gateway.rest.graphql_schema import SCHEMA
 from stepstream.gateway.rest.parts import RestParts
 from stepstream.gateway.rest.replies import iso
 from stepstream.gateway.rest.run_routes import find_run
 from stepstream.gateway.rest.sdk_shapes import events_of
-from stepstream.gateway.rest.spans import json_text, output_of, trace_of
+from stepstream.gateway.rest.spans import json_text, output_of
 from stepstream.gateway.wire.internal_events import sdk_name
 
 _PAGE_MAX = 400
@@ -74,7 +75,7 @@ async def _function_run(_: Any, info: Any, query: dict[str, str]) -> dict[str, A
 @_query.field("runTrace")
 async def _run_trace(_: Any, info: Any, runID: str) -> dict[str, Any] | None:
     run = await find_run(info.context, runID)
-    return trace_of(run) if run else None
+    return await run_trace(info.context, run) if run else None
 
 
 @_query.field("runTrigger")

@@ -109,6 +109,11 @@ def app_fields(parts: RestParts, name: str) -> dict[str, Any]:
     }
 
 
+async def run_trace(parts: RestParts, run: RunView) -> dict[str, Any]:
+    """Return the trace of a run, with the metadata of its steps."""
+    return trace_of(run, await parts.index.queries.logs(run.run_id))
+
+
 def run_fields(run: RunSummary, parts: RestParts) -> dict[str, Any]:
     """Return a run in the forms of Run and FunctionRun; what lists of runs do not have is read when it is asked for."""
 
@@ -119,7 +124,7 @@ def run_fields(run: RunSummary, parts: RestParts) -> dict[str, Any]:
         return run_output(found) if (found := await whole()) else None
 
     async def trace(_info: Any, **_preview: Any) -> dict[str, Any] | None:
-        return trace_of(found) if (found := await whole()) else None
+        return await run_trace(parts, found) if (found := await whole()) else None
 
     events = events_of(run)
     first: dict[str, Any] = next(iter(events), {"id": "", "name": ""})

@@ -8,6 +8,7 @@ from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.gateway.rest.recent_events import RecentEvents
+from stepstream.gateway.runs.metadata_log import MetadataLog
 from stepstream.gateway.runs.peers import RunInput
 from stepstream.gateway.wire.checkpoints import Checkpoint
 from stepstream.gateway.wire.registration import SyncFailure
@@ -95,7 +96,7 @@ class RestParts:
 
     Without `inputs` events come from the read model, and memos cannot be fetched. Without `checkpoints` none is
     accepted, without `peers` there are no other gateways, and without `apps` no app can be removed. `failures` are the
-    registrations that failed.
+    registrations that failed. Without `metadata` that of runs is dropped.
     """
 
     engine: EngineFacade
@@ -110,3 +111,4 @@ class RestParts:
     peers: GatewayPeers | None = None
     apps: AppRemoval | None = None
     failures: FailedRegistrations | None = None
+    metadata: MetadataLog | None = None

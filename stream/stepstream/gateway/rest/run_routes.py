@@ -11,6 +11,7 @@ from stepstream.contract.limits import MIB
 from stepstream.gateway.rest.parts import RestParts
 from stepstream.gateway.rest.replies import enveloped, not_found
 from stepstream.gateway.rest.sdk_shapes import run_json
+from stepstream.gateway.wire.metadata import read_update
 from stepstream.runtime.readmodel.views import RunView
 
 METADATA_BYTES_MAX = MIB
@@ -61,6 +62,10 @@ def add_runs(router: APIRouter, parts: RestParts) -> None:
 
     @router.post("/v1/runs/{run_id}/metadata")
     async def add_metadata(run_id: str, request: Request) -> dict[str, Any]:
-        async with parts.bodies.body(request, METADATA_BYTES_MAX):
-            await found(run_id)
+        async with parts.bodies.body(request, METADATA_BYTES_MAX) as body:
+            update = read_update(body)
+        if await find_run(parts, run_id) is None:
+            raise not_found(f"run {run_id!r}")
+        if parts.metadata:
+            await parts.metadata.add(run_id, update.step, update.attempt, update.items)
         return enveloped(None, parts.now_ms())

@@ -1,12 +1,15 @@
 """The trace of a run as the test suites of SDKs read it: a span for the run, and below it one for each step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepstream.contract.codec import Json, dump_json
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.gateway.rest.replies import iso
 from stepstream.gateway.rest.sdk_shapes import error_object, result_of
+from stepstream.gateway.runs.metadata_log import METADATA_LOGGER
+from stepstream.gateway.wire.metadata import merged
+from stepstream.runtime.readmodel.tables.logged_lines import LoggedLine
 from stepstream.runtime.readmodel.views import RunView, StepView
 
 _SCHEDULED = {RunStatus.SCHEDULED: "QUEUED"}
@@ -33,18 +36,42 @@ def run_state(run_status: str) -> str:
     return _SCHEDULED.get(RunStatus(run_status), run_status.upper())
 
 
-def trace_of(run: RunView) -> dict[str, Any]:
-    """Return the span of a run, with its steps in the order of their execution as children."""
+def trace_of(run: RunView, lines: Sequence[LoggedLine] = ()) -> dict[str, Any]:
+    """Return the span of a run, with its steps in the order of their execution as children.
+
+    The metadata of both is among the `lines` that the run has logged.
+    """
     steps = sorted(enumerate(run.steps), key=lambda each: (each[1].first_at or each[1].started_at, each[0]))
-    children = [_step_span(run, step) for _, step in steps]
+    noted = _metadata_in(lines)
+    children = [_step_span(run, step) | {"metadata": noted.get(step.step, [])} for _, step in steps]
     ended = run.status not in OPEN_RUN_STATUSES
     span = _span(run.run_id, run.run_id, run.function, run_state(run.status))
     times = _times(run.accepted_at, run.started_at, run.ended_at)
-    more = {"isRoot": True, "attempts": run.attempt, "outputID": run.run_id if ended else None}
+    more = {
+        "isRoot": True,
+        "attempts": run.attempt,
+        "outputID": run.run_id if ended else None,
+        "metadata": noted.get("", []),
+    }
     if ended:
         # Suites look for the end of the code among all spans, and expect no child but the steps.
         more["stepType"] = "FINALIZATION"
     return {**span, **times, **more, "childrenSpans": children}
+
+
+def _metadata_in(lines: Sequence[LoggedLine]) -> dict[str, list[dict[str, Any]]]:
+    """Return the metadata of each step by its hash, and of the run by "": the latest values of each scope and kind."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for line in lines:
+        if line.logger.startswith(METADATA_LOGGER):
+            scope, kind = line.logger.removeprefix(METADATA_LOGGER), line.text.partition(" ")[0]
+            before = found.get((line.step, scope, kind), {"values": {}})
+            values = merged(before["values"], line.text)
+            found[line.step, scope, kind] = {"scope": scope, "kind": kind, "values": values, "updatedAt": iso(line.at)}
+    noted: dict[str, list[dict[str, Any]]] = {}
+    for (step, _, _), each in found.items():
+        noted.setdefault(step, []).append(each)
+    return noted
 
 
 def _step_span(run: RunView, step: StepView) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.gateway.runs.asked import Asked
 from stepstream.gateway.runs.calling import Caller, known_version
 from stepstream.gateway.runs.function import RemoteFunction
+from stepstream.gateway.runs.metadata_log import MetadataLog
 from stepstream.gateway.runs.phases import Need, OpenCalls
 from stepstream.gateway.runs.results import Results
 from stepstream.gateway.runs.transport import Transport
@@ -31,7 +32,12 @@ class Answering(ABC):
     """The state of a run that an app executes, and how answers change it."""
 
     def __init__(
-        self, function_of: Callable[[], RemoteFunction], transport: Transport, start: CodeStart, calls: OpenCalls
+        self,
+        function_of: Callable[[], RemoteFunction],
+        transport: Transport,
+        start: CodeStart,
+        calls: OpenCalls,
+        metadata: MetadataLog | None,
     ) -> None:
         snapshot = start.snapshot
         self.run_id, self.epoch, self.seen = snapshot.run_id, snapshot.epoch, 0
@@ -42,6 +48,7 @@ class Answering(ABC):
         self._attempt = start.attempt
         self._asked = Asked(self.epoch, snapshot.opened)
         self._open = calls
+        self._metadata = metadata
         self._fetches: dict[str, GatewayOp | AiOp] = {}
         self._discovery: Call | None = None
         self._failure: Finished | None = None
@@ -166,6 +173,7 @@ class Answering(ABC):
             outcome = await self._runner.execute(self, call)
         else:
             outcome = self._bounded(op.output)
+            await self._note(op, call.attempt)
             await self._runner.report(self, call, outcome)
         if self.over:
             return
@@ -173,6 +181,10 @@ class Answering(ABC):
             self._kept(call, outcome)
         elif self._asked.retry(call, repeats=False):
             self._start(call)
+
+    async def _note(self, op: RunOp, attempt: int) -> None:
+        if self._metadata and op.metadata:
+            await self._metadata.note(self.run_id, op.step, attempt, op.metadata)
 
     def _return(self, output: Raw) -> None:
         match self._bounded(output):

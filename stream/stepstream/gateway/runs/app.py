@@ -42,7 +42,10 @@ class RemoteApp:
     def start_code(self, function_id: str, start: CodeStart) -> RemoteCode:
         """Start a run of a function, or continue it."""
         function = self.functions[function_id]
-        code = RemoteCode(lambda: self.functions.get(function_id, function), self.transport, start, self.runs.forget)
+        runs = self.runs
+        code = RemoteCode(
+            lambda: self.functions.get(function_id, function), self.transport, start, runs.forget, runs.metadata
+        )
         self.runs.add(code)
         return code
 

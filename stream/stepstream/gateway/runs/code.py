@@ -15,6 +15,7 @@ from stepstream.contract.outcomes import ErrorInfo
 from stepstream.gateway.runs.answering import Answering
 from stepstream.gateway.runs.fetches import fetch
 from stepstream.gateway.runs.function import RemoteFunction
+from stepstream.gateway.runs.metadata_log import MetadataLog
 from stepstream.gateway.runs.phases import Need, OpenCalls
 from stepstream.gateway.runs.transport import NotCalled, Transport
 from stepstream.gateway.wire.answers import Answer, Failed, Ops
@@ -53,8 +54,10 @@ class RemoteCode(Answering):
         transport: Transport,
         start: CodeStart,
         forget: Callable[["RemoteCode"], None],
+        metadata: MetadataLog | None = None,
     ) -> None:
-        super().__init__(function_of, transport, start, OpenCalls(self._discover, self._break, self._proceed))
+        calls = OpenCalls(self._discover, self._break, self._proceed)
+        super().__init__(function_of, transport, start, calls, metadata)
         self._forget = forget
         self._loop = asyncio.get_running_loop()
         # The worker knows this object when the constructor has returned.
@@ -208,6 +211,7 @@ class RemoteCode(Answering):
         if isinstance(answer, Ops):
             op = self._sole_result(call, answer)
             if isinstance(op, RunOp):
+                await self._note(op, call.attempt)
                 return op.output
             if isinstance(op, ErrorOp):
                 raise self.caller.error(op.error, answer.retry_after, final=op.final or answer.final)

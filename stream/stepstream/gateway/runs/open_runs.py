@@ -2,15 +2,17 @@
 
 from stepstream.contract.codec import encode
 from stepstream.gateway.runs.code import RemoteCode
+from stepstream.gateway.runs.metadata_log import MetadataLog
 from stepstream.gateway.runs.peers import RunInput
 from stepstream.gateway.wire.checkpoints import Checkpoint
 from stepstream.sdk.errors import RunInterrupted
 
 
 class OpenRuns:
-    """The runs in the memory of this process, by id."""
+    """The runs in the memory of this process, by id; without `metadata` that of their steps is dropped."""
 
-    def __init__(self) -> None:
+    def __init__(self, metadata: MetadataLog | None = None) -> None:
+        self.metadata = metadata
         self._codes: dict[str, RemoteCode] = {}
 
     def __contains__(self, run_id: object) -> bool:

@@ -20,6 +20,7 @@ from stepstream.gateway.wire.dues import Due, read_due
 from stepstream.gateway.wire.event_meta import read_meta
 from stepstream.gateway.wire.failures import read_error
 from stepstream.gateway.wire.internal_events import own_condition, own_name
+from stepstream.gateway.wire.metadata import read_items
 from stepstream.gateway.wire.ops import (
     AiOp,
     CompleteOp,
@@ -95,6 +96,7 @@ class _WireOp(msgspec.Struct):
     data: Raw = NULL
     error: Raw = NULL
     userland: _Userland | None = None
+    metadata: Raw = NULL
 
 
 _decode_ops = msgspec.json.Decoder(list[_WireOp]).decode
@@ -142,7 +144,8 @@ def _opts(wire: _WireOp) -> _Opts:
 
 
 def _run(wire: _WireOp, op: Op) -> Op:
-    return RunOp(op.step, op.id, op.race, output=_owned(wire.data), type=_type(wire))
+    noted = read_items(wire.metadata)
+    return RunOp(op.step, op.id, op.race, output=_owned(wire.data), type=_type(wire), metadata=noted)
 
 
 def _type(wire: _WireOp) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from stepstream.contract.codec import Raw
 from stepstream.gateway.wire.dues import Due
 from stepstream.gateway.wire.failures import RemoteError
+from stepstream.gateway.wire.metadata import Metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class RunOp(Op):
 
     output: Raw
     type: str = ""
+    metadata: tuple[Metadata, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

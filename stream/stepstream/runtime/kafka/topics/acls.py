@@ -110,8 +110,9 @@ def _gateway() -> Iterator[Acl]:
     yield Acl("", "topic", f"{COMMANDS}.", (*_READ, "Create", "DescribeConfigs"), prefixed=True)
     yield Acl("", "group", "worker-", _READ, prefixed=True)
     yield from (acl for acl in _worker(()) if acl.name not in (HISTORY, LOGS))
-    for topic in (HISTORY, LOGS):
-        yield Acl("", "topic", topic, (*_READ, "DescribeConfigs"))
+    yield Acl("", "topic", HISTORY, (*_READ, "DescribeConfigs"))
+    # It writes the metadata that apps send.
+    yield Acl("", "topic", LOGS, (*_BOTH, "DescribeConfigs"))
 
 
 def _producer() -> Iterator[Acl]:

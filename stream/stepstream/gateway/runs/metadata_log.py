@@ -1,0 +1,42 @@
+"""Stores the metadata and scores of runs among the lines that they log: at most once, as all of these lines."""
+
+import itertools
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+
+from stepstream.contract.logs import LogLine, StepLogged
+from stepstream.gateway.wire.metadata import Metadata, line_text
+from stepstream.runtime.ports import LogError, StoreError
+
+logger = logging.getLogger(__name__)
+# The loggers of these lines begin with it; the scope follows.
+METADATA_LOGGER = "metadata."
+_SOURCE_BYTES = 6
+WriteLines = Callable[[Sequence[StepLogged]], Awaitable[None]]
+
+
+class MetadataLog:
+    """Writes metadata by `write`; `now_ms` returns the time (Unix ms)."""
+
+    def __init__(self, write: WriteLines, now_ms: Callable[[], int]) -> None:
+        self._write = write
+        self._now_ms = now_ms
+        self._source = secrets.token_hex(_SOURCE_BYTES)
+        self._numbers = itertools.count()
+
+    async def add(self, run_id: str, step: str, attempt: int, items: Sequence[Metadata]) -> None:
+        """Write items about an attempt of a step, by its hash, or with an empty one about the run."""
+        at = self._now_ms()
+        lines = (
+            LogLine(at, next(self._numbers), "INFO", f"{METADATA_LOGGER}{each.scope}", line_text(each))
+            for each in items
+        )
+        await self._write([StepLogged(run_id, step, attempt, self._source, tuple(lines))])
+
+    async def note(self, run_id: str, step: str, attempt: int, items: Sequence[Metadata]) -> None:
+        """Write what came with the result of a step, which is kept whether or not this succeeds."""
+        try:
+            await self.add(run_id, step, attempt, items)
+        except (LogError, StoreError) as error:
+            logger.warning("the metadata of a step of run %s is lost: %s", run_id, error)
