@@ -72,11 +72,12 @@ async def types(engine: VirtualEngine) -> None:
     assert engine.run("make-quote").output == 119
 
 
-@STEPS.shows("send-invoice")
+@STEPS.shows("send-invoice", "copy-archive")
 async def options(engine: VirtualEngine) -> None:
-    """Options do not change the result."""
-    await engine.send(Event("invoice.due", {"customer": "Ann"}))
+    """Options do not change the result, and a body reads the progress that it has said."""
+    await engine.send(Event("invoice.due", {"customer": "Ann"}), Event("archive.requested", {"pages": 4}))
     assert engine.run("send-invoice").output == "invoice to Ann"
+    assert engine.run("copy-archive").output == 4
 
 
 @STEPS.shows("announce-month")

@@ -1,12 +1,12 @@
 """The notation of record tables: words become a record, and what leaves the engine becomes words."""
 
 import json
-from typing import Any, assert_never
+from typing import assert_never
 
 import msgspec
 
 from stepstream.contract.attributes import Attributes
-from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, encode, load_json
+from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, encode
 from stepstream.contract.commands import (
     Command,
     Memo,
@@ -44,6 +44,7 @@ from stepstream.contract.history import (
     StepCopied,
     StepEnded,
     StepPlanned,
+    StepProgressed,
 )
 from stepstream.contract.inbox import (
     AttributesSet,
@@ -78,25 +79,15 @@ from stepstream.contract.operators.control import (
     ScopePauseRequested,
     UnpauseRequested,
 )
-from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
+from stepstream.contract.outcomes import ErrorInfo, Failure, Value
+from stepstream.contract.progress import HeartbeatReported
 from stepstream.contract.text.waits import read_several
 from stepstream.engine.state.records import EventReceived, Input
 from tests.engine.gate_notation import read_gates, read_limit_change, read_limit_question
+from tests.engine.outcome_notation import read_outcome, read_progress, show_outcome, show_progress
 from tests.engine.plan_notation import read_plans
 from tests.engine.runs.bulk_notation import read_bulk, show_bulk
 from tests.engine.words import RunOf, Words
-
-
-def read_outcome(word: str) -> Outcome:
-    """Return the outcome that a word means: `=JSON`, `!ErrorName`, or `~` for a timeout."""
-    match word[:1]:
-        case "=":
-            return Value(Raw(word[1:].encode()))
-        case "!":
-            return Failure(ErrorInfo(word[1:]))
-        case _:
-            assert word == "~", f"{word!r} is not an outcome"
-            return TimedOut()
 
 
 def read_record(text: str, now: int, position: str, run_of: RunOf) -> Input:
@@ -180,8 +171,14 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:  # noqa:
             step = words.take()
             attempt, retry_ms, group = words.number("attempt"), words.number("retry"), words.text("group")
             queue = words.text("queue")
-            error, used = ErrorInfo("Oops"), _used(words)
-            return StepFailed(run_id, epoch, step, step, attempt, retry_ms, error, group, queue=queue, used=used)
+            claim, error, used = words.text("claim"), ErrorInfo("Oops"), _used(words)
+            failed = (run_id, epoch, step, step, attempt, retry_ms, error, group, 0, queue, claim)
+            return StepFailed(*failed, used=used, progress=read_progress(words))
+        case "beat":
+            step, attempt, group = words.take(), words.number("attempt"), words.text("group")
+            queue, claim = words.text("queue"), words.text("claim")
+            sent_at, progress = words.number("sent"), read_progress(words)
+            return HeartbeatReported(run_id, epoch, step, step, attempt, sent_at, progress, group, 0, queue, claim)
         case "plan":
             acknowledge, wake = words.has("ack"), words.has("wake")
             cancelled, ungrouped = (tuple(filter(None, words.text(name).split(","))) for name in ("cancel", "ungroup"))
@@ -262,24 +259,6 @@ def _listed(words: Words, name: str) -> list[str]:
     return [word for word in words.text(name).split(";") if word]
 
 
-def show_outcome(outcome: Outcome) -> str:
-    """Return an outcome in the notation of the tables; an event is shown by its name and id."""
-    match outcome:
-        case Value(data):
-            value: Any = load_json(data)
-            if isinstance(value, dict) and "events" in value:
-                return "=" + ",".join(f"{name}:{event['id']}" for name, event in value["events"].items())
-            if isinstance(value, dict) and "name" in value:
-                return f"={value['name']}:{value['id']}"
-            return f"={bytes(data).decode()}"
-        case Failure(error, raw):
-            return f"!{error.code or error.name}{'' if raw is NULL else bytes(raw).decode()}"
-        case TimedOut():
-            return "~"
-        case _:
-            assert_never(outcome)
-
-
 def show_record(record: msgspec.Struct) -> str:
     """Return in words what left the engine; run ids are not replaced."""
     if isinstance(record, EventRecord):
@@ -333,14 +312,19 @@ def _compact(attributes: Attributes) -> str:
     return encode(attributes).decode()
 
 
-def _show_step_entry(entry: StepPlanned | StepAttemptFailed | StepEnded | StepCopied | StepCancelled) -> str:
+def _show_step_entry(
+    entry: StepPlanned | StepAttemptFailed | StepProgressed | StepEnded | StepCopied | StepCancelled,
+) -> str:
     match entry:
         case StepPlanned():
             several, waits = read_several(entry.detail)
             names = f" {several} {','.join(name for name, _ in waits)}" if several else ""
             return f"planned {entry.step} until {entry.until}{names}"
         case StepAttemptFailed():
-            return f"attempt {entry.attempt} of {entry.step} failed, next {entry.retry_at}"
+            progress = show_progress(entry.progress)
+            return f"attempt {entry.attempt} of {entry.step} failed, next {entry.retry_at}{progress}"
+        case StepProgressed():
+            return f"attempt {entry.attempt} of {entry.step} runs{show_progress(entry.progress)}"
         case StepEnded():
             return f"kept {entry.step}{show_outcome(entry.outcome)}"
         case StepCopied():
@@ -356,12 +340,15 @@ def _show_command(command: Command) -> str:
         case RunStarted():
             return f"start {command.run_id}{' announced' * command.announce}"
         case RunLoaded():
-            opened = [f" {step.step}#{step.attempt}" + "!" * step.ready for step in command.open]
+            opened = [
+                f" {step.step}#{step.attempt}" + "!" * step.ready + show_progress(step.progress)
+                for step in command.open
+            ]
             memos = "".join(map(_show_memo, command.memos))
             announced = " announced" * command.announce
             return f"load {command.run_id} for {command.claim}{memos}{''.join(opened)}{announced}"
         case RunResumed():
-            retries = "".join(f" {step.step}#{step.attempt}" for step in command.retries)
+            retries = "".join(f" {step.step}#{step.attempt}{show_progress(step.progress)}" for step in command.retries)
             memos = "".join(map(_show_memo, command.memos))
             asleep = "" if command.wake else " asleep"
             return f"resume {command.run_id}{memos}{retries}{' ack' * command.acknowledged}{asleep}"
@@ -370,7 +357,7 @@ def _show_command(command: Command) -> str:
         case StepDispatched():
             claim = f" for {command.claim}" if command.claim else ""
             memos = "".join(map(_show_memo, command.memos))
-            partial = " partial" * command.partial
+            partial = " partial" * command.partial + show_progress(command.progress)
             return f"dispatch {command.run_id} {command.step}#{command.attempt}{claim}{memos}{partial}"
         case RunStopped():
             step = f" {command.step}" if command.step else ""

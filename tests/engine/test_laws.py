@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepstream.contract.codec import Raw, encode
+from stepstream.contract.codec import NULL, Raw, encode
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import EventTrigger, FunctionRegistered
 from stepstream.contract.ids import run_hash, run_id_at, shard_of
@@ -23,6 +23,7 @@ from stepstream.contract.inbox import (
 )
 from stepstream.contract.outcomes import ErrorInfo, Value
 from stepstream.contract.plans import SignalPlan, SleepPlan, WaitBranch, WaitPlan
+from stepstream.contract.progress import HeartbeatReported
 from stepstream.contract.topics import INBOX
 from stepstream.engine.state.changes import Changes, Put, Send
 from stepstream.engine.state.records import EventReceived, Input, Tick
@@ -80,6 +81,7 @@ def home(record: Input, shards: int) -> int:
 
 STEPS = st.sampled_from(["a" * 40, "b" * 40, "c" * 40])
 EPOCHS = st.sampled_from([1, 1, 1, 2])
+PROGRESS = st.sampled_from([NULL, Raw(b"1"), Raw(b"2")])
 BRANCHES = (WaitBranch("a", "go", "data.id", lookback_ms=400), WaitBranch("b", "go", condition="async.data.id > 0"))
 PLANS = st.one_of(
     st.builds(lambda step: SleepPlan(step, "nap", 500), STEPS),
@@ -94,6 +96,9 @@ RECORDS: st.SearchStrategy[Input] = st.one_of(
     st.just(EventReceived(EventRecord("go", Raw(b'{"id":1}')), "events-0-1", 6)),
     st.builds(lambda step, epoch: StepReported(RUN, epoch, step, "s", Value(Raw(b"1"))), STEPS, EPOCHS),
     st.builds(lambda step, epoch: StepFailed(RUN, epoch, step, "s", 0, 100, ERROR), STEPS, EPOCHS),
+    st.builds(
+        HeartbeatReported, st.just(RUN), EPOCHS, STEPS, st.just("s"), st.integers(0, 1), st.integers(0, 9), PROGRESS
+    ),
     st.builds(lambda plans, epoch: StepsPlanned(RUN, epoch, tuple(plans)), st.lists(PLANS, max_size=3), EPOCHS),
     st.builds(lambda step: StepsPlanned(RUN, 1, (), (step,)), STEPS),
     st.just(RunClaimed(RUN, "worker-1", "app")),

@@ -17,11 +17,12 @@ from stepstream import (
     on,
 )
 from stepstream.contract.outcomes import ErrorInfo
-from stepstream.sdk.errors import RunInterrupted, StepTimeoutError, format_error, stack_of
+from stepstream.sdk.errors import HeartbeatTimeoutError, RunInterrupted, StepTimeoutError, format_error, stack_of
 
 ERRORS: list[BaseException] = [
     StepError("charge", ErrorInfo("ValueError", "no", "stack", "invoke-timeout")),
     StepTimeoutError(1_500),
+    HeartbeatTimeoutError(1_500),
     RetryAfterError("busy", "30s"),
     NonRetriableError("no"),
     StepUsageError("no"),

@@ -12,7 +12,7 @@ _ANSWER = """        if self._answer:
                 self._answer(reply.to, reply.status)
 """
 
-_RAN = "                result = await self._attempts.run(run.function, run.run_id, call)\n"
+_RAN = "                result = await self._attempts.run(run.function, run.run_id, call, beat)\n"
 _MOVING = "        await self._commands.commit()\n\n    async def moved"
 _LEAVE = "            await self._commands.commit()\n            await self._log.leave()\n"
 

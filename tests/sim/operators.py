@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from stepstream.contract.codec import Raw
 from stepstream.contract.commands import (
     Command,
     ReloadRequested,
@@ -145,10 +146,11 @@ class Operator:
         self,
         worker: Worker,
         commands: Callable[[int, int], Sequence[Command]],
-        run: Callable[[str, str, Call], Awaitable[StepResult]],
+        run: Callable[[str, str, Call, Callable[[Raw], object]], Awaitable[StepResult]],
         function: str,
         run_id: str,
         call: Call,
+        report: Callable[[Raw], object],
     ) -> StepResult:
         item = worker._items[run_id]
         read = [command for command in commands(item.partition, item.last_offset + 1) if command.run_id == run_id]
@@ -156,7 +158,7 @@ class Operator:
         if isinstance(last, ReloadRequested):
             self.complaints.append(f"{run_id}: step {call.id!r} started after the worker had to claim the run")
         try:
-            return await run(function, run_id, call)
+            return await run(function, run_id, call, report)
         except asyncio.CancelledError:
             undisturbed = not self._faults.struck and self._faults.rebalances is None
             if undisturbed and worker._items.get(run_id) is not item and run_id not in self._faults.ended:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
+from stepstream.contract.codec import Raw
 from stepstream.contract.inbox import RunLeased, StepLeased
 from stepstream.engine.state.tables import LEASES
 from stepstream.runtime.ports import Offsets
@@ -61,10 +62,11 @@ class OwnershipCheck:
         self,
         member: Member,
         worker: CommandConsumer[Any],
-        run: Callable[[str, str, Call], Awaitable[StepResult]],
+        run: Callable[[str, str, Call, Callable[[Raw], object]], Awaitable[StepResult]],
         function: str,
         run_id: str,
         call: Call,
+        report: Callable[[Raw], object],
     ) -> StepResult:
         body = (run_id, call.step, call.attempt)
         partition = next(item.partition for item in worker._items.values() if item.run_id == run_id)
@@ -75,7 +77,7 @@ class OwnershipCheck:
         self._started.add(body)
         self.bodies += 1
         try:
-            return await run(function, run_id, call)
+            return await run(function, run_id, call, report)
         finally:
             self.bodies -= 1
 

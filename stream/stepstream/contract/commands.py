@@ -2,7 +2,7 @@
 
 import msgspec
 
-from stepstream.contract.codec import TypedRecord
+from stepstream.contract.codec import NULL, Raw, TypedRecord
 from stepstream.contract.events import EventRecord
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Outcome
@@ -30,7 +30,7 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True):
     """A step without a result: planned, or between attempts. `ready` means that its next attempt is due.
 
     With a `group` its result alone does not wake the run. `kind` and `fingerprint` are those of the plan or the report
-    that opened it.
+    that opened it. `progress` is what the last heartbeat of its body said, null if there is none.
     """
 
     step: str
@@ -39,6 +39,7 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True):
     group: str = ""
     kind: StepKind = StepKind.RUN
     fingerprint: int = 0
+    progress: Raw = NULL
 
 
 class RunStarted(TypedRecord, frozen=True, tag="run.started"):
@@ -104,7 +105,7 @@ class StepDispatched(TypedRecord, frozen=True, tag="step.dispatched"):
 
     The code replays up to the step by `memos`. `claim` is that of the worker this command answers, empty in the first
     command of an attempt. A `partial` command has neither events nor memos: the worker requests them by a claim.
-    `fingerprint` is that of the step's plan, `chain` that of RunStarted.
+    `fingerprint` is that of the step's plan, `chain` that of RunStarted, `progress` that of Open.
     """
 
     run_id: str
@@ -119,6 +120,7 @@ class StepDispatched(TypedRecord, frozen=True, tag="step.dispatched"):
     partial: bool = False
     fingerprint: int = 0
     chain: int = 0
+    progress: Raw = NULL
 
 
 class RunStopped(TypedRecord, frozen=True, tag="run.stopped"):

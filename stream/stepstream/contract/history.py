@@ -68,13 +68,27 @@ class StepPlanned(_Entry, frozen=True, tag="step.planned"):
 
 
 class StepAttemptFailed(_Entry, frozen=True, tag="step.attempt_failed"):
-    """An attempt (from 0) of a step failed; the next is due at `retry_at`."""
+    """An attempt (from 0) of a step failed; the next is due at `retry_at`, and gets the `progress` (null: none)."""
 
     step: str
     id: str
     attempt: int
     error: ErrorInfo
     retry_at: int
+    progress: Raw = NULL
+
+
+class StepProgressed(_Entry, frozen=True, tag="step.progressed"):
+    """The body of a step runs, and sent a heartbeat in an attempt (from 0) that began at `started_at`.
+
+    `progress` is what the last heartbeat with a value said, null if there is none.
+    """
+
+    step: str
+    id: str
+    attempt: int
+    progress: Raw = NULL
+    started_at: int = 0
 
 
 class StepEnded(_Entry, frozen=True, tag="step.ended"):
@@ -183,6 +197,7 @@ HistoryEntry = (
     | RunBatched
     | StepPlanned
     | StepAttemptFailed
+    | StepProgressed
     | StepEnded
     | StepCopied
     | StepCancelled

@@ -23,6 +23,7 @@ from stepstream.contract.operators.limit_settings import LimitSettingRecord
 from stepstream.contract.operators.limit_views import LimitQuestion
 from stepstream.contract.outcomes import ErrorInfo, Outcome
 from stepstream.contract.plans import StepPlan
+from stepstream.contract.progress import HeartbeatReported
 
 
 class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
@@ -246,7 +247,8 @@ class StepReported(TypedRecord, frozen=True, tag="step.reported"):
 class StepFailed(TypedRecord, frozen=True, tag="step.failed"):
     """An attempt of a step failed, the next is due in `retry_ms`.
 
-    `group` is that of the plans, `queue`, `claim`, `fingerprint` and `used` are those of StepReported.
+    `group` is that of the plans, `queue`, `claim`, `fingerprint` and `used` are those of StepReported. `progress` is
+    what the last heartbeat of the body said, in this attempt or before, null if there is none.
     """
 
     run_id: str
@@ -262,6 +264,7 @@ class StepFailed(TypedRecord, frozen=True, tag="step.failed"):
     claim: str = ""
     fingerprint: int = 0
     used: int | None = None
+    progress: Raw = NULL
 
 
 class StepsPlanned(TypedRecord, frozen=True, tag="steps.planned"):
@@ -356,6 +359,7 @@ class CommandsLost(TypedRecord, frozen=True, tag="commands.lost"):
 WorkerReport = (
     StepReported
     | StepFailed
+    | HeartbeatReported
     | StepsPlanned
     | ExecutionStarted
     | WarningReported

@@ -27,9 +27,13 @@ class RunStatus(StrEnum):
 
 
 class StepStatus(StrEnum):
-    """The state of a step as the list of runs shows it; the first two are those of an open step."""
+    """The state of a step as the list of runs shows it; the first three are those of an open step.
+
+    A body is known to be `running` once it sends a heartbeat.
+    """
 
     WAITING = "waiting"
+    RUNNING = "running"
     RETRYING = "retrying"
     COMPLETED = "completed"
     FAILED = "failed"
@@ -43,4 +47,4 @@ ENDED_RUN_STATUSES = tuple(status for status in RunStatus if status not in OPEN_
 # Those of a run whose code has not started.
 NOT_STARTED = (RunStatus.SCHEDULED, RunStatus.QUEUED)
 # The states of a step that has no result yet.
-OPEN_STEP_STATUSES = frozenset((StepStatus.WAITING, StepStatus.RETRYING))
+OPEN_STEP_STATUSES = frozenset((StepStatus.WAITING, StepStatus.RUNNING, StepStatus.RETRYING))

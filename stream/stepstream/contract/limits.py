@@ -74,6 +74,11 @@ EVENTS_PER_BATCH_BYTES_MAX = 7 * MIB
 PRIORITY_MS_MAX = 12 * HOUR_MS
 GATE_LIMIT_MAX = 1_000_000
 UNITS_PER_STEP_MAX = 1_000_000_000
+# What a heartbeat says of the progress of a body, as JSON. Of many heartbeats one is reported in a third of the time
+# after which their absence fails the attempt, within these bounds.
+PROGRESS_BYTES_MAX = 64 * 1024
+HEARTBEAT_INTERVAL_MS_MIN = 1_000
+HEARTBEAT_INTERVAL_MS_MAX = 5_000
 GATE_KEY_CHARACTERS_MAX = 256
 GATE_NAME_CHARACTERS_MAX = 2_048
 # How many of the latest changes of a limit are kept, and for how long after it is as in code again.

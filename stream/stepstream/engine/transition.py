@@ -60,6 +60,7 @@ from stepstream.contract.operators.control import (
 )
 from stepstream.contract.operators.limit_settings import LimitChanged, LimitChangeRequested, LimitContinued
 from stepstream.contract.operators.limit_views import LimitRequested, LimitsRequested, RunLimitRequested
+from stepstream.contract.progress import HeartbeatReported
 from stepstream.engine.gates.gate import ask_gate, fire_gate, leave_gate, settle_gate
 from stepstream.engine.gates.limit_changes import change_limit, continue_limit, fire_limit, request_limit_change
 from stepstream.engine.gates.views import list_limits, show_limit, show_run_limit
@@ -110,7 +111,14 @@ from stepstream.engine.runs.runs import (
 from stepstream.engine.runs.scope_pauses import apply_scope, end_pause, request_scope_pause
 from stepstream.engine.runs.signal_starts import end_signal_run, signal_or_start
 from stepstream.engine.runs.starts import receive_grant
-from stepstream.engine.runs.steps import answer_step, fail_step, fire_step, receive_match, report_step
+from stepstream.engine.runs.steps import (
+    answer_step,
+    fail_step,
+    fire_step,
+    receive_match,
+    report_heartbeat,
+    report_step,
+)
 from stepstream.engine.runs.triggers import continue_triggers, receive_event
 from stepstream.engine.state.changes import Changes
 from stepstream.engine.state.draft import Draft, LimitExceeded
@@ -215,6 +223,7 @@ HANDLERS: dict[type, _Handler] = dict(
         # Workers.
         _on(StepReported, report_step),
         _on(StepFailed, fail_step),
+        _on(HeartbeatReported, report_heartbeat),
         _on(StepsPlanned, plan_steps),
         _on(StepResolved, answer_step),
         _on(AnswersContinued, answer_callers),

@@ -13,7 +13,7 @@ from stepstream.sdk.errors import ContinuedAsNew, StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.named_limits import checked_units
 from stepstream.sdk.replay.replay import Replay
-from stepstream.sdk.replay.tasks import current_body
+from stepstream.sdk.replay.tasks import Body, current_body
 from stepstream.sdk.steps.parallel import Group
 from stepstream.sdk.steps.step import Step
 from stepstream.sdk.threads.threaded import Line, ThreadedGroup, ThreadedStep
@@ -102,15 +102,51 @@ class _Context(Generic[S, G]):
             await ctx.step.options(limit=tokens, units=len(prompt)).run("ask", ask, prompt)
             ```
         """
-        body = current_body.get()
-        if body is None:
-            raise StepUsageError(
-                "settle was called outside of the body of a step; call it there, with what the body used"
-            )
-        body.used = checked_units(units)
+        _running_body("settle", "with what the body used").used = checked_units(units)
+
+    def heartbeat(self, progress: Any = None) -> None:
+        """Say in the body of a step that it is alive, and how far it is; call it as often as you like.
+
+        Args:
+            progress: JSON, a pydantic model or a dataclass, at most 64 KiB. None leaves the last one.
+
+        The run shows the progress, and the next attempt has it as `ctx.progress`. A failed attempt reports its newest;
+        while a body runs, a heartbeat is reported every few seconds, and what was reported last survives its process.
+        With `options(heartbeat_timeout=)` an attempt without heartbeats fails. Raises `InvalidInput`, and
+        `StepUsageError` outside of a body. In the thread of an attempt that is over it raises `RunInterrupted`, so that
+        the thread ends.
+
+        Example:
+            ```python
+            async def copy_rows() -> int:
+                for page in range(ctx.progress or 0, pages):
+                    await copy_page(page)
+                    ctx.heartbeat(page + 1)
+                return pages
+
+
+            await ctx.step.options(heartbeat_timeout="30s").run("copy", copy_rows)
+            ```
+        """
+        _running_body("heartbeat", "while the body works").heartbeats.beat(progress)
+
+    @property
+    def progress(self) -> Any:
+        """What the last heartbeat of the running body said, in this attempt or an earlier one; None without one.
+
+        Raises `StepUsageError` outside of the body of a step.
+        """
+        return _running_body("progress", "to continue where the last attempt was").heartbeats.latest
 
     def _set_attributes(self, changes: AttributeChanges) -> None:
         self._replay.set_attributes(changes)
+
+
+def _running_body(name: str, use: str) -> Body:
+    body = current_body.get()
+    if body is None:
+        raise StepUsageError(f"{name} was used outside of the body of a step; use it there, {use}")
+    return body
 
 
 class Context(_Context[Step, Group]):

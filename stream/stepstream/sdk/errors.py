@@ -36,6 +36,7 @@ class StepError(StepstreamError):
     | code | the step |
     | --- | --- |
     | `step-timeout` | took longer than `options(timeout=)` in its last attempt |
+    | `heartbeat-timeout` | sent no heartbeat for `options(heartbeat_timeout=)` in its last attempt |
     | `not-json` | returned a value that JSON cannot represent without loss |
     | `output-too-large` | returned more than 4 MiB |
     | `result-type` | has a stored result that does not fit the return type that its callable declares now |
@@ -197,6 +198,23 @@ class StepTimeoutError(StepstreamError, TimeoutError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what pickles and copies the error."""
         return StepTimeoutError, (self.timeout_ms,)
+
+
+class HeartbeatTimeoutError(StepstreamError, TimeoutError):
+    """A body sent no heartbeat for `options(heartbeat_timeout=)`; its attempt is retried like after any other error."""
+
+    code = "heartbeat-timeout"
+
+    def __init__(self, timeout_ms: int) -> None:
+        super().__init__(
+            f"the body sent no heartbeat for {timeout_ms / 1_000:g} s; "
+            "call ctx.heartbeat() more often, or raise heartbeat_timeout= of step.options"
+        )
+        self.timeout_ms = timeout_ms
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what pickles and copies the error."""
+        return HeartbeatTimeoutError, (self.timeout_ms,)
 
 
 class StepLimitError(NonRetriableError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Protocol
 
+from stepstream.contract.codec import Raw
 from stepstream.contract.errors import InvalidInput, NotJson
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import BODIES_STARTED_PER_ITERATION_MAX, Limits
@@ -25,6 +26,7 @@ from stepstream.sdk.errors import (
 )
 from stepstream.sdk.event import from_record
 from stepstream.sdk.function import Function, RetryPolicy
+from stepstream.sdk.heartbeats import Heartbeats
 from stepstream.sdk.replay.calls import Call, Runner
 from stepstream.sdk.replay.pacing import PacedCalls
 from stepstream.sdk.replay.replay import Replay, Snapshot
@@ -82,23 +84,33 @@ class Bodies:
         """Return a policy with the back-off of this process, if it has one."""
         return given if self.retry_every is None else replace(given, backoff=self.retry_every)
 
-    async def run(self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int]) -> StepResult:
-        """Run one attempt of a body and return its result; `now_ms` is the engine's clock."""
+    async def run(
+        self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int], report: Callable[[Raw], object]
+    ) -> StepResult:
+        """Run one attempt of a body and return its result.
+
+        `now_ms` is the engine's clock, `report` reports the progress of the body while it runs.
+        """
         if self.before is not None:
             self.before(function, call)
         call.policy = self.policy(call.policy)
-        running = Body(call.id)
+        heartbeats = Heartbeats(call.progress, call.policy.heartbeat_timeout_ms, report)
+        running = Body(call.id, heartbeats)
         token = current_body.set(running)
         try:
-            result = await self._attempt(function, call, limits, now_ms)
+            result = await self._attempt(function, call, limits, now_ms, heartbeats)
         finally:
             current_body.reset(token)
+            heartbeats.end()
+            call.progress = heartbeats.progress
         return result if running.used is None else replace(result, used=running.used)
 
-    async def _attempt(self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int]) -> StepResult:
-        body = self.stubs.get((function, call.id)) or call.body
+    async def _attempt(
+        self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int], heartbeats: Heartbeats
+    ) -> StepResult:
+        body, name = self.stubs.get((function, call.id)) or call.body, f"{call.id} of {function}"
         try:
-            value = await self._value(body, call.policy.timeout_ms, f"{call.id} of {function}") if body else None
+            value = await heartbeats.watch(self._value(body, call.policy.timeout_ms, name)) if body else None
             raw = dump_value(value, call.returns, f"result of step {call.id!r}")
         except NotJson as error:
             return StepResult(Failure(error_info(error)))

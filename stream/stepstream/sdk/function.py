@@ -94,11 +94,15 @@ def cron(expression: str, *, tz: str = "UTC") -> CronTrigger:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """The retries of a step or of the code between steps, the back-off, and the time limit of an attempt (0: none)."""
+    """The retries of a step or of the code between steps, the back-off, and the time limits of an attempt (0: none).
+
+    An attempt takes `timeout_ms` at most, and `heartbeat_timeout_ms` from one heartbeat to the next.
+    """
 
     retries: int = RETRIES_DEFAULT
     backoff: Backoff | None = None
     timeout_ms: int = 0
+    heartbeat_timeout_ms: int = 0
 
     def delay_ms(self, attempt: int) -> int:
         """Return the delay after the failure of `attempt` (from 0), in milliseconds."""
@@ -116,16 +120,19 @@ class RetryPolicy:
                 return duration_ms(self.backoff)
 
 
-def retry_policy(retries: int, backoff: Backoff | None, timeout: Duration | None = None) -> RetryPolicy:
+def retry_policy(
+    retries: int,
+    backoff: Backoff | None,
+    timeout: Duration | None = None,
+    heartbeat_timeout: Duration | None = None,
+) -> RetryPolicy:
     """Return a policy; raise DefinitionError for numbers out of bounds."""
     if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= RETRIES_MAX:
         raise DefinitionError(f"retries={retries!r}: use a whole number from 0 to {RETRIES_MAX}")
     if isinstance(backoff, Sequence) and not backoff:
         raise DefinitionError("backoff=: give at least one duration")
-    try:
-        policy = RetryPolicy(retries, backoff, duration_ms(timeout) if timeout is not None else 0)
-    except InvalidDuration as error:
-        raise DefinitionError(f"timeout={timeout!r}: {error}") from None
+    limits = [_limit_ms("timeout", timeout), _limit_ms("heartbeat_timeout", heartbeat_timeout)]
+    policy = RetryPolicy(retries, backoff, *limits)
     try:
         if not callable(backoff):
             for attempt in range(len(backoff) if isinstance(backoff, Sequence) and not isinstance(backoff, str) else 1):
@@ -133,6 +140,29 @@ def retry_policy(retries: int, backoff: Backoff | None, timeout: Duration | None
     except InvalidDuration as error:
         raise DefinitionError(f"backoff={backoff!r}: {error}") from None
     return policy
+
+
+def changed_policy(
+    now: RetryPolicy,
+    retries: int | None,
+    backoff: Backoff | None,
+    timeout: Duration | None,
+    heartbeat_timeout: Duration | None,
+) -> RetryPolicy:
+    """Return a policy with other options, of which None leaves one; raise DefinitionError as `retry_policy`."""
+    return retry_policy(
+        now.retries if retries is None else retries,
+        now.backoff if backoff is None else backoff,
+        now.timeout_ms / 1_000 if timeout is None else timeout,
+        now.heartbeat_timeout_ms / 1_000 if heartbeat_timeout is None else heartbeat_timeout,
+    )
+
+
+def _limit_ms(name: str, limit: Duration | None) -> int:
+    try:
+        return duration_ms(limit) if limit is not None else 0
+    except InvalidDuration as error:
+        raise DefinitionError(f"{name}={limit!r}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

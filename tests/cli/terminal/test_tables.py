@@ -23,6 +23,8 @@ _STEP: dict[str, Any] = {
     "output": None,
     "copied": False,
     "failures": [],
+    "progress": None,
+    "heartbeat_at": 0,
 }
 _RUN: dict[str, Any] = {
     "run_id": "0" * 26,
@@ -82,6 +84,16 @@ def test_attributes_are_shown_with_their_values() -> None:
     assert 'attributes: order="4711", n=1, paid=true' in printed(
         _RUN | {"attributes": {"order": "4711", "n": 1, "paid": True}}
     )
+
+
+def test_an_open_step_shows_the_progress_of_its_body() -> None:
+    """It has the time of the last heartbeat, and the error of the attempt before; a result takes its place."""
+    body = _STEP | {"id": "copy", "kind": "run", "status": "running", "detail": "", "until": 0, "heartbeat_at": _BEGAN}
+    said = body | {"progress": {"page": 7}, "error": {"name": "IOError", "message": "refused", "stack": ""}}
+    assert f'progress {{"page": 7}} at {clock(_BEGAN)}; IOError: refused ' in printed(_RUN | {"steps": [said]})
+    assert f" heartbeat at {clock(_BEGAN)} " in printed(_RUN | {"steps": [body]})
+    ended = printed(_RUN | {"steps": [said | {"status": "completed", "error": None, "output": 1}]})
+    assert "progress" not in ended
 
 
 def test_a_rerun_shows_its_origin_and_a_copied_step() -> None:

@@ -38,11 +38,12 @@ async def history_of_a_day() -> tuple[list[HistoryEntry], list[RunView]]:
     """Return the history of runs with each outcome, and the engine's own views of them."""
     app = App("shop")
 
-    def broken() -> None:
-        raise ValueError("no")
-
     @app.function(on("go"), retries=1, backoff="1m")
     async def function(ctx: Context) -> object:
+        def broken() -> None:
+            ctx.heartbeat({"page": 7})
+            raise ValueError("no")
+
         await asyncio.gather(ctx.step.run("run", int), ctx.step.sleep("nap", "1h"))
         await ctx.step.wait_for_event("wait", event="never", timeout="1h")
         if ctx.event.data.get("fail"):

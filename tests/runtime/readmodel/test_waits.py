@@ -18,6 +18,7 @@ from stepstream.contract.history import (
     StepCancelled,
     StepEnded,
     StepPlanned,
+    StepProgressed,
 )
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.kinds import RunStatus, StepKind
@@ -67,6 +68,11 @@ CASES: dict[str, tuple[list[HistoryEntry], str]] = {
     "queue": ([planned("r", StepKind.RUN, "queue gpu")], "running"),
     "queue-beside-sleep": ([sleep("r"), planned("r", StepKind.RUN, "queue gpu", 3, "t")], "running"),
     "retry": ([StepAttemptFailed("r", 2, 5, "s", "pay", 0, ERROR, 4_000)], "retrying at 4000"),
+    "running-body-beside-sleep": ([sleep("r"), StepProgressed("r", 3, 5, "t", "copy", 0)], "running"),
+    "running-after-retry": (
+        [StepAttemptFailed("r", 2, 5, "s", "pay", 0, ERROR, 4_000), StepProgressed("r", 3, 6, "s", "pay", 1)],
+        "running",
+    ),
     "retry-whose-time-has-come": ([StepAttemptFailed("r", 2, 5, "s", "pay", 0, ERROR, NOW)], "running"),
     "retry-of-the-code": ([RunAttemptFailed("r", 2, 5, 0, ERROR, 4_000)], "retrying at 4000"),
     "step-after-that-retry": ([RunAttemptFailed("r", 2, 5, 0, ERROR, 5), sleep("r", 3)], "sleeping until 9000"),

@@ -108,7 +108,7 @@ def _print_steps(screen: Screen, run: Json, failed: Sequence[Json]) -> None:
             f"{step['status']} (copied)" if step["copied"] else step["status"],
             step["attempts"] or "",
             _waits_for(step, run),
-            clock(step["until"]) if step["status"] in OPEN_STEP_STATUSES else "",
+            clock(step["until"]) if step["status"] in (StepStatus.WAITING, StepStatus.RETRYING) else "",
             _result(step, cut=screen.is_terminal),
         )
         for step in run["steps"]
@@ -215,6 +215,9 @@ def _result(step: Json, *, cut: bool) -> str:
         result = f"{step['error']['name']}: {step['error']['message']}".partition("\n")[0]
     else:
         result = _json(step["output"]) if step["status"] == StepStatus.COMPLETED else ""
+    if step["heartbeat_at"] and step["status"] in OPEN_STEP_STATUSES:
+        said = "heartbeat" if step["progress"] is None else f"progress {_json(step['progress'])}"
+        result = "; ".join(filter(None, [f"{said} at {clock(step['heartbeat_at'])}", result]))
     return result[:_RESULT_CHARACTERS_MAX] if cut else result
 
 

@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from stepstream.contract.codec import NULL
 from stepstream.contract.commands import Memo, Open, RunResumed, RunStopped, StepDispatched
 from stepstream.contract.inbox import StepClaimed, StepFailed, StepLeased, StepPostponed, StepReported
 from stepstream.contract.limits import DISPATCHED_BYTES_MAX
@@ -46,7 +47,8 @@ def send_attempt(draft: Draft, run: Run, step: str, opened: OpenStep) -> None:
     if opened.queue:
         dispatch(draft, run, step, opened)
     else:
-        send_news(draft, run, RunResumed(run.run_id, run.epoch, retries=(Open(step, opened.attempt, ready=True),)))
+        due = Open(step, opened.attempt, ready=True, progress=opened.progress)
+        send_news(draft, run, RunResumed(run.run_id, run.epoch, retries=(due,)))
 
 
 def dispatch(draft: Draft, run: Run, step: str, opened: OpenStep) -> None:
@@ -71,6 +73,7 @@ def dispatch(draft: Draft, run: Run, step: str, opened: OpenStep) -> None:
         partial,
         opened.fingerprint,
         run.chain,
+        NULL if partial else opened.progress,
     )
     draft.command(run.app, command, opened.queue)
 

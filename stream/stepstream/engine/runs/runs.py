@@ -65,6 +65,7 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
             group=step.group,
             kind=step.kind,
             fingerprint=step.fingerprint,
+            progress=step.progress,
         )
         for key, step in draft.scan(STEPS, run_part(run.run_id))
     )

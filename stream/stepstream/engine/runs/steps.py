@@ -7,12 +7,13 @@ from msgspec.structs import replace
 from stepstream.contract.codec import NULL, Raw, encode
 from stepstream.contract.commands import Memo, RunResumed
 from stepstream.contract.events import EventRecord
-from stepstream.contract.history import StepAttemptFailed, StepEnded
+from stepstream.contract.history import StepAttemptFailed, StepEnded, StepProgressed
 from stepstream.contract.ids import branch_of, is_cancel_waiter
 from stepstream.contract.inbox import StepFailed, StepReported, StepResolved
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import EventMatched
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value, outcome_bytes
+from stepstream.contract.progress import HeartbeatReported
 from stepstream.engine.gates.passing import leave_step_gates, settle_gates
 from stepstream.engine.matching.waits import close_step, withdraw
 from stepstream.engine.runs.branches import is_registered, settle_branch
@@ -126,7 +127,8 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
         return
     due = max(draft.now + report.retry_ms, 1)
     run = replace(run, steps=run.steps + (opened is None), attempt=0, opened_steps=True)
-    draft.record(run, StepAttemptFailed, report.step, report.id, report.attempt, report.error, due)
+    progress = newest_progress(report.progress, opened)
+    draft.record(run, StepAttemptFailed, report.step, report.id, report.attempt, report.error, due, progress)
     if opened is None:
         join_groups(draft, run.run_id, Counter([report.group] if report.group else []))
     else:
@@ -143,10 +145,43 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
         queue=report.queue,
         fingerprint=fingerprint,
         gates=opened.gates if opened else (),
+        progress=progress,
     )
     draft.put_step(run.run_id, report.step, opened, retried)
     draft.arm(due, Timer(TimerKind.STEP, run.run_id, report.step))
     draft.count("step_retries", run.function)
+
+
+def report_heartbeat(draft: Draft, report: HeartbeatReported) -> None:
+    """Keep the progress of a body that runs; a body whose first attempt runs where its run is has no row before."""
+    run = draft.run(report.run_id) if report.queue else current(draft, report.run_id, report.epoch)
+    opened = draft.step(report.run_id, report.step)
+    if run is None or not _is_running(draft, report, opened):
+        return
+    progress = newest_progress(report.progress, opened)
+    if opened and (opened.sent_at, opened.progress) == (report.sent_at, progress):
+        return  # The report arrives again.
+    run = replace(run, steps=run.steps + (opened is None), opened_steps=True)
+    draft.record(run, StepProgressed, report.step, report.id, report.attempt, progress, report.started_at)
+    if opened is None:
+        join_groups(draft, run.run_id, Counter([report.group] if report.group else []))
+        running = OpenStep(report.id, StepKind.RUN, group=report.group, fingerprint=report.fingerprint)
+    else:
+        running = opened
+    draft.put_step(run.run_id, report.step, opened, replace(running, progress=progress, sent_at=report.sent_at))
+
+
+def _is_running(draft: Draft, report: HeartbeatReported, opened: OpenStep | None) -> bool:
+    """Return whether the attempt of a heartbeat is the one that runs, and has no result yet."""
+    if opened is None:
+        return not (report.queue or report.attempt or draft.memo(report.run_id, report.step))
+    reported = (StepKind.RUN, report.queue, report.claim, report.attempt)
+    return opened.started and (opened.kind, opened.queue, opened.claim, opened.attempt) == reported
+
+
+def newest_progress(reported: Raw, opened: OpenStep | None) -> Raw:
+    """Return the progress that a report has or, if it has none, that of the step's row."""
+    return opened.progress if opened and reported == NULL else reported
 
 
 def answer_step(draft: Draft, resolved: StepResolved) -> None:

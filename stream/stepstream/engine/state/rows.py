@@ -5,6 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from stepstream.contract.attributes import Attributes
+from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.commands import Memo
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, FunctionRegistered, RunTimeouts
@@ -137,6 +138,8 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     counts. `fingerprint` is that of its plan or report. `child` is the run that it invoked. One that waits for several
     events has `branches`, and needs the first of them or `every` one. Each attempt of a body passes its `gates` in
     order: it has `asked` for so many of them, and so many were `granted`. Its requests have the `number` of its plan.
+    `progress` is what the last heartbeat of its body said that was reported, null if there is none, and `sent_at` the
+    time of that report.
     """
 
     id: str
@@ -157,6 +160,8 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     asked: int = 0
     granted: int = 0
     number: int = 0
+    progress: Raw = NULL
+    sent_at: int = 0
 
     @property
     def queued(self) -> bool:

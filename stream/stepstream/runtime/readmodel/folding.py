@@ -9,6 +9,7 @@ from typing import assert_never
 
 import msgspec
 
+from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.history import (
     AttributesChanged,
     HistoryRecord,
@@ -27,6 +28,7 @@ from stepstream.contract.history import (
     StepCopied,
     StepEnded,
     StepPlanned,
+    StepProgressed,
 )
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.operators.bulk import BulkChanged
@@ -37,7 +39,7 @@ from stepstream.runtime.readmodel.tables.approvals import ask
 from stepstream.runtime.readmodel.tables.bulks import write_bulks
 from stepstream.runtime.readmodel.tables.error_groups import ErrorGroups
 from stepstream.runtime.readmodel.tables.rows import RunRow, StepRow
-from stepstream.runtime.readmodel.tables.schema import error_text, text_of
+from stepstream.runtime.readmodel.tables.schema import error_text, text_of, waits_in
 from stepstream.runtime.readmodel.tables.seen_events import is_resumed, note_cancelled, note_resumed
 from stepstream.runtime.readmodel.tables.timings import Timings
 from stepstream.runtime.readmodel.tables.waits import find_waits, retry
@@ -54,8 +56,8 @@ _RunEntry = (
     | RunUnpaused
     | RunDeadlineChanged
 )
-_StepEntry = StepPlanned | StepAttemptFailed | StepEnded | StepCopied
-_MOVES = (StepPlanned, StepAttemptFailed, StepEnded, StepCancelled, RunAttemptFailed)
+_StepEntry = StepPlanned | StepAttemptFailed | StepProgressed | StepEnded | StepCopied
+_MOVES = (StepPlanned, StepAttemptFailed, StepProgressed, StepEnded, StepCancelled, RunAttemptFailed)
 
 
 class Batch:
@@ -93,7 +95,7 @@ class Batch:
         if isinstance(entry, _MOVES):
             self._moved_at[run.run_id] = entry.at
         match entry:
-            case StepPlanned() | StepAttemptFailed() | StepEnded() | StepCopied():
+            case StepPlanned() | StepAttemptFailed() | StepProgressed() | StepEnded() | StepCopied():
                 self._change_step(run, entry)
             case StepCancelled():
                 self._cancel_step(entry)
@@ -155,8 +157,13 @@ class Batch:
             case StepAttemptFailed():
                 row.status, row.attempts, row.until = StepStatus.RETRYING, entry.attempt + 1, entry.retry_at
                 row.error, row.failures = text_of(entry.error), attempt_text(entry)
+                row.progress = _progress(entry.progress)
                 self._errors.add(run.function, entry.id, entry.error, entry.at, entry.run_id)
                 self._sums[1] += 1
+            case StepProgressed():
+                row.status, row.attempts = StepStatus.RUNNING, entry.attempt + 1
+                row.first_at = row.started_at = entry.started_at or entry.at
+                row.progress, row.heartbeat_at = _progress(entry.progress), entry.at
             case StepCopied():
                 row.started_at = row.ended_at = entry.at
                 row.copied = 1
@@ -245,8 +252,8 @@ class Batch:
         # Steps of earlier batches that are still open; a run that began in this one has none.
         ended = (run for run in self._runs.values() if run.changed and run.ended_at and run.began is None)
         self._many(
-            "UPDATE steps SET status = ?, ended_at = ? WHERE run_id = ? AND status IN (?, ?)",
-            ((StepStatus.CANCELLED, run.ended_at, run.run_id, *OPEN_STEP_STATUSES) for run in ended),
+            f"UPDATE steps SET status = ?, ended_at = ? WHERE run_id = ? AND {waits_in()}",
+            ((StepStatus.CANCELLED, run.ended_at, run.run_id) for run in ended),
         )
 
     def _find_waits(self) -> None:
@@ -332,6 +339,10 @@ def _columns_of(outcome: Outcome) -> tuple[StepStatus, str | None, str | None]:
             return StepStatus.TIMED_OUT, None, None
         case _:
             assert_never(outcome)
+
+
+def _progress(progress: Raw) -> str | None:
+    return None if progress == NULL else bytes(progress).decode()
 
 
 def _deadline(at: int, timeout: str, *, expired: bool = False) -> str | None:

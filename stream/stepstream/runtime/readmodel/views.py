@@ -29,6 +29,8 @@ class StepView:
     """A step of a run: `kind` is a StepKind, `status` a StepStatus; times in Unix ms.
 
     The result of a `copied` step is that of the run that this one repeats. `failures` are attempts that were retried.
+    `progress` is what the last heartbeat of its body said, None if there is none; `heartbeat_at` is when it was
+    reported.
     """
 
     step: str
@@ -45,6 +47,8 @@ class StepView:
     error: Json
     copied: bool
     failures: tuple[FailedAttempt, ...] = ()
+    progress: Json = None
+    heartbeat_at: int = 0
 
 
 def queue_of(kind: str, detail: str) -> str:
@@ -136,7 +140,7 @@ def summary_of(row: Sequence[Any]) -> dict[str, Any]:
 
 def step_of(row: Sequence[Any]) -> StepView:
     """Return a step from its row."""
-    (_, step, id, kind, status, attempts, first, started, ended, until, detail, output, error, *_) = row
-    copied, failures = row[-2:]
-    results = (json_of(output), json_of(error), bool(copied), read_attempts(failures))
+    (_, step, id, kind, status, attempts, first, started, ended, until, detail, output, error, *rest) = row
+    copied, failures, progress, heartbeat_at = rest[-4:]
+    results = (json_of(output), json_of(error), bool(copied), read_attempts(failures), json_of(progress), heartbeat_at)
     return StepView(step, id, kind, status, attempts, first, started, ended, until, detail, *results)

@@ -234,8 +234,9 @@ def _of_step(step: StepView, run: RunView, now_ms: int, known: Surroundings) -> 
     if step.status == StepStatus.RETRYING and until > now_ms:
         text = f"attempt {step.attempts + 1} of {name} is due at {local_time(until)}{_after(step.error)}"
         return Why(WhyCode.RETRY, text, step.id, since, until)
-    what = f"attempt {step.attempts + 1} of {name}" if step.attempts else name
-    return _worker(what, step.id, run, queue, until or since, known)
+    attempts = step.attempts + (step.status != StepStatus.RUNNING)
+    what = f"attempt {attempts} of {name}" if step.attempts else name
+    return _worker(what, step.id, run, queue, step.heartbeat_at or until or since, known)
 
 
 def _worker(what: str, step: str, run: RunView, queue: str, since: int, known: Surroundings) -> Why:

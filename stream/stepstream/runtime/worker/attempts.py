@@ -2,7 +2,9 @@
 
 import logging
 import time
+from collections.abc import Callable
 
+from stepstream.contract.codec import Raw
 from stepstream.contract.logs import LogKey
 from stepstream.contract.outcomes import Failure
 from stepstream.runtime.worker.options import WorkerOptions
@@ -21,15 +23,15 @@ class Attempts:
         self._options = options
         self.running = 0
 
-    async def run(self, function: str, run_id: str, call: Call) -> StepResult:
-        """Run one attempt of a body and return how it ended."""
+    async def run(self, function: str, run_id: str, call: Call, report: Callable[[Raw], object]) -> StepResult:
+        """Run one attempt of a body and return how it ended; `report` reports its progress meanwhile."""
         started = time.perf_counter()
         self.running += 1
         options = self._options
         logs = options.logs
         token = current_catch.set(logs.attempt(LogKey(run_id, call.step, call.attempt)) if logs else None)
         try:
-            result = await options.bodies.run(function, call, options.limits, options.clock.now_ms)
+            result = await options.bodies.run(function, call, options.limits, options.clock.now_ms, report)
         finally:
             self.running -= 1
             current_catch.reset(token)

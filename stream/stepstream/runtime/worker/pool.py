@@ -1,13 +1,14 @@
 """The worker of a queue: it runs the bodies of dispatched steps, each in a replay of the code up to its step."""
 
 import asyncio
+import functools
 from collections.abc import Hashable
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from stepstream.contract.attributes import AttributeChanges
-from stepstream.contract.codec import encode
+from stepstream.contract.codec import NULL, Raw, encode
 from stepstream.contract.commands import Command, Open, RunStopped, StepDispatched
 from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import StepClaimed, StepLeased, StepsPlanned
@@ -21,6 +22,7 @@ from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.reports import (
     UnencodableReport,
     encode_report,
+    heartbeat_report,
     mismatched_step,
     step_postponed,
     step_report,
@@ -67,8 +69,10 @@ class LiveStep(WorkItem):
         """Replay the code up to the step."""
         command = self.command
         self.function = command.function
-        opened = (Open(command.step, command.attempt, ready=True, fingerprint=command.fingerprint),)
-        snapshot = Snapshot(command.run_id, 0, command.memos, opened, dispatched=True, chain=command.chain)
+        opened = Open(
+            command.step, command.attempt, ready=True, fingerprint=command.fingerprint, progress=command.progress
+        )
+        snapshot = Snapshot(command.run_id, 0, command.memos, (opened,), dispatched=True, chain=command.chain)
         self._start_code(snapshot, self, app, command.events, options)
 
     async def execute(self, handle: RunHandle, call: Call) -> Outcome | None:
@@ -235,7 +239,8 @@ class PoolWorker(CommandConsumer[LiveStep]):
             await self._until_allowed(step)
             try:
                 started_at = self._options.clock.now_ms()
-                result = await self._attempts.run(step.function, step.run_id, call)
+                beat = functools.partial(self._heartbeat, step, handle, call, started_at)
+                result = await self._attempts.run(step.function, step.run_id, call, beat)
                 self._memory.learn(step.function, result.size)
                 self._end_step(step, handle, call, result, started_at)
             finally:
@@ -244,6 +249,10 @@ class PoolWorker(CommandConsumer[LiveStep]):
         # The code is cancelled here.
         await asyncio.sleep(0)
         return result.outcome
+
+    def _heartbeat(self, step: LiveStep, handle: RunHandle, call: Call, started_at: int, progress: Raw) -> None:
+        times, claim = (started_at, self._options.clock.now_ms()), step.command.claim
+        self._report(step, encode(heartbeat_report(handle, call, progress, times, queue=self.queue, claim=claim)))
 
     def miss(self, step: LiveStep, handle: RunHandle, error: BaseException | None) -> None:
         """Report that the code does not reach a step; this counts as an attempt of its body."""
@@ -274,7 +283,7 @@ class PoolWorker(CommandConsumer[LiveStep]):
 
 def _without_state(command: StepDispatched) -> StepDispatched:
     """Return a command without the data that the answer to a claim repeats: many steps may wait for answers."""
-    return replace(command, events=(), memos=())
+    return replace(command, events=(), memos=(), progress=NULL)
 
 
 def _sent_again(step: LiveStep, command: StepDispatched | RunStopped) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from stepstream.contract.codec import encode
+from stepstream.contract.codec import Raw, encode
 from stepstream.contract.commands import RunLoaded, RunStarted, StepDispatched
 from stepstream.contract.inbox import (
     RunContinued,
@@ -21,6 +21,7 @@ from stepstream.contract.inbox import (
 from stepstream.contract.limits import PLANS_BYTES_MAX, POSTPONE_MS_MAX, POSTPONE_MS_MIN
 from stepstream.contract.outcomes import Failure
 from stepstream.contract.plans import SignalPlan, StepPlan, WaitPlan
+from stepstream.contract.progress import HeartbeatReported
 from stepstream.contract.text.wording import CODE_REMEDY, missing_code, unfit_code
 from stepstream.runtime.worker.runs.live_run import LiveRun
 from stepstream.sdk.errors import HistoryMismatchError, error_info, format_error, raw_error, stack_of
@@ -65,6 +66,7 @@ def step_report(
             claim,
             call.fingerprint,
             result.used,
+            call.progress,
         )
     return StepReported(
         handle.run_id,
@@ -79,6 +81,30 @@ def step_report(
         claim,
         call.fingerprint,
         result.used,
+    )
+
+
+def heartbeat_report(
+    handle: RunHandle, call: Call, progress: Raw, times: tuple[int, int], *, queue: str = "", claim: str = ""
+) -> HeartbeatReported:
+    """Return the report of a heartbeat: of an attempt with its `times`, its start and now (Unix ms).
+
+    `queue` and `claim` are those of `step_report`.
+    """
+    started_at, sent_at = times
+    return HeartbeatReported(
+        handle.run_id,
+        handle.epoch,
+        call.step,
+        call.id,
+        call.attempt,
+        sent_at,
+        progress,
+        call.group,
+        started_at,
+        queue,
+        claim,
+        call.fingerprint,
     )
 
 

@@ -5,7 +5,7 @@ import functools
 from msgspec.structs import replace
 
 from stepstream.contract.attributes import AttributeChanges
-from stepstream.contract.codec import encode
+from stepstream.contract.codec import Raw, encode
 from stepstream.contract.commands import (
     Command,
     ReloadRequested,
@@ -35,6 +35,7 @@ from stepstream.runtime.worker.reports import (
     encode_report,
     encode_reports,
     end_report,
+    heartbeat_report,
     run_postponed,
     step_report,
     unencodable,
@@ -185,7 +186,8 @@ class Worker(CommandConsumer[LiveRun]):
             await self._until_allowed(run)
             try:
                 started_at = self._options.clock.now_ms()
-                result = await self._attempts.run(run.function, run.run_id, call)
+                beat = functools.partial(self._heartbeat, run, handle, call, started_at)
+                result = await self._attempts.run(run.function, run.run_id, call, beat)
                 run.attempt = 0
                 size = result.size
                 self._hold(run, size)
@@ -196,6 +198,12 @@ class Worker(CommandConsumer[LiveRun]):
             finally:
                 self._end_body(run)
         return result.outcome if result.is_final else None
+
+    def _heartbeat(self, run: LiveRun, handle: RunHandle, call: Call, started_at: int, progress: Raw) -> None:
+        if not handle.over:
+            call.open = True  # The engine has a row of it from now on.
+            times = (started_at, self._options.clock.now_ms())
+            self._send(run, heartbeat_report(handle, call, progress, times))
 
     async def report(self, handle: RunHandle, call: Call, outcome: Outcome) -> None:
         """Make the result of a step durable whose body has run already."""

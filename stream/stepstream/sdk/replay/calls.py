@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from stepstream.contract.attributes import AttributeChanges
-from stepstream.contract.codec import Raw
+from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import StepsPlanned
@@ -121,7 +121,8 @@ class Call:
 
     `attempt` is the attempt of its body that runs or is due, `due` the newest one that the engine called for while an
     earlier attempt was running. `task` is the task that awaits it. `arguments` are what the code passes to it, and
-    `fingerprint` is their checksum, 0 unless the code uses the id more than once.
+    `fingerprint` is their checksum, 0 unless the code uses the id more than once. `progress` is what the last heartbeat
+    of its body said, null if there is none.
     """
 
     step: StepHash
@@ -141,6 +142,7 @@ class Call:
     task: asyncio.Task[Any] | None = None
     arguments: Mapping[str, Any] | None = None
     fingerprint: int = 0
+    progress: Raw = field(default_factory=lambda: NULL)
 
     @property
     def is_own(self) -> bool:

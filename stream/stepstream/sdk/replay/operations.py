@@ -47,7 +47,7 @@ class Operations:
             return
         call.open, call.group = True, opened.group
         is_due = opened.ready and call.kind == RUN
-        call.attempt = opened.attempt
+        call.attempt, call.progress = opened.attempt, opened.progress
         self.calls.move(call, CallEvent.DISCOVER, CallState.DUE if is_due else CallState.OPEN)
 
     def kind_of(self, step: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from stepstream.sdk.heartbeats import Heartbeats
 from stepstream.sdk.replay.idle import Activity
 
 _RUN_HASH_BITS = 24
@@ -59,9 +60,10 @@ class Scope:
 
 @dataclass(slots=True)
 class Body:
-    """The body of a step that is running, and how many units of its limits it says that it has used."""
+    """The body of a step that is running: its heartbeats, and how many units of its limits it says that it used."""
 
     step: str
+    heartbeats: Heartbeats
     used: int | None = None
 
 

@@ -16,7 +16,7 @@ from stepstream.contract.text.durations import Duration
 from stepstream.sdk.cancellation import OnParentEnd, ends_with_parent
 from stepstream.sdk.errors import StepUsageError
 from stepstream.sdk.event import Event, to_record
-from stepstream.sdk.function import Backoff, Function, name_of, retry_policy
+from stepstream.sdk.function import Backoff, Function, changed_policy, name_of
 from stepstream.sdk.named_limits import Limit, checked_estimate
 from stepstream.sdk.replay.calls import INVOKE, RUN, SEND, Call
 from stepstream.sdk.steps.several_waits import SeveralWaits
@@ -44,6 +44,7 @@ class Step(SeveralWaits):
         retries: int | None = None,
         backoff: Backoff | None = None,
         timeout: Duration | None = None,
+        heartbeat_timeout: Duration | None = None,
         queue: str | None = None,
         limit: Limit | Sequence[Limit] | None = None,
         units: int | str = "",
@@ -57,6 +58,8 @@ class Step(SeveralWaits):
             timeout: How long one attempt may take. After that, an async body is cancelled; a plain one continues in its
                 thread, which it occupies until it returns, and its result is ignored. The last attempt fails with the
                 code `step-timeout`.
+            heartbeat_timeout: How long a body may take from its start to its first `ctx.heartbeat`, and from one to the
+                next. After that, the attempt ends as with `timeout`, with the code `heartbeat-timeout`.
             queue: A name from `App(queues=)`: workers of that queue run the body. `""` selects the app's own workers.
             limit: A named limit, or up to five: each attempt waits for them before its body runs. `[]` removes them.
                 One with a period limits how many bodies start, one without how many run.
@@ -77,12 +80,7 @@ class Step(SeveralWaits):
             raise StepUsageError(
                 f"options(queue={queue!r}): the queues of the app are {known}; write App(…, queues=[{queue!r}])"
             )
-        now = self._options.policy
-        policy = retry_policy(
-            now.retries if retries is None else retries,
-            now.backoff if backoff is None else backoff,
-            now.timeout_ms / 1_000 or None if timeout is None else timeout,
-        )
+        policy = changed_policy(self._options.policy, retries, backoff, timeout, heartbeat_timeout)
         options = replace(self._options, policy=policy, queue=self._options.queue if queue is None else queue)
         if limit is not None or units != "":
             rules = self._options.app_limits.of_step(() if limit is None else limit)

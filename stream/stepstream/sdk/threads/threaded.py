@@ -96,13 +96,20 @@ class ThreadedStep:
         retries: int | None = None,
         backoff: Backoff | None = None,
         timeout: Duration | None = None,
+        heartbeat_timeout: Duration | None = None,
         queue: str | None = None,
         limit: Limit | Sequence[Limit] | None = None,
         units: int | str = "",
     ) -> "ThreadedStep":
         """Return the same steps under another policy, in another queue, or with other limits."""
         step = self._step.options(
-            retries=retries, backoff=backoff, timeout=timeout, queue=queue, limit=limit, units=units
+            retries=retries,
+            backoff=backoff,
+            timeout=timeout,
+            heartbeat_timeout=heartbeat_timeout,
+            queue=queue,
+            limit=limit,
+            units=units,
         )
         return ThreadedStep(step, self._line)
 

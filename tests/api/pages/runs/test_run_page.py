@@ -1,13 +1,16 @@
 """The page of a run: why it does not continue, its steps, values, errors and relations, and what its forms do."""
 
+import asyncio
 import json
 
 import pytest
 
 from stepstream import App, Context, Event, on
 from stepstream.contract.limits import REASON_CHARACTERS_MAX
+from stepstream.sdk.event import to_record
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import browser_of
+from tests.fakes.waiting import until
 
 
 async def test_an_open_run_says_what_it_waits_for(engine: VirtualEngine) -> None:
@@ -93,6 +96,36 @@ async def test_failed_attempts_are_ticks_and_a_list() -> None:
         assert first.startswith("1 2026-01-01 0")
         assert " ConnectionError: bank is down 2026-01-01 0" in first
         assert " ConnectionError: <b> again 2026-01-01 0" in second
+
+
+async def test_a_body_shows_its_progress_while_it_runs() -> None:
+    """The row has the progress and when the body was last alive; below it, the progress is a value with its text."""
+    app, finish = App("copy"), asyncio.Event()
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        async def copy() -> None:
+            ctx.heartbeat({"page": 7})
+            await finish.wait()
+
+        await ctx.step.run("copy", copy)
+
+    async with VirtualEngine(app) as engine:
+        await engine.engine.send([to_record(Event("go"))])
+        await until(lambda: [step for run in engine.runs() for step in run.steps])
+        browser, run = browser_of(engine), engine.run()
+        page = await browser.open(f"/ui/runs/{run.run_id}")
+        (row,) = page.texts("tbody tr")
+        assert "running" in row
+        assert 'progress {"page": 7} at 20' in row
+        opened = await browser.open(page.link("copy"))
+        (details,) = opened.texts(".details")
+        assert "Last heartbeat" in details
+        assert "page : 7" in details
+        raw = await browser.open(f"/ui/runs/{run.run_id}/raw?part=progress-{run.steps[0].step}")
+        assert json.loads(raw.response.text) == {"page": 7}
+        finish.set()
+        await engine.until_idle()
 
 
 @pytest.mark.parametrize(("part", "value"), [("event-0", {"amount": 5, "id": 7}), ("output", {"charged": 5})])

@@ -26,6 +26,7 @@ def run(*steps: StepView, ended: int = 0) -> RunView:
         (step("a", "run", "completed", 10, 15, 20), [("queue", 10, 15), ("run", 15, 20)]),
         (step("a", "run", "failed", 10, 15, 20, attempts=3), [("retry", 10, 15), ("failed", 15, 20)]),
         (step("a", "run", "retrying", 10, 0, 0), [("retry", 10, 50)]),
+        (step("a", "run", "running", 10, 15, 0, attempts=2), [("retry", 10, 15), ("run", 15, 50)]),
         (step("a", "run", "waiting", 10, 0, 0, attempts=0), [("queue", 10, 50)]),
         (step("a", "sleep", "waiting", 10, 0, 0), [("wait", 10, 50)]),
         (step("a", "wait", "timed_out", 10, 10, 20), [("wait", 10, 20)]),

@@ -268,4 +268,6 @@ def values_of(run: RunView, part: str) -> Sequence[Json]:
             return events[int(rest) : int(rest) + 1]
         case "step":
             return [step.error or step.output for step in run.steps if step.step == rest]
+        case "progress":
+            return [step.progress for step in run.steps if step.step == rest]
     return []

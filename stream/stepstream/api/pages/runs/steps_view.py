@@ -11,7 +11,7 @@ from stepstream.api.pages.parts.components import at, facts, listing, run_link, 
 from stepstream.api.pages.parts.json_tree import json_tree, snippet
 from stepstream.api.pages.runs.errors_view import error_view
 from stepstream.api.pages.runs.timeline import Fold, Phase, Segment, Window, bar_of, queue_label, rows_of, window_of
-from stepstream.contract.kinds import OPEN_STEP_STATUSES
+from stepstream.contract.kinds import OPEN_STEP_STATUSES, StepStatus
 from stepstream.contract.text.printable import printable
 from stepstream.contract.text.wording import counted, length_text
 from stepstream.runtime.readmodel.failed_attempts import MESSAGE_CHARACTERS_MAX
@@ -183,6 +183,9 @@ def _step(step: StepView, shown: _Shown) -> h.Node:
 
 
 def _result(step: StepView) -> h.Node:
+    if step.status == StepStatus.RUNNING:
+        said = "heartbeat" if step.progress is None else f"progress {snippet(step.progress, _SHORT)}"
+        return [text(said, _SHORT), " at ", at(step.heartbeat_at)]
     if isinstance(step.error, dict):
         return h.span(".error")[text(f"{step.error.get('name')}: {step.error.get('message')}", _SHORT)]
     if step.status in OPEN_STEP_STATUSES:
@@ -202,6 +205,7 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
                     ("Ended", at(step.ended_at)),
                     ("Until", at(step.until)),
                     ("Attempts", f"{step.attempts}" if step.attempts else None),
+                    ("Last heartbeat", at(step.heartbeat_at)),
                     ("Waits for" if step.status in OPEN_STEP_STATUSES else "Waited for", text(queue_label(step), 2_000))
                     if step.detail
                     else ("", None),
@@ -212,6 +216,7 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
                 ]
             ),
             _failed_attempts(step) if step.failures else None,
+            _progress(step, run_id),
             error_view(step.error, f"Error of {step.id}") if step.error else None,
             json_tree(step.output, "Result of the step", raw) if step.ended_at and not step.error else None,
             h.a(href=url("runs", run_id, "rerun", query=[("from", step.step)]))["Repeat from step ", text(step.id)]
@@ -233,3 +238,10 @@ def _failed_attempts(step: StepView) -> h.Element:
     ]
     names = ("Attempt", "Failed", "Error", "Next attempt")
     return listing(f"Failed attempts of {printable(step.id)}", names, rows, is_stacked=False)
+
+
+def _progress(step: StepView, run_id: str) -> h.Node:
+    if step.progress is None:
+        return None
+    raw = url("runs", run_id, "raw", query=[("part", f"progress-{step.step}")])
+    return [h.h3["Progress"], json_tree(step.progress, "Progress of the step", raw)]

@@ -123,7 +123,7 @@ def bar_of(row: StepView | Fold, now_ms: int) -> list[Segment]:
         case StepKind.SLEEP | StepKind.WAIT | StepKind.SIGNAL:
             return [Segment(Phase.WAIT, row.first_at, end)]
     before = Phase.RETRY if row.attempts > 1 or row.status == StepStatus.RETRYING else Phase.QUEUE
-    if is_open:
+    if is_open and row.status != StepStatus.RUNNING:
         return [Segment(before, row.first_at, end)]
     last = Phase.FAILED if row.status == StepStatus.FAILED else Phase.RUN
     started = row.started_at or row.first_at

@@ -42,23 +42,32 @@ class StepRow:
     fingerprint: int = 0
     copied: int = 0
     failures: str = ""
+    progress: str | None = None
+    heartbeat_at: int = 0
 
-    # Of a step that is known, the first time, the kind and its place stay, and failed attempts are added.
+    # Of a step that is known, the first time, the kind and its place stay, and failed attempts are added. An attempt
+    # that runs keeps the error of the one before it.
     UPSERT: ClassVar[str] = (
-        "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        f"INSERT INTO steps VALUES ({', '.join('?' * 21)}) "
         "ON CONFLICT (run_id, step) DO UPDATE SET status = excluded.status, attempts = excluded.attempts, "
         "started_at = excluded.started_at, "
         "ended_at = excluded.ended_at, until = CASE excluded.until WHEN 0 THEN steps.until ELSE excluded.until END, "
-        "output = excluded.output, error = excluded.error, seen = excluded.seen, own = excluded.own, "
+        "output = excluded.output, seen = excluded.seen, own = excluded.own, "
+        "error = CASE excluded.status WHEN 'running' THEN steps.error ELSE excluded.error END, "
         "detail = CASE excluded.detail WHEN '' THEN steps.detail ELSE excluded.detail END, "
-        "fingerprint = excluded.fingerprint, failures = steps.failures || excluded.failures"
+        "fingerprint = excluded.fingerprint, failures = steps.failures || excluded.failures, "
+        "progress = coalesce(excluded.progress, steps.progress), "
+        "heartbeat_at = CASE excluded.heartbeat_at WHEN 0 THEN steps.heartbeat_at ELSE excluded.heartbeat_at END"
     )
 
     def change(self, later: "StepRow") -> None:
         """Apply what happened to the step later, as UPSERT does."""
         self.status, self.attempts, self.started_at = later.status, later.attempts, later.started_at
         self.ended_at, self.until = later.ended_at, later.until or self.until
-        self.output, self.error, self.seen, self.own = later.output, later.error, later.seen, later.own
+        self.output, self.seen, self.own = later.output, later.seen, later.own
+        self.error = self.error if later.status == StepStatus.RUNNING else later.error
+        self.progress = self.progress if later.progress is None else later.progress
+        self.heartbeat_at = later.heartbeat_at or self.heartbeat_at
         self.detail, self.fingerprint = later.detail or self.detail, later.fingerprint
         self.failures += later.failures
 
@@ -71,7 +80,7 @@ class StepRow:
         return (
             *(self.run_id, self.step, self.id, self.kind, self.status, self.attempts, self.first_at, self.started_at),
             *(self.ended_at, self.until, self.detail, self.output, self.error, self.seq, self.seen, self.own),
-            *(self.fingerprint, self.copied, self.failures),
+            *(self.fingerprint, self.copied, self.failures, self.progress, self.heartbeat_at),
         )
 
 
