@@ -185,7 +185,8 @@ class SdkApps:
     async def listen(self, listener: socket | None) -> None:
         """Let workers of apps connect; their apps are registered as those that are called over HTTP."""
         if listener is not None:
-            await self._connect.listen(listener, self.registry.register, self._hosting.report)
+            registry = self.registry
+            await self._connect.listen(listener, registry.register, self._hosting.report, registry.failures.failed)
 
     def failed(self) -> list[str]:
         """Return what is wrong with each app that failed to register."""

@@ -105,6 +105,7 @@ async def swap_tokens(worker: Worker) -> None:
 
 
 MANY = [pb.AppConfiguration(app_name=f"app-{number}", functions=b"[]") for number in range(APPS_MAX + 1)]
+NAMELESS = saying(app="")
 REFUSALS: list[tuple[str, Opening, int]] = [
     ("connect_worker_hello_timeout", say_nothing, 1008),
     ("connect_worker_hello_invalid_msg", say_something_else, 1008),
@@ -124,7 +125,7 @@ REFUSALS: list[tuple[str, Opening, int]] = [
     ("connect_too_many_apps_per_connection", saying(apps=MANY), 1008),
     ("connect_invalid_function_config", saying(functions=({"id": 1},)), 1008),
     ("connect_invalid_function_config", saying(apps=[pb.AppConfiguration(app_name="a", functions=b"{}")]), 1008),
-    ("connect_invalid_function_config", saying(app=""), 1008),
+    ("connect_invalid_function_config", NAMELESS, 1008),
 ]
 
 
@@ -136,6 +137,8 @@ async def test_worker_is_refused_with_a_reason(reason: str, opening: Opening, co
         assert await worker.closed() == (code, reason)
         assert not server.registered
         assert not server.connect.calls.connections
+        is_listed = reason == "connect_invalid_function_config" and opening is not NAMELESS
+        assert bool(server.failures.all()) is is_listed
 
 
 @pytest.mark.parametrize(

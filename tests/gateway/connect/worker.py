@@ -18,6 +18,7 @@ from stepstream.gateway.connect.worker_call import ConnectTimes
 from stepstream.gateway.runs.transport import Request, Response
 from stepstream.gateway.sync.registry import PartlyRefused
 from stepstream.gateway.sync.signing_keys import SigningKeys
+from stepstream.gateway.sync.sync_failures import SyncFailures
 from stepstream.gateway.wire.registration import AppRegistration
 
 FUNCTION = "demo-f"
@@ -50,6 +51,7 @@ class Server:
         self.http = http
         self.registered: list[AppRegistration] = []
         self.lines: list[str] = []
+        self.failures = SyncFailures()
         self.failure: Exception | None = None
 
     async def register(self, app: AppRegistration) -> None:
@@ -170,5 +172,5 @@ async def serving(keys: SigningKeys | None = None, **times: float) -> AsyncItera
         ConnectServer(keys or SigningKeys(), foreign, ConnectTimes(**times)) as connect,
     ):
         server = Server(connect, http)
-        await connect.listen(listener, server.register, server.lines.append)
+        await connect.listen(listener, server.register, server.lines.append, server.failures.failed)
         yield server

@@ -10,6 +10,7 @@ import pytest
 
 from stepstream.api.bodies import FREE_BYTES, BodyBudget
 from stepstream.contract.codec import encode
+from stepstream.contract.errors import InvalidInput
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.gateway.sync.addresses import AddressPolicy
 from stepstream.gateway.sync.signing_keys import SigningKeys
@@ -222,8 +223,9 @@ async def test_app_at_a_url_is_removed() -> None:
     assert not await gateway.registry.remove("http://127.0.0.1:1/api/inngest")
     assert gateway.serving
     assert gateway.registry.urls() == {"demo": body["url"]}
+    gateway.registry.failures.failed(InvalidInput("it is wrong"), "demo", body["url"])
     assert await gateway.registry.remove(f"{body['url']}?x=1")
-    assert (gateway.serving, gateway.registry.urls()) == (set(), {})
+    assert (gateway.serving, gateway.registry.urls(), gateway.registry.failures.all()) == (set(), {}, [])
 
 
 async def test_app_of_workers_needs_no_address() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from stepstream.contract.errors import StepstreamError
 from stepstream.gateway.connect import frames_pb2 as pb
 from stepstream.gateway.connect.conversation import Conversation
 from stepstream.gateway.connect.frames import FRAME_BYTES_MAX, frame
@@ -77,9 +78,13 @@ class ConnectServer:
         listener: socket,
         register: Callable[[AppRegistration], Awaitable[object]],
         notice: Callable[[str], None],
+        failed: Callable[[StepstreamError, str, str], None],
     ) -> None:
-        """Let workers connect; their apps are registered, and `notice` receives what happens to them."""
-        self._handshake = Handshake(self.tokens, register, notice, self.calls.times)
+        """Let workers connect; their apps are registered, and `notice` receives what happens to them.
+
+        `failed` is called with the reason, the app and its URL if its functions cannot be read.
+        """
+        self._handshake = Handshake(self.tokens, register, notice, failed, self.calls.times)
         self.calls.notice = notice
         application = web.Application()
         application.router.add_get(PATH, self._connected)

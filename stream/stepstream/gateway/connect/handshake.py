@@ -14,7 +14,8 @@ from stepstream.gateway.connect.session_tokens import SessionTokens
 from stepstream.gateway.connect.worker_call import ConnectTimes
 from stepstream.gateway.connect.worker_connection import ConnectedApp
 from stepstream.gateway.sync.registry import PartlyRefused
-from stepstream.gateway.wire.registration import AppRegistration, read_functions
+from stepstream.gateway.wire.calls import CONNECT_URL
+from stepstream.gateway.wire.registration import AppRegistration, engine_app_name, read_functions
 
 APPS_MAX = 10
 REFUSED, FAILED = 1008, 1011
@@ -42,11 +43,15 @@ class Greeted:
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """Greets workers: checks their `tokens`, and has their apps registered; `notice` receives what is wrong."""
+    """Greets workers: checks their `tokens`, and has their apps registered; `notice` receives what is wrong.
+
+    `failed` is called with the reason, the app and its URL if its functions cannot be read.
+    """
 
     tokens: SessionTokens
     register: Callable[[AppRegistration], Awaitable[object]]
     notice: Callable[[str], None]
+    failed: Callable[[StepstreamError, str, str], None]
     times: ConnectTimes
 
     async def greet(self, ws: web.WebSocketResponse) -> Greeted:
@@ -86,10 +91,7 @@ class Handshake:
     async def _registered(self, app: pb.AppConfiguration, sdk: str) -> tuple[str, ConnectedApp]:
         """Register an app; functions that cannot run here stay as they were, as with apps that are called over HTTP."""
         try:
-            functions = load_json(app.functions, field="functions")
-            if not isinstance(functions, list):
-                raise InvalidInput("use a JSON array", "functions")
-            found = read_functions(app.app_name, sdk, app.app_version, functions)
+            found = self._read(app, sdk)
             with suppress(PartlyRefused):
                 await self.register(found)
         except (InvalidInput, Conflict) as error:
@@ -100,6 +102,17 @@ class Handshake:
             self.notice(f"app {found.name}: {found.refusal}")
         served = {each.id for each in found.functions} | {each.id for each in found.refused}
         return found.topic_name, ConnectedApp(found.name, found.version, frozenset(served))
+
+    def _read(self, app: pb.AppConfiguration, sdk: str) -> AppRegistration:
+        try:
+            functions = load_json(app.functions, field="functions")
+            if not isinstance(functions, list):
+                raise InvalidInput("use a JSON array", "functions")
+            return read_functions(app.app_name, sdk, app.app_version, functions)
+        except InvalidInput as error:
+            if app.app_name.strip():
+                self.failed(error, engine_app_name(app.app_name), CONNECT_URL)
+            raise
 
     def _refusal(self, app: pb.AppConfiguration, error: Exception, code: int, reason: str) -> Hangup:
         self.notice(f"a worker of app {app.app_name} is refused: {error}")

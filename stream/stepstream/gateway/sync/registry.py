@@ -148,13 +148,14 @@ class AppRegistry:
         return [NewRecord(FUNCTIONS, 0, each.id.encode(), encode(each)) for each in moved]
 
     async def remove(self, url: str) -> bool:
-        """Retire the functions of the app at a URL; return whether one is there."""
+        """Retire the functions of the app at a URL, and forget what is wrong with it; return whether one is there."""
         names = {
             each.app
             for each in self._stored.values()
             if not each.retired and place_of_url(each.endpoint) == place_of_url(url)
         }
         for name in names:
+            self.failures.registered(name, url)
             async with self._writing:
                 records = changes({name: ()}, list(self._values.values()))
                 await self._ports.append(records)
