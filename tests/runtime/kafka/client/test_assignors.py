@@ -56,6 +56,15 @@ def test_leader_decides_by_the_claims_of_all_members() -> None:
     assert [member.data for member in members.values()] == [b"for 3", b"for 1"]
 
 
+def test_partitions_beyond_the_limit_are_not_assigned() -> None:
+    """As those that an operator added to a topic of commands, which may be created again without them."""
+    assignor = new_assignor()
+    assignor.partitions_max = 2
+    for existing, expected in (({0, 1, 2}, [0, 1]), ({0}, [0]), (None, [])):
+        assigned = assignor.assign(cluster_of(existing), {"a": metadata_of(assignor)})
+        assert [partition.partition for partition in assigned["a"].partitions()] == expected
+
+
 def test_group_without_such_members_is_sticky() -> None:
     """Consumers keep their own partitions apart: aiokafka has them in the class. The name keeps the groups apart."""
     first, second = new_assignor(), new_assignor()

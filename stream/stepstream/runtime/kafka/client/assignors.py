@@ -1,5 +1,6 @@
 """How the leader of a consumer group divides the partitions: so that few move, or by what the members claim."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -28,10 +29,31 @@ class Placing(Protocol):
         """Note what this member got; its partitions are assigned next."""
 
 
+class _FirstPartitions(NamedTuple):
+    """What the sticky assignor reads of the metadata of a cluster, with the first partitions of each topic only."""
+
+    cluster: ClusterMetadata
+    partitions_max: int
+
+    def topics(self) -> set[str]:
+        """Return the names of the topics."""
+        found: set[str] = self.cluster.topics()
+        return found
+
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        """Return the partitions of a topic, None if it does not exist."""
+        existing = self.cluster.partitions_for_topic(topic)
+        return None if existing is None else {partition for partition in existing if partition < self.partitions_max}
+
+
 class Assignor(StickyPartitionAssignor):  # type: ignore[misc]  # aiokafka's classes have no types.
-    """Divides the partitions of a topic: stickily, or as `placing` decides. Each consumer has a separate class."""
+    """Divides the first `partitions_max` partitions of a topic: stickily, or as `placing` decides.
+
+    Each consumer has a separate class.
+    """
 
     placing: Placing | None = None
+    partitions_max = sys.maxsize
 
     @classmethod
     def decide_by(cls, placing: Placing) -> None:
@@ -49,7 +71,7 @@ class Assignor(StickyPartitionAssignor):  # type: ignore[misc]  # aiokafka's cla
     def assign(cls, cluster: ClusterMetadata, members: Mapping[str, Any]) -> Any:
         """Return the assignment of each member."""
         if cls.placing is None:
-            return super().assign(cluster, members)
+            return super().assign(_FirstPartitions(cluster, cls.partitions_max), members)
         (topic,) = {topic for metadata in members.values() for topic in metadata.subscription}
         existing = cluster.partitions_for_topic(topic) or set()
         placed = cls.placing.place({member: metadata.user_data for member, metadata in members.items()})

@@ -1,6 +1,7 @@
 """The consumer: of chosen partitions, or of those that a consumer group assigns."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,12 +37,14 @@ _ANSWER_S_MAX = 2.0
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka's classes have no types.
     """The callbacks of a group member for assigned and revoked partitions; the rebalance waits for both.
 
-    With `placing` the members decide which partitions each gets; else as few as possible move.
+    With `placing` the members decide which partitions each gets; else as few as possible move. Partitions from number
+    `partitions_max` on are given to no member.
     """
 
     assigned: Callable[[list[int]], Awaitable[None]]
     revoked: Callable[[list[int]], Awaitable[None]]
     placing: Placing | None = None
+    partitions_max: int = sys.maxsize
 
     async def on_partitions_revoked(self, revoked: Collection[aiokafka.TopicPartition]) -> None:
         """Pass on the revoked partitions, sorted."""
@@ -93,6 +96,7 @@ class Reader:
         """Join the group, and read the partitions of a topic that it assigns."""
         if membership.placing is not None:
             self._assignor.decide_by(membership.placing)
+        self._assignor.partitions_max = membership.partitions_max
         self._client.subscribe([self._settings.name(topic)], listener=membership)
 
     def join_again(self) -> None:

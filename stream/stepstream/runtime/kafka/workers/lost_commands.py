@@ -34,7 +34,7 @@ class LostCommands:
 
     def assigned(self, partitions: Collection[int], kept: Collection[int]) -> None:
         """Ask for the partitions that this worker did not have before."""
-        self._unknown = (self._unknown & set(partitions)) | self._of_shards(set(partitions).difference(kept))
+        self._unknown = (self._unknown & set(partitions)) | set(partitions).difference(kept)
         self._lost &= self._unknown
 
     def lose(self, assigned: Collection[int]) -> None:
@@ -43,11 +43,7 @@ class LostCommands:
         While a topic does not exist the group assigns none of its partitions.
         """
         self._lost = set(range(self._shards))
-        self._unknown |= self._of_shards(assigned)
-
-    def _of_shards(self, partitions: Collection[int]) -> set[int]:
-        """Return the partitions that have a shard: those that an operator added have no commands."""
-        return {partition for partition in partitions if partition < self._shards}
+        self._unknown.update(assigned)
 
     def known(self, partition: int) -> bool:
         """Return whether nothing is lost, or what was lost was requested."""

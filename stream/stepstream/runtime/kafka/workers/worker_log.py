@@ -18,6 +18,7 @@ from stepstream.runtime.kafka.workers.group_lease import GROUP_MEMBER, GroupLeas
 from stepstream.runtime.kafka.workers.lost_commands import LostCommands
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, RebalanceListener, TopicPartition
+from stepstream.runtime.recurrence import Recurrence
 
 logger = logging.getLogger(__name__)
 _LEAVE_S_MAX = 2.0
@@ -46,6 +47,7 @@ class KafkaWorkerLog:
         self._return_none = False
         self._creation = CreationWatch(self._topic)
         self._start_over_asked = False
+        self._not_over = Recurrence()
         self._lost = LostCommands(workers, shards, self._write)
 
     @property
@@ -94,13 +96,16 @@ class KafkaWorkerLog:
         reader = await self._cluster.reader(group=self._group, instance=options.instance, client=options.client)
         self.feed.reader = reader
         if options.alone:
-            count = await self._producer.partition_count(self._topic)
+            count = min(await self._producer.partition_count(self._topic), self._shards)
             partitions = [(self._topic, partition) for partition in range(count)]
             reader.assign(partitions)
             reader.seek(dict.fromkeys(partitions, 0) | await reader.committed(partitions))
             await self._assign(list(range(count)))
         else:
-            reader.join(self._topic, Membership(self._assign, self._revoke))
+            # Partitions that an operator added have no commands. If the topic is created again, it lacks them; a member
+            # that has one would wait for its beginning forever, since the group may not notice the change: a leader
+            # that restarts under the name of its instance does not know that it is the leader.
+            reader.join(self._topic, Membership(self._assign, self._revoke, partitions_max=self._shards))
         self._tasks = [asyncio.ensure_future(self._keep_committed(reader))]
         if not options.alone:
             renewing = self.lease.keep(reader, self._return_from_poll, lambda: bool(self.offsets.assigned))
@@ -185,8 +190,13 @@ class KafkaWorkerLog:
         while True:
             await self._check_soon.wait(self._options.commit_s)
             if self._start_over_asked:
-                with suppress(LogError):
+                try:
                     await self._start_over(reader)
+                except LogError as error:
+                    if (more := self._not_over.occurs(str(error))) is not None:
+                        logger.warning(
+                            "topic %s was created again and cannot be read yet: %s%s", self._topic, error, more
+                        )
                 continue
             if checks := monotonic() - self._checked_at >= check_s:
                 self._checked_at = monotonic()
