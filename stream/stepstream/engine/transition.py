@@ -93,6 +93,7 @@ from stepstream.engine.runs.continuing import continue_run
 from stepstream.engine.runs.deadlines import fire_deadline, start_execution
 from stepstream.engine.runs.dispatch import claim_step, lease_step, postpone_step
 from stepstream.engine.runs.endings import answer_callers, cancel_run, end_outgrown_run, refuse_run
+from stepstream.engine.runs.failed_timers import is_outdated
 from stepstream.engine.runs.leases import release
 from stepstream.engine.runs.lost_commands import send_again
 from stepstream.engine.runs.pauses import pause_run, unpause_run
@@ -154,6 +155,8 @@ def _fire_timer(draft: Draft, tick: Tick) -> None:
     if timer is None:
         return  # An earlier record of this batch removed it.
     draft.delete(tick.timer)
+    if timer.first_due and is_outdated(draft, timer):
+        return
     draft.time("timer_late", timer.kind, timer_due(tick.timer))
     _fire(draft, timer, tick)
 

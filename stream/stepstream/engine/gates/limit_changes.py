@@ -75,13 +75,13 @@ def _is_over(draft: Draft, until: int) -> bool:
 def _store(draft: Draft, name: str, key: str, known: LimitSetting, after: LimitSetting | None) -> None:
     """Store a setting in all shards, and set the timer of its owner."""
     timer = Timer(TimerKind.LIMIT, gate_id(name, key))
-    draft.disarm(_due(known), timer)
-    if after and (due := _due(after)):
+    draft.disarm(due_of_setting(known), timer)
+    if after and (due := due_of_setting(after)):
         draft.arm(due, timer)
     draft.send_to_all(gate_id(name, key), LimitChanged(name, key, after))
 
 
-def _due(setting: LimitSetting) -> int:
+def due_of_setting(setting: LimitSetting) -> int:
     """Return when a change of a setting ends, or when a setting without one is forgotten (Unix ms, 0: never)."""
     if setting.override or setting.pause:
         ends = (each.until for each in (setting.override, setting.pause) if each and each.until)

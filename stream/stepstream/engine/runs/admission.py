@@ -37,6 +37,7 @@ from stepstream.engine.state.tables import (
     function_key,
     run_events_key,
     start_key,
+    timer_key,
     triggers_key,
 )
 from stepstream.expressions.predicates import Meter
@@ -293,11 +294,14 @@ def _set_crons(draft: Draft, function: FunctionRegistered) -> None:
 
 
 def _arm_crons(draft: Draft, function_id: str, before: Sequence[int], due_times: Sequence[int]) -> None:
-    """Replace the timers of a function's cron triggers; they were due at the times `before`."""
+    """Set the timers of a function's cron triggers; they were due at the times `before`."""
     for index, due in enumerate(before):
-        draft.disarm(due, _cron_timer(function_id, index))
+        if due not in due_times[index : index + 1]:
+            draft.disarm(due, _cron_timer(function_id, index))
     for index, due in enumerate(due_times):
-        draft.arm(due, _cron_timer(function_id, index))
+        timer = _cron_timer(function_id, index)
+        if draft.get(timer_key(due, timer)) is None:
+            draft.arm(due, timer)
 
 
 def review_crons(draft: Draft) -> None:
@@ -305,7 +309,7 @@ def review_crons(draft: Draft) -> None:
 
     Otherwise the trigger would not fire until that time has come. A corrected trigger may fire again at a time at which
     it fired already: that starts the function again if the first run has ended. Clocks that differ by less repeat no
-    firing.
+    firing. A timer that is missing is set again.
     """
     for table_key, crons in draft.walk(CRONS, b""):
         # The part of a key in a scan of a whole table is empty.
@@ -314,8 +318,8 @@ def review_crons(draft: Draft) -> None:
             due if due <= next_due(trigger, draft.now + MINUTE_MS) else next_due(trigger, draft.now)
             for trigger, due in zip(crons.triggers, crons.due, strict=True)
         )
+        _arm_crons(draft, function_id, crons.due, due_times)
         if due_times != crons.due:
-            _arm_crons(draft, function_id, crons.due, due_times)
             draft.put(crons_key(function_id), replace(crons, due=due_times))
 
 
@@ -332,8 +336,8 @@ def next_due(trigger: CronTrigger, after: int) -> int:
 def fire_cron(draft: Draft, function_id: str, index: int) -> None:
     """Start a function by its cron trigger and set the next time; firings missed while no engine ran fold into one."""
     crons, function = draft.get(crons_key(function_id)), draft.function(function_id)
-    if crons is None or function is None:
-        return
+    if crons is None or function is None or index >= len(crons.due) or crons.due[index] > draft.now:
+        return  # The timer failed, and the triggers or the time have changed since.
     due, trigger = crons.due[index], crons.triggers[index]
     following = next_due(trigger, max(due, draft.now))
     due_times = (*crons.due[:index], following, *crons.due[index + 1 :])

@@ -214,13 +214,15 @@ class Timer(msgspec.Struct, frozen=True, omit_defaults=True):
     a gate, by the kind.
 
     `name` distinguishes the timers of an owner: a step of the run, the number of a cron trigger, or the look-back
-    window of kept events. The kept events that a timer deletes are those that follow the place `after`.
+    window of kept events. The kept events that a timer deletes are those that follow the place `after`. A timer that
+    has failed was due at `first_due` (Unix ms, 0: it has not failed), and its key has the time of the next attempt.
     """
 
     kind: TimerKind
     owner: str
     name: str = ""
     after: KeptPlace | None = None
+    first_due: int = 0
 
 
 class EventName(msgspec.Struct, frozen=True):

@@ -195,9 +195,8 @@ def group_key(run_id: str, group: str) -> Key[Group]:
 
 def timer_key(due: int, timer: Timer) -> Key[Timer]:
     """Return the key of a timer; timers sort by the time when they are due (Unix ms)."""
-    return TIMERS.key(
-        b"", number_bytes(due) + text_bytes(timer.kind) + text_bytes(timer.owner) + text_bytes(timer.name)
-    )
+    owner = text_bytes(timer.kind) + text_bytes(timer.owner) + text_bytes(timer.name)
+    return TIMERS.key(b"", number_bytes(due) + owner + (number_bytes(timer.first_due) if timer.first_due else b""))
 
 
 def timer_due(key: Key[Timer]) -> int:

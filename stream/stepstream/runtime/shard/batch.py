@@ -14,10 +14,11 @@ from stepstream.contract.matching import EventForwarded, EventRouted
 from stepstream.contract.text.names import check_workers_name
 from stepstream.contract.topics import CHANGELOG, COMMANDS, EVENTS, HISTORY, INBOX, payload_bytes_max
 from stepstream.engine.runs.bulk import failed_outcome
+from stepstream.engine.runs.failed_timers import retried
 from stepstream.engine.state.changes import Changes, Count, Delete, Put, Reply, Sample, Send, is_local
 from stepstream.engine.state.keys import Key
 from stepstream.engine.state.records import Input
-from stepstream.engine.state.rows import Row
+from stepstream.engine.state.rows import Row, Timer
 from stepstream.engine.state.tables import encode_row
 from stepstream.engine.state.view import Layer, View
 from stepstream.runtime.dead_letters import dead_letter_record
@@ -156,6 +157,11 @@ class Batch:
         """Put a row, or delete it (None)."""
         self.overlay.put(key, row)
         self.rows[key] = None if row is None else encode_row(row)
+
+    def retry(self, key: Key[Timer], timer: Timer) -> None:
+        """Let a timer that failed fire again later."""
+        self.put(key, None)
+        self.put(*retried(key, timer, self.now))
 
     def note(self, value: Input) -> None:
         """Count an input that is applied, and count events by name."""

@@ -330,13 +330,13 @@ class Shard:
         return min((record.timestamp for record in records if record.timestamp > 0), default=now)
 
     def _fire(self, batch: Batch, read_to: int) -> None:
-        """Fire the timers that are due until the batch is full; the rest stay due."""
+        """Fire the timers that are due until the batch is full; the rest stay due. One that fails fires again later."""
         for key, timer in due_timers(self._view, batch.now):
             if self._is_full(batch):
                 return
             origin = LogRecord(_TIMERS, -1, -1, key.sort, encode_row(timer), (), batch.now)
             if not self._apply(batch, Tick(key, read_to), origin):
-                batch.put(key, None)
+                batch.retry(key, timer)
 
     def _fold(self, batch: Batch, records: list[LogRecord]) -> None:
         """Apply records until the batch is full; the rest go into the next one."""
