@@ -95,6 +95,12 @@ class Shop(Serving):
         until(lambda: self.get(f"/v1/bulk/{operation}")["state"] == "completed")
         return operation
 
+    def link_of(self, run: Run) -> str:
+        """Return the path of a link by which a person without a key decides what the first step of a run asks."""
+        path = f"/v1/approvals/{run['run_id']}/{run['steps'][0]['step']}/link"
+        made = httpx.post(f"{self.url}{path}", json={}, headers=self._headers).raise_for_status()
+        return str(made.json()["path"])
+
     def run_of_caller(self, run_id: str) -> str:
         """Return the id of the run that another one invoked."""
         called = f"caller:{run_id}"

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from stepstream import App, Context, on
+from stepstream import App, CancelOn, Concurrency, Context, on
 
 app = App("shop")
 
@@ -63,6 +63,18 @@ async def call(ctx: Context) -> Any:
 async def answer(ctx: Context) -> Any:
     """Wait for a signal."""
     return await ctx.step.wait_for_signal("go", signal=f"go/{ctx.event.data['id']}", timeout="1d")
+
+
+@app.function(
+    on("export"),
+    retries=0,
+    concurrency=Concurrency(1, counts="runs"),
+    cancel_on=[CancelOn("withdraw", match="data.id")],
+)
+async def export(ctx: Context) -> None:
+    """Log a text, and sleep for a day: one run at a time."""
+    ctx.logger.warning("%s", ctx.event.data["text"])
+    await ctx.step.sleep("night", "1d")
 
 
 class Refund(BaseModel):

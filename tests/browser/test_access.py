@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
+from tests.browser.looks import check_every_look
 from tests.browser.shop import Shop
 from tests.browser.watching import Watch
 
@@ -50,6 +51,16 @@ def test_login_leads_to_the_page_that_was_asked_for(visit: Visit, locked: Shop, 
     page.get_by_role("button", name="Log out").click()
     page.goto(f"/ui/runs/{run_id}")
     expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+
+
+def test_a_stranger_can_read_the_login_and_a_link(visit: Visit, locked: Shop) -> None:
+    """The pages without a session fit phones and desktops and pass axe, in the light and in the dark."""
+    page = visit(locked.url)
+    asked = locked.show(locked.waiting("refund", {}, "ask"))
+    for path, heading in (("/ui/login", "Log in"), (locked.link_of(asked), f"Refund {asked['events'][0]['id']}?")):
+        page.goto(path)
+        expect(page.get_by_role("heading", level=1)).to_have_text(heading)
+        check_every_look(page)
 
 
 def test_a_reader_has_no_buttons_that_act(visit: Visit, locked: Shop, watch: Watch) -> None:
