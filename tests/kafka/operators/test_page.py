@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -100,7 +101,7 @@ async def test_each_engine_shows_workers_and_shards(browsers: Sequence[Browser])
     ]
     for page in pages:
         app, queue = page.texts(WORKERS)
-        assert app.startswith("desk 1 ")
+        assert re.match(r"desk 1 which stepstream-\S+ on [\d.:]+ ", app)
         assert queue.startswith("desk.gpu none; start one with stepstream worker FILE --queue gpu ")
         assert "not ready" not in page.text
     shards = [page.texts(SHARD_TABLE) for page in pages]
