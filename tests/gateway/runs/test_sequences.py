@@ -1,10 +1,14 @@
 """Steps one after the other, in apps that official SDKs serve: what is called, with which results, and what is kept."""
 
+import threading
+from typing import Any
+
 import pytest
 
 from stepstream import Event
 from stepstream.contract.gates import Excess, GateRule
 from stepstream.contract.limits import MINUTE_MS, Limits
+from stepstream.gateway.wire.memos import memo_json
 from stepstream.testing import VirtualEngine
 from tests.gateway.runs.endpoint import (
     FakeEndpoint,
@@ -268,6 +272,28 @@ async def test_a_large_run_of_the_go_sdk_fails(large: str) -> None:
         run = engine.run("demo-f")
     assert (run.status, run.error["name"]) == ("failed", "InngestErrStateOverflowed")
     assert len(endpoint.asked) == 2
+
+
+async def test_large_results_are_encoded_once_and_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop does not wait for the canonical form of large results, and each call has it."""
+    threads = list[bool]()
+
+    def recorded(*arguments: Any, **more: Any) -> Any:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return memo_json(*arguments, **more)
+
+    monkeypatch.setattr("stepstream.gateway.runs.results.memo_json", recorded)
+    endpoint = FakeEndpoint(ops(ran("a", "x" * 100_000)), ops(ran("b", 1)), ops(ran("c", 1)), returned())
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+        assert engine.run("demo-f").status == "completed"
+    assert [list(each.body["steps"]) for each in endpoint.asked] == [
+        [],
+        [hashed("a")],
+        sorted([hashed("a"), hashed("b")]),
+        sorted([hashed("a"), hashed("b"), hashed("c")]),
+    ]
+    assert threads == [False, True, True]
 
 
 async def test_numbers_keep_their_digits() -> None:

@@ -60,6 +60,21 @@ def test_numbers_are_those_of_ecmascript(number: float, text: str) -> None:
     assert canonical([number]).decode() == f"[{text}]"
 
 
+def test_ordinary_json_is_encoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers with a fraction, as in embeddings, need no walk in Python, whose cost grew with the depth too."""
+    monkeypatch.setattr("stepstream.gateway.wire.canonical._rewritten", lambda _: pytest.fail("walked"))
+    value: list[object] = [0.25, -12.5, "1.50", 7, None, 1234.5678]
+    for _ in range(90):
+        value = [value]
+    assert canonical(value) == json.dumps(value, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("text", [b"[1.0,3.0]", b'{"a":1.0}', b"2.0", b"[1E2]", b"[10000000000000000000.5]"])
+def test_unusual_numbers_are_found_wherever_they_are(text: bytes) -> None:
+    """What the encoder writes in another way is noticed in a list, in an object and alone."""
+    assert not {b".0", b".5", b"E"} & {bytes(canonical_json(text))[i : i + size] for i in range(20) for size in (1, 2)}
+
+
 def test_strings_and_keys_are_as_in_rfc_8785() -> None:
     """Only quotes, backslashes and control characters are escaped; keys are sorted as UTF-16."""
     value = {"\U0001f600": 1, "\ufb33": 2, "€": 3, "\r": 4, "1": 5, "\u0080": '\x00\x7f\u2028/"\\'}

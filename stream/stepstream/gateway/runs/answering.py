@@ -53,7 +53,7 @@ class Answering(ABC):
         self._discovery: Call | None = None
         self._failure: Finished | None = None
         self._fruitless = 0
-        self._checkpointing = asyncio.Lock()
+        self._checkpointing, self._encoding = asyncio.Lock(), asyncio.Lock()
 
     @property
     def over(self) -> bool:

@@ -9,6 +9,7 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.limits import ERROR_OBJECT_BYTES_MAX
 from stepstream.gateway.runs.defers import Defers
+from stepstream.gateway.runs.encoding import encoded
 from stepstream.gateway.runs.function import RemoteFunction
 from stepstream.gateway.runs.transport import Transport, Unreachable
 from stepstream.gateway.wire.answers import Answer, Failed, read_answer
@@ -99,11 +100,19 @@ class Caller:
         """Return whether the call of this number is open; without a number, whether any is."""
         return bool(self._open) if generation is None else generation in self._open
 
+    async def encode_events(self) -> None:
+        """Encode the events of the run, once."""
+        if not self._events:
+            size = sum(len(bytes(event.data)) for event in self.events)
+            self._events = await encoded(size, self._encoded_events)
+
     def events_json(self) -> list[Raw]:
         """Return the events of the run as its app sees them."""
-        if not self._events:
-            self._events = [event_json(event, self.function_of().id) for event in self.events]
+        self._events = self._events or self._encoded_events()
         return self._events
+
+    def _encoded_events(self) -> list[Raw]:
+        return [event_json(event, self.function_of().id) for event in self.events]
 
     def _state(
         self, function: RemoteFunction, step: str, attempt: int, memos: Mapping[str, Raw], *, parallel: bool

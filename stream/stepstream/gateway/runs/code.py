@@ -201,8 +201,11 @@ class RemoteCode(Answering):
 
     async def _ask(self, call: Call, target: str) -> Raw:
         """Make a call, as the body of a step: return or raise its result, and NotAResult for any other answer."""
-        parallel = target != DISCOVERY or self._asked.others(call) or self.caller.function_of().is_limited
         try:
+            async with self._encoding:
+                await self.caller.encode_events()
+                await self.results.encode()
+            parallel = target != DISCOVERY or self._asked.others(call) or self.caller.function_of().is_limited
             answer = await self.caller.call(target, call.attempt, self.results.memos, parallel=parallel)
         except Exception as error:
             logger.exception("a call of run %s failed in the gateway", self.run_id)

@@ -1,33 +1,77 @@
 """The results of one run in the order in which its code sees them, which is the order of their rows in the engine."""
 
+import functools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from stepstream.contract.codec import Raw
 from stepstream.contract.commands import Memo
 from stepstream.contract.kinds import StepKind
-from stepstream.contract.outcomes import Failure, Outcome, TimedOut
+from stepstream.contract.outcomes import Failure, Outcome, TimedOut, Value
+from stepstream.gateway.runs.encoding import encoded
 from stepstream.gateway.wire.memos import memo_json
 from stepstream.sdk.replay.calls import RUN, Call
 
 _INVOKE_TIMEOUT = "invoke-timeout"
 
 
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """The result of a step that no call has contained yet; `signal` is the name for which it waited."""
+
+    kind: StepKind
+    outcome: Outcome
+    signal: str = ""
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it has."""
+        match self.outcome:
+            case Value(data) | Failure(_, data):
+                return len(bytes(data))
+            case TimedOut():
+                return 0
+
+    def memo(self) -> Raw:
+        """Return it in the shape of SDKs."""
+        outcome = self.outcome
+        if isinstance(outcome, Failure) and outcome.error.code == _INVOKE_TIMEOUT:
+            outcome = TimedOut()
+        return memo_json(self.kind, outcome, signal=self.signal)
+
+
 class Results:
     """What calls contain of the results of a run.
 
     A result of a call has its place among the others when its report begins. Until it is durable, results of the engine
-    that come later wait. `memos` are in the shapes of SDKs, by step, and `seen` counts those of the engine.
+    that come later wait. `seen` counts those of the engine, and `size` their bytes.
     """
 
     def __init__(self, memos: Iterable[Memo]) -> None:
-        self.memos: dict[str, Raw] = {}
-        self.seen = 0
+        self.seen = self.size = 0
+        # In the order of the results.
+        self._memos: dict[str, _Result | Raw] = {}
         self._reporting: dict[Call, Outcome | None] = {}
         self._news = deque(memos)
 
     def __contains__(self, step: str) -> bool:
-        return step in self.memos
+        return step in self._memos
+
+    @property
+    def memos(self) -> dict[str, Raw]:
+        """The results in the shapes of SDKs, by step; those that `encode` has not encoded are encoded now."""
+        self._memos |= _encoded(self._results())
+        return {step: memo for step, memo in self._memos.items() if isinstance(memo, Raw)}
+
+    async def encode(self) -> None:
+        """Encode the results that have come; one call of it at a time encodes each of them once."""
+        while found := self._results():
+            size = sum(each.size for each in found.values())
+            self._memos |= await encoded(size, functools.partial(_encoded, found))
+
+    def _results(self) -> dict[str, _Result]:
+        return {step: each for step, each in self._memos.items() if isinstance(each, _Result)}
 
     def add(self, memos: Iterable[Memo]) -> None:
         """Take in results of the engine."""
@@ -49,17 +93,20 @@ class Results:
             if outcome is None:
                 return
             del self._reporting[call]
-            self.memos.setdefault(call.step, _memo(RUN, outcome))
+            if call.step not in self._memos:
+                self._take(call.step, _Result(RUN, outcome))
             yield call.step, None
         while self._news:
             memo = self._news.popleft()
             self.seen = max(self.seen, memo.seen)
-            if memo.step not in self.memos:
-                self.memos[memo.step] = _memo(memo.kind, memo.outcome, memo.signal or memo.id)
+            if memo.step not in self._memos:
+                self._take(memo.step, _Result(memo.kind, memo.outcome, memo.signal or memo.id))
                 yield memo.step, memo
 
+    def _take(self, step: str, result: _Result) -> None:
+        self._memos[step] = result
+        self.size += result.size
 
-def _memo(kind: StepKind, outcome: Outcome, signal: str = "") -> Raw:
-    if isinstance(outcome, Failure) and outcome.error.code == _INVOKE_TIMEOUT:
-        outcome = TimedOut()
-    return memo_json(kind, outcome, signal=signal)
+
+def _encoded(results: Mapping[str, _Result]) -> dict[str, Raw]:
+    return {step: result.memo() for step, result in results.items()}
