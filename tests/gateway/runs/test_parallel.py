@@ -1,11 +1,14 @@
 """Parallel steps of apps that official SDKs serve: one call each, and who sees which results when."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from stepstream import Concurrency, Event
+from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.sdk.flow_control import gate_rules
+from tests.fakes.iterations import Iterations
 from tests.fakes.waiting import until
 from tests.gateway.runs.endpoint import (
     FakeEndpoint,
@@ -39,6 +42,33 @@ async def test_one_discovery_follows_a_group() -> None:
         assert engine.run("demo-f").status == "completed"
     assert endpoint.log == ["step/0", "a+/0", "b+/0", "step/3", "step/4"]
     assert endpoint.asked[3].memos == ["a", "b", "nap"]
+
+
+async def test_large_calls_are_counted_and_started_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory budget expects the bytes of each call, and the event loop does not build many of them at once."""
+    monkeypatch.setattr("stepstream.gateway.runs.code._BYTES_PER_START", 10)
+    held, numbers, steps = list[int](), list[int](), [f"s{number}" for number in range(4)]
+    body, endpoint = MemoryBudget.body, FakeEndpoint()
+    post = endpoint.post
+
+    def recorded(budget: MemoryBudget, function: str, size: int = 0) -> Any:
+        held.append(size)
+        return body(budget, function, size)
+
+    async def numbered(*call: Any) -> Any:
+        numbers.append(iterations.number)
+        return await post(*call)
+
+    monkeypatch.setattr(MemoryBudget, "body", recorded)
+    monkeypatch.setattr(endpoint, "post", numbered)
+    with Iterations() as iterations:
+        answers: Any = {step: ops(ran(step)) for step in steps}
+        endpoint.add(ops(ran("first", "x" * 2_000)), ops(*map(planned, steps)), returned(), **answers)
+        async with virtual(endpoint) as engine:
+            await engine.send(GO)
+    assert held[0] < 100
+    assert all(2_000 < size < 2_200 for size in held[1:])
+    assert len(held) == len(numbers) == len(set(numbers)) == 7
 
 
 async def test_version_1_discovers_after_each_result() -> None:

@@ -196,6 +196,26 @@ async def test_bodies_that_hang_delay_others_by_a_second(monkeypatch: pytest.Mon
         pass
 
 
+async def test_bytes_that_a_body_holds_count_before_it_starts() -> None:
+    """A body that holds much, such as a call with the results of its run, waits for others to end."""
+    memory, inside = MemoryBudget(1_000), list[int]()
+    memory.learn("function", 10)
+
+    async def body(number: int) -> None:
+        async with memory.body("function", 600):
+            inside.append(number)
+            await asyncio.get_running_loop().create_future()
+
+    bodies = [asyncio.ensure_future(body(number)) for number in range(3)]
+    await iterate(3)
+    assert inside == [0, 1]
+    bodies[0].cancel()
+    await until(lambda: inside == [0, 1, 2])
+    for each in bodies:
+        each.cancel()
+    await asyncio.gather(*bodies, return_exceptions=True)
+
+
 class Result(dict[str, Any]):
     """A result that can be weakly referenced."""
 

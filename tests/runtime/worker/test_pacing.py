@@ -9,34 +9,11 @@ from stepstream import App, Context, on
 from stepstream.contract.commands import RunStopped
 from stepstream.contract.inbox import RunReturned
 from stepstream.contract.limits import BODIES_STARTED_PER_ITERATION_MAX
+from tests.fakes.iterations import Iterations
 from tests.fakes.waiting import until
 from tests.runtime.worker.harness import served, started
 
 RUNS, STEPS = 20, 300
-
-
-class Iterations:
-    """Counts what happens in each iteration of the event loop."""
-
-    def __init__(self) -> None:
-        self._number = 0
-        self._counting = asyncio.ensure_future(self._count())
-
-    async def _count(self) -> None:
-        while True:
-            await asyncio.sleep(0)
-            self._number += 1
-
-    def __enter__(self) -> "Iterations":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._counting.cancel()
-
-    @property
-    def number(self) -> int:
-        """The number of the current iteration."""
-        return self._number
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ class Answering(ABC):
         version = known_version(snapshot)
         self.caller = Caller(self.run_id, self.epoch, start.events, function_of, transport, start.now_ms, version)
         self.results = Results(snapshot.memos)
-        self._runner, self._limits = start.runner, start.limits
+        self._runner, self._limits, self._starts = start.runner, start.limits, start.bodies.starts
         self._attempt = start.attempt
         self._asked = Asked(self.epoch, snapshot.opened)
         self._open = calls

@@ -18,8 +18,8 @@ from stepstream.gateway.wire.calls import (
     DISCOVERY,
     VERSION_UNKNOWN,
     CallState,
-    call_body,
     call_headers,
+    call_parts,
     step_url,
 )
 from stepstream.gateway.wire.dues import Due
@@ -75,13 +75,10 @@ class Caller:
         """
         function = self.function_of()
         state = self._state(function, step, attempt, memos, parallel=parallel)
-        body = call_body(state)
-        if len(body) > CALL_BYTES_MAX:
-            if self.is_go:
-                return _too_large(len(body))
-            if function.inputs:
-                state = replace(state, use_api=True)
-                body = call_body(state)
+        built = self._built(state, can_fetch=function.inputs)
+        if isinstance(built, Failed):
+            return built
+        state, body = built
         headers = call_headers(state, function.server_kind)
         self._open.add(state.generation)
         try:
@@ -96,9 +93,26 @@ class Caller:
             self.version = answer.version
         return answer
 
+    def _built(self, state: CallState, *, can_fetch: bool) -> tuple[CallState, bytes] | Failed:
+        """Return a call and its body, which is built once its size is known."""
+        parts = call_parts(state)
+        if (size := sum(map(len, parts))) > CALL_BYTES_MAX:
+            if self.is_go:
+                return _too_large(size)
+            if can_fetch:
+                state = replace(state, use_api=True)
+                parts = call_parts(state)
+        return state, b"".join(parts)
+
     def is_open(self, generation: int | None) -> bool:
         """Return whether the call of this number is open; without a number, whether any is."""
         return bool(self._open) if generation is None else generation in self._open
+
+    def size(self, results: int) -> int:
+        """Return about how many bytes a call has with results of so many bytes."""
+        size = sum(len(bytes(event.data)) for event in self.events) + results
+        is_sent = size <= CALL_BYTES_MAX or not (self.is_go or self.function_of().inputs)
+        return size if is_sent else 0
 
     async def encode_events(self) -> None:
         """Encode the events of the run, once."""

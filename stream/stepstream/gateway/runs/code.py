@@ -11,6 +11,7 @@ from stepstream.contract.codec import Raw
 from stepstream.contract.commands import Memo, Open
 from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import StepsPlanned
+from stepstream.contract.limits import BODIES_STARTED_PER_ITERATION_MAX, MIB
 from stepstream.contract.outcomes import ErrorInfo
 from stepstream.gateway.runs.answering import Answering
 from stepstream.gateway.runs.fetches import fetch
@@ -29,6 +30,9 @@ from stepstream.sdk.replay.calls import RUN, Call, CallEvent, CallState, Finishe
 logger = logging.getLogger(__name__)
 # So many discovery calls without a new step or result are a fault of the app: it would be called without end.
 _FRUITLESS_CALLS_MAX = 10
+# A call counts as one more start for each so many bytes: calls with 2 MiB at most are built in one iteration of the
+# event loop, or a single larger one.
+_BYTES_PER_START = 2 * MIB // BODIES_STARTED_PER_ITERATION_MAX
 
 
 class NotAResult(BaseException):
@@ -177,6 +181,7 @@ class RemoteCode(Answering):
         """Make a call, and process its answer."""
         call.policy, call.fingerprint = self.caller.function_of().policy, self.caller.fingerprint
         op = self._fetches.get(call.step)
+        call.size = 0 if op else self.caller.size(self.results.size)
         call.body = (
             functools.partial(fetch, op, self.caller.transport) if op else functools.partial(self._ask, call, target)
         )
@@ -205,6 +210,7 @@ class RemoteCode(Answering):
             async with self._encoding:
                 await self.caller.encode_events()
                 await self.results.encode()
+            await self._starts.wait(1 + call.size // _BYTES_PER_START)
             parallel = target != DISCOVERY or self._asked.others(call) or self.caller.function_of().is_limited
             answer = await self.caller.call(target, call.attempt, self.results.memos, parallel=parallel)
         except Exception as error:

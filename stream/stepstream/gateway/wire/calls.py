@@ -1,6 +1,6 @@
 """Calls: what the gateway sends to an app to run a function, or one step of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote_plus, urlsplit, urlunsplit
 from uuid import UUID, uuid5
@@ -59,16 +59,28 @@ class CallState:
 
 def call_body(state: CallState) -> bytes:
     """Return the body of a call in canonical JSON; it may be larger than CALL_BYTES_MAX."""
+    return b"".join(call_parts(state))
+
+
+def call_parts(state: CallState) -> list[bytes]:
+    """Return the body of a call in parts; large ones are those of `state`."""
     defers = {step: {"abortable": abortable} for step, abortable in state.defers.items()}
-    events = b"" if state.use_api else b",".join(bytes(event) for event in state.events)
+    events = [] if state.use_api else state.events
     memos = {} if state.use_api else state.memos
-    steps = b",".join(encode(step) + b":" + bytes(memos[step]) for step in sorted(memos))
+    steps = [(encode(step) + b":", bytes(memos[step])) for step in sorted(memos)]
     # The parts are canonical, and so are their names in this order.
-    return (
-        b'{"ctx":' + canonical(_context(state)) + b',"defers":' + canonical(defers) + b',"event":'
-        + bytes(state.events[0]) + b',"events":[' + events + b'],"steps":{' + steps + b'},"use_api":'
-        + encode(state.use_api) + b',"version":' + encode(state.version) + b"}"
-    )  # fmt: skip
+    return [
+        b'{"ctx":', canonical(_context(state)), b',"defers":', canonical(defers), b',"event":', bytes(state.events[0]),
+        b',"events":[', *_separated([bytes(event)] for event in events), b'],"steps":{', *_separated(steps),
+        b'},"use_api":', encode(state.use_api), b',"version":', encode(state.version), b"}",
+    ]  # fmt: skip
+
+
+def _separated(items: Iterable[Sequence[bytes]]) -> Iterator[bytes]:
+    for index, parts in enumerate(items):
+        if index:
+            yield b","
+        yield from parts
 
 
 def _context(state: CallState) -> Mapping[str, object]:

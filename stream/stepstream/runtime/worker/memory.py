@@ -157,9 +157,12 @@ class MemoryBudget:
         before = self._expected.get(function, 0)
         self._expected[function] = max(size, before - before // 8)
 
-    def body(self, function: str) -> _Stay:
-        """Wait until a body may start; expect a result of its function's size until its report is durable or lost."""
-        return _Stay(self._bodies, self._expected.get(function, self.bytes_max // _UNKNOWN_SHARE))
+    def body(self, function: str, held: int = 0) -> _Stay:
+        """Wait until a body may start; until its report is durable or lost, expect that it holds so many bytes.
+
+        Besides these, expect a result of the size of others of its function.
+        """
+        return _Stay(self._bodies, held + self._expected.get(function, self.bytes_max // _UNKNOWN_SHARE))
 
     def report(self) -> _Stay:
         """Wait until the report of a result may be encoded and written."""

@@ -182,7 +182,7 @@ class Worker(CommandConsumer[LiveRun]):
         run = self._run_of(handle)
         if Effect.ASK_WAKE in self._on(run, Event.CONTINUED):
             await self._write(run, StepsPlanned(run.run_id, handle.epoch, wake=True))
-        async with self._memory.body(run.function):
+        async with self._memory.body(run.function, call.size):
             await self._until_allowed(run)
             try:
                 started_at = self._options.clock.now_ms()

@@ -122,7 +122,7 @@ class Call:
     `attempt` is the attempt of its body that runs or is due, `due` the newest one that the engine called for while an
     earlier attempt was running. `task` is the task that awaits it. `arguments` are what the code passes to it, and
     `fingerprint` is their checksum, 0 unless the code uses the id more than once. `progress` is what the last heartbeat
-    of its body said, null if there is none.
+    of its body said, null if there is none. `size` is how many bytes the body holds while it runs.
     """
 
     step: StepHash
@@ -143,6 +143,7 @@ class Call:
     arguments: Mapping[str, Any] | None = None
     fingerprint: int = 0
     progress: Raw = field(default_factory=lambda: NULL)
+    size: int = 0
 
     @property
     def is_own(self) -> bool:

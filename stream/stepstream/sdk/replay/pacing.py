@@ -44,15 +44,27 @@ class PacedCalls:
     """Calls functions in the order in which they are passed, a bounded number in each iteration of the event loop."""
 
     def __init__(self, per_iteration: int) -> None:
-        self._waiting: deque[Callable[[], object]] = deque()
+        self._waiting: deque[tuple[Callable[[], object], int]] = deque()
         self._pacer = Pacer(per_iteration, self._call_waiting)
 
-    def call(self, function: Callable[[], object]) -> None:
-        """Call a function now, or in one of the next iterations."""
-        self._waiting.append(function)
+    def call(self, function: Callable[[], object], cost: int = 1) -> None:
+        """Call a function now, or in one of the next iterations; `cost` is how many others it counts as."""
+        self._waiting.append((function, cost))
         self._call_waiting()
+
+    async def wait(self, cost: int) -> None:
+        """Return when something of this cost may start."""
+        permit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def start() -> None:
+            if not permit.done():
+                permit.set_result(None)
+
+        self.call(start, cost)
+        await permit
 
     def _call_waiting(self) -> None:
         while self._waiting and self._pacer.is_room:
-            self._pacer.spend(1)
-            self._waiting.popleft()()
+            function, cost = self._waiting.popleft()
+            self._pacer.spend(cost)
+            function()
