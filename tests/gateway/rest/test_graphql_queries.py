@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from graphql import GraphQLError
 
 from stepstream import App, Context, NonRetriableError, on
 from stepstream.contract.errors import InvalidInput
 from stepstream.gateway.rest import run_routes
+from stepstream.gateway.rest.graphql_limits import check_cost, parse_query
 from stepstream.gateway.sync.sync_failures import SyncFailures
 from tests.gateway.rest.sites import SdkClient, running
 
@@ -230,6 +232,50 @@ async def test_a_mutation_invokes_or_cancels(client: SdkClient) -> None:
     assert (
         await client.ask("query ($id: ID!) { functionRun(query: {functionRunId: $id}) { status } }", id=run_id)
     ) == {"functionRun": {"status": "CANCELLED"}}
+
+
+SPREADS = " ".join(f"fragment f{n} on App {{ ...f{n + 1} ...f{n + 1} }}" for n in range(15))
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("{events{functionRuns{event{functionRuns{event{functionRuns{id}}}}}}}", "nest fewer lists"),
+        (f"{{apps{{...f0}}}} {SPREADS} fragment f15 on App {{name}}", "nest fewer lists"),
+        ("{apps{...f}} fragment f on App {functions{app{...f}}}", "20 levels"),
+        ("{" + "apps{id}" * 400 + "}", "1000 tokens"),
+        ("{" * 900, "Syntax Error"),
+        ("{apps{id}}" + " " * 20_000, "at most 16,384"),
+    ],
+)
+async def test_costly_queries_are_refused(
+    client: SdkClient, query: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever its size, a query costs little; one that is refused is not logged."""
+    answer = await client.http.post("/v0/gql", json={"query": query})
+    assert reason in answer.json()["errors"][0]["message"]
+    assert "data" not in answer.json()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_cost_grows_with_the_functions_of_an_app() -> None:
+    """Functions list their app, and apps their functions: with ten, each level multiplies the answer by ten."""
+    nested = parse_query(None, {"query": "{functions{app{functions{app{functions{app{functions{id}}}}}}}}"})
+    check_cost(nested, {"functions": 2})
+    with pytest.raises(GraphQLError, match="fields, at most 10,000: nest fewer lists"):
+        check_cost(nested, {"functions": 10})
+
+
+async def test_failures_of_queries_are_logged_without_the_query(
+    client: SdkClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client gets no internals, and the log no text of clients."""
+    monkeypatch.setattr("stepstream.gateway.rest.graphql_api.app_fields", lambda *_: 1 / 0)
+    answer = await client.http.post("/v0/gql", json={"query": "{ mine: apps { externalID } }"})
+    assert "see its log" in answer.json()["errors"][0]["message"]
+    assert "a field of a GraphQL query failed: ['mine']" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+    assert "externalID" not in caplog.text
 
 
 async def test_invalid_queries_are_answered_with_errors(client: SdkClient) -> None:

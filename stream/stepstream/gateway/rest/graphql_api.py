@@ -1,6 +1,8 @@
 """Answers GraphQL queries of the test suites of SDKs; other modules load it at the first query."""
 
 import functools
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 from ariadne import MutationType, QueryType, graphql, make_executable_schema
@@ -22,6 +24,7 @@ from stepstream.gateway.rest.graphql_fields import (
     run_terms,
     run_trace,
 )
+from stepstream.gateway.rest.graphql_limits import check_cost, parse_query
 from stepstream.gateway.rest.graphql_schema import SCHEMA
 from stepstream.gateway.rest.parts import RestParts
 from stepstream.gateway.rest.replies import iso
@@ -30,6 +33,10 @@ from stepstream.gateway.rest.sdk_shapes import events_of
 from stepstream.gateway.rest.spans import json_text, output_of
 from stepstream.gateway.wire.internal_events import sdk_name
 
+logger = logging.getLogger(__name__)
+# The library would log each query that is refused, with its text and a traceback.
+_unlogged = logging.Logger("unlogged")
+_unlogged.disabled = True
 _PAGE_MAX = 400
 # The runs of each event may be asked for.
 _STREAM_MAX = 100
@@ -38,7 +45,10 @@ _query, _mutation = QueryType(), MutationType()
 _RULES = [rule for rule in specified_rules if rule is not VariablesInAllowedPositionRule]
 
 
-def _validate(schema: GraphQLSchema, document_ast: DocumentNode, *_: Any, **_options: Any) -> list[GraphQLError]:
+def _validate(
+    items: Mapping[str, int], schema: GraphQLSchema, document_ast: DocumentNode, *_: Any, **_options: Any
+) -> list[GraphQLError]:
+    check_cost(document_ast, items)
     return validate(schema, document_ast, _RULES)
 
 
@@ -49,7 +59,17 @@ def _schema() -> GraphQLSchema:
 
 async def answer(parts: RestParts, query: Json) -> dict[str, Any]:
     """Return the answer to a query, with its errors."""
-    _, result = await graphql(_schema(), query, context_value=parts, query_validator=_validate, error_formatter=_error)
+    live = live_functions(parts)
+    items = {"functions": len(live), "apps": len({each.app for each in live})}
+    _, result = await graphql(
+        _schema(),
+        query,
+        context_value=parts,
+        query_parser=parse_query,
+        query_validator=functools.partial(_validate, items),
+        error_formatter=_error,
+        logger=_unlogged,
+    )
     return result
 
 
@@ -57,6 +77,7 @@ def _error(error: GraphQLError, _debug: bool) -> dict[str, Any]:
     original = error.original_error
     if original is None or isinstance(original, StepstreamError):
         return dict(error.formatted)
+    logger.error("a field of a GraphQL query failed: %s", error.path, exc_info=original)
     return {**error.formatted, "message": "the server failed to answer this query; see its log"}
 
 
