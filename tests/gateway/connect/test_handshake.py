@@ -1,6 +1,8 @@
 """How a worker is greeted: what is registered, when it gets calls, and why it is refused."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
@@ -9,16 +11,22 @@ import pytest
 from stepstream.contract.errors import Conflict, StepstreamError
 from stepstream.gateway.connect import connect_server
 from stepstream.gateway.connect import frames_pb2 as pb
+from stepstream.gateway.connect.greeting_places import GreetingPlaces
 from stepstream.gateway.connect.handshake import APPS_MAX
 from stepstream.gateway.connect.session_tokens import SessionTokens
 from stepstream.gateway.sync.signing_keys import SigningKeys
 from stepstream.gateway.wire.signing import SigningKey
-from tests.fakes.waiting import until
+from tests.fakes.waiting import iterate, until
 from tests.gateway.connect.worker import Worker, config, serving
 
 IDS = ("demo-f", "demo-g")
 KEYS = SigningKeys.of("signkey-prod-00ff", "signkey-prod-11ee")
 Opening = Callable[[Worker], Awaitable[None]]
+UPGRADE = (
+    f"GET {connect_server.PATH} HTTP/1.1\r\nHost: gateway\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    f"Sec-WebSocket-Protocol: {connect_server.PROTOCOL}\r\n\r\n"
+).encode()
 
 
 async def test_worker_registers_its_apps_and_gets_the_intervals() -> None:
@@ -206,3 +214,68 @@ async def test_there_is_a_limit_of_connections(monkeypatch: pytest.MonkeyPatch) 
             async with server.dial():
                 raise AssertionError
         assert caught.value.status == 503
+
+
+async def test_silent_clients_do_not_keep_a_worker_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They do not count as workers, and give their places to clients that come later."""
+    monkeypatch.setattr(connect_server, "CONNECTIONS_MAX", 20)
+    monkeypatch.setattr(connect_server, "_SILENT_S_MAX", 0.01)
+    async with serving(KEYS) as server, AsyncExitStack() as silent:
+        port = server.connect.port
+        for _ in range(40):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            silent.callback(writer.close)
+            writer.write(UPGRADE)
+        assert not server.connect.is_full
+        async with server.worker():
+            assert len(server.connect.calls.connections) == 1
+
+
+async def test_wait_to_be_greeted_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client without a place is refused in time, and has not been upgraded."""
+    places = GreetingPlaces(1, 60.0)
+    monkeypatch.setattr(connect_server, "GreetingPlaces", lambda *_: places)
+    async with serving(KEYS, hello_s=0.05) as server, places.place(60.0):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            async with server.dial():
+                raise AssertionError
+        assert caught.value.status == 503
+
+
+async def test_unknown_clients_have_few_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more closes the oldest, not a worker."""
+    monkeypatch.setattr(connect_server, "STRANGERS_MAX", 3)
+    async with serving(KEYS) as server, server.worker() as worker, AsyncExitStack() as idle:
+        opened = []
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.connect.port)
+            idle.callback(writer.close)
+            opened.append(reader)
+            await iterate()
+        assert await opened[0].read() == await opened[1].read() == b""
+        assert not opened[2].at_eof()
+        await worker.heartbeat()
+
+
+async def test_latest_client_gets_the_next_place() -> None:
+    """One that waits too long takes the place that was held the longest, and a cancelled one none."""
+    places, entered = GreetingPlaces(1, 0.01), list[str]()
+
+    async def client(name: str) -> None:
+        async with places.place(5.0):
+            entered.append(name)
+            await asyncio.get_running_loop().create_future()
+
+    clients = []
+    for name in ("first", "second", "third", "fourth"):
+        clients.append(asyncio.ensure_future(client(name)))
+        await iterate()
+    clients.pop(2).cancel()
+    await until(lambda: len(entered) == 3)
+    assert entered == ["first", "fourth", "second"]
+    assert isinstance(clients[0].exception(), TimeoutError)
+    for each in clients:
+        each.cancel()
+    await asyncio.gather(*clients, return_exceptions=True)
+    async with places.place(5.0):
+        pass

@@ -1,6 +1,7 @@
 """The server to which workers connect: a WebSocket each, on a separate port."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from socket import socket
@@ -13,7 +14,8 @@ from stepstream.contract.errors import StepstreamError
 from stepstream.gateway.connect import frames_pb2 as pb
 from stepstream.gateway.connect.conversation import Conversation
 from stepstream.gateway.connect.frames import FRAME_BYTES_MAX, frame
-from stepstream.gateway.connect.handshake import Greeted, Handshake, Hangup
+from stepstream.gateway.connect.greeting_places import GreetingPlaces
+from stepstream.gateway.connect.handshake import REFUSED, Greeted, Handshake, Hangup
 from stepstream.gateway.connect.session_tokens import SessionTokens
 from stepstream.gateway.connect.worker_call import ConnectTimes
 from stepstream.gateway.connect.worker_calls import WorkerCalls
@@ -24,15 +26,18 @@ from stepstream.gateway.wire.registration import AppRegistration
 logger = logging.getLogger(__name__)
 PATH, PROTOCOL = "/v0/connect", "v0.connect.inngest.com"
 CONNECTIONS_MAX = 1_000
-# Of workers that are not known yet: each may send a frame of the largest size.
+# Of clients that are not known yet: one more closes the oldest of them.
+STRANGERS_MAX = 512
 _GREETED_AT_ONCE_MAX = 16
+# A client that does not say what it serves for so long gives its place to one that waits.
+_SILENT_S_MAX = 0.5
 GOING_AWAY = 1001
 _CLOSING = "connect_gateway_closing"
 # Workers that the gateway sends away close their connections within this time, or the gateway does.
 _LEAVE_S = 1.0
 _RELEASE_S = 0.5
-# A client that does not ask for a WebSocket for so long is disconnected within twice that time.
-_UPGRADE_S = 10.0
+# A client that is not identified for so long is disconnected within twice that time.
+_STRANGER_S = 10.0
 
 
 class ConnectServer:
@@ -53,12 +58,14 @@ class ConnectServer:
         self.draining = False
         self._foreign = foreign
         self._handshake: Handshake | None = None
-        self._greeting = asyncio.Semaphore(_GREETED_AT_ONCE_MAX)
+        self._greeting = GreetingPlaces(_GREETED_AT_ONCE_MAX, _SILENT_S_MAX)
         self._sockets: set[web.WebSocketResponse] = set()
         self._sending: set[asyncio.Future[None]] = set()
-        self._upgraded: set[Any] = set()
+        # The connections of workers that have been identified.
+        self._known: set[Any] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
+        self._listening: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -71,7 +78,7 @@ class ConnectServer:
     @property
     def is_full(self) -> bool:
         """Whether no more workers may connect."""
-        return len(self._sockets) >= CONNECTIONS_MAX
+        return len(self.calls.connections) >= CONNECTIONS_MAX
 
     async def listen(
         self,
@@ -90,16 +97,29 @@ class ConnectServer:
         application.router.add_get(PATH, self._connected)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_LEAVE_S)
         await self._runner.setup()
-        await web.SockSite(self._runner, listener).start()
+        accept = functools.partial(self._accept, self._runner)
+        self._listening = await asyncio.get_running_loop().create_server(accept, sock=listener)
         self.port = listener.getsockname()[1]
         self._tasks.append(asyncio.ensure_future(self._close_idle(self._runner)))
 
+    def _accept(self, runner: web.AppRunner) -> asyncio.Protocol:
+        """Return the protocol of one more connection; it may close another one."""
+        assert runner.server is not None
+        if len(strangers := self._strangers(runner)) >= STRANGERS_MAX:
+            strangers[0].force_close()
+        return runner.server()
+
+    def _strangers(self, runner: web.AppRunner) -> list[web.RequestHandler]:
+        """Return the connections whose clients are not known, the oldest first."""
+        every = runner.server.connections if runner.server else ()
+        return [each for each in every if each not in self._known and each.transport is not None]
+
     async def _close_idle(self, runner: web.AppRunner) -> None:
-        """Close connections that did not become a WebSocket in time, until cancelled."""
+        """Close connections whose clients were not identified in time, until cancelled."""
         earlier: set[Any] = set()
         while runner.server is not None:
-            await asyncio.sleep(_UPGRADE_S)
-            idle = {each for each in runner.server.connections if each not in self._upgraded}
+            await asyncio.sleep(_STRANGER_S)
+            idle = set(self._strangers(runner))
             for each in idle & earlier:
                 each.force_close()
             earlier = idle
@@ -117,24 +137,30 @@ class ConnectServer:
             protocols=(PROTOCOL,), max_msg_size=FRAME_BYTES_MAX, compress=False, timeout=_LEAVE_S
         )
         self._sockets.add(ws)
-        self._upgraded.add(request.protocol)
         try:
-            async with self._greeting:
-                await ws.prepare(request)
-                greeted = await self._greet(ws)
-            await self._serve(ws, greeted)
+            said = await self._identified(request, ws)
+            self._known.add(request.protocol)
+            assert self._handshake is not None
+            await self._serve(ws, await self._handshake.welcome(ws, said))
         except Hangup as hangup:
             await ws.close(code=hangup.code, message=str(hangup).encode())
         except ConnectionError:
             pass  # The worker is gone.
         finally:
             self._sockets.discard(ws)
-            self._upgraded.discard(request.protocol)
+            self._known.discard(request.protocol)
         return ws
 
-    async def _greet(self, ws: web.WebSocketResponse) -> Greeted:
+    async def _identified(self, request: web.Request, ws: web.WebSocketResponse) -> pb.WorkerConnectRequestData:
         assert self._handshake is not None
-        return await self._handshake.greet(ws)
+        try:
+            async with self._greeting.place(self.calls.times.hello_s):
+                await ws.prepare(request)
+                return await self._handshake.identify(ws)
+        except TimeoutError:
+            if ws.prepared:
+                raise Hangup(REFUSED, "connect_worker_hello_timeout") from None
+            raise web.HTTPServiceUnavailable(text="too many clients are connecting; try again") from None
 
     async def _serve(self, ws: web.WebSocketResponse, greeted: Greeted) -> None:
         connection = self._connection(ws, greeted)
@@ -213,6 +239,8 @@ class ConnectServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._sending, return_exceptions=True)
+        if self._listening is not None:
+            self._listening.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

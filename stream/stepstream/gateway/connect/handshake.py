@@ -54,8 +54,8 @@ class Handshake:
     failed: Callable[[StepstreamError, str, str], None]
     times: ConnectTimes
 
-    async def greet(self, ws: web.WebSocketResponse) -> Greeted:
-        """Return the worker at the other end; raise Hangup if it is refused."""
+    async def identify(self, ws: web.WebSocketResponse) -> pb.WorkerConnectRequestData:
+        """Return what the worker at the other end says of itself; raise Hangup for one without valid tokens."""
         await ws.send_bytes(frame(pb.GATEWAY_HELLO))
         said = await self._first_message(ws)
         if not said.instance_id or not said.apps:
@@ -65,6 +65,10 @@ class Handshake:
         if len(said.apps) > APPS_MAX:
             raise Hangup(REFUSED, "connect_too_many_apps_per_connection")
         said.instance_id = said.instance_id[:_INSTANCE_CHARACTERS_MAX]
+        return said
+
+    async def welcome(self, ws: web.WebSocketResponse, said: pb.WorkerConnectRequestData) -> Greeted:
+        """Register the apps of a worker, and return it; raise Hangup if it is refused."""
         sdk = _sdk(said)
         apps = [await self._registered(app, sdk) for app in said.apps]
         ready = pb.GatewayConnectionReadyData(
@@ -74,10 +78,7 @@ class Handshake:
         return Greeted(said, sdk, dict(apps))
 
     async def _first_message(self, ws: web.WebSocketResponse) -> pb.WorkerConnectRequestData:
-        try:
-            message = await ws.receive(timeout=self.times.hello_s)
-        except TimeoutError:
-            raise Hangup(REFUSED, "connect_worker_hello_timeout") from None
+        message = await ws.receive()
         if message.type is not WSMsgType.BINARY:
             raise Hangup(REFUSED, "connect_worker_hello_invalid_payload")
         try:
