@@ -1,6 +1,7 @@
 """What a connected worker says, and what it gets as an answer."""
 
 import asyncio
+import itertools
 from dataclasses import dataclass
 
 from aiohttp import WSMsgType, web
@@ -12,6 +13,8 @@ from stepstream.gateway.connect.handshake import REFUSED, Hangup
 from stepstream.gateway.connect.worker_calls import WorkerCalls
 from stepstream.gateway.connect.worker_connection import WorkerConnection
 
+# Frames that have arrived are read without a pause; others wait meanwhile.
+_FRAMES_PER_ITERATION_MAX = 50
 # A worker that has been silent for so many intervals of its heartbeat is gone.
 SILENT_INTERVALS_MAX = 5
 
@@ -26,7 +29,9 @@ class Conversation:
     async def hold(self, ws: web.WebSocketResponse) -> None:
         """Answer what the worker says until the connection is closed; raise Hangup if it must be."""
         silent_s = SILENT_INTERVALS_MAX * self.calls.times.heartbeat_s
-        while True:
+        for number in itertools.count(1):
+            if number % _FRAMES_PER_ITERATION_MAX == 0:
+                await asyncio.sleep(0)
             try:
                 message = await ws.receive(timeout=silent_s)
             except TimeoutError:
