@@ -12,6 +12,7 @@ from stepstream.contract.errors import Conflict
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.topics import FUNCTIONS
 from stepstream.gateway.runs.app import RemoteApp
+from stepstream.gateway.runs.function import RemoteFunction
 from stepstream.gateway.runs.peers import Peers, client_at, place_of
 from stepstream.gateway.sync.addresses import AddressPolicy
 from stepstream.gateway.sync.registry import AppRegistry, RegistryPorts
@@ -106,6 +107,30 @@ async def test_topic_of_a_new_app_is_created(monkeypatch: pytest.MonkeyPatch) ->
         await topics.prepare("new")
 
 
+async def test_missing_topic_of_one_app_does_not_affect_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged with the command that creates it, unless the app is retired; a registration creates it too."""
+    cluster = FakeCluster()
+    topics = AppTopics(cluster, 8, workers := workers_on(cluster))
+    workers.known.set()
+    for name in ("shop", "gone"):
+        app = RemoteApp(name, cast(Any, None))
+        app.replace([RemoteFunction(FunctionRegistered(f"{name}-a", name, retired=name == "gone"))])
+        topics.add(app)
+        workers.start(app)
+    extents = {"commands.shop": Extent(8, 1, "1"), "commands.gone": Extent(8, 1, "2")}
+    topics.check(extents)
+    assert workers.unready.count("starting") == 2
+    for _ in range(2):
+        topics.check({})
+    assert (workers.unready, set(workers.unusable)) == ("", {"shop", "gone"})
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith("app shop: not ready: topic 'commands.shop' is missing; run `stepstream topics apply ")
+    assert line.endswith("--app shop`")
+    topics.check(extents)
+    assert workers.unready.count("starting") == 2
+    await workers.stop()
+
+
 async def test_app_is_left_to_workers_of_python_code() -> None:
     """Other gateways are not such workers."""
     cluster = FakeCluster()
@@ -121,7 +146,7 @@ async def test_gateways_find_one_another_by_the_groups_of_their_apps() -> None:
     """Those that state a URL are members with it; a URL that is not signed by the key does not count."""
     cluster, keys = FakeCluster(), [SigningKey("signkey-test-00ff")]
     topics = AppTopics(cluster, 1, workers_on(cluster))
-    topics.add("demo")
+    topics.add(RemoteApp("demo", cast(Any, None)))
     forged = place_of("http://10.0.0.9:1", [SigningKey("signkey-test-11ff")])
     places = [place_of(f"http://10.0.0.{number}:8288", keys) for number in (1, 2)]
     cluster.clients = [PYTHON, GATEWAY, *(client_at(GATEWAY, place) for place in (*places, forged))]

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from socket import socket
 from typing import Any
@@ -36,12 +36,13 @@ from stepstream.host.settings import Settings
 from stepstream.host.sources.faust_app import hosted, make_faust
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.kafka.backbone import KafkaBackbone
+from stepstream.runtime.kafka.client.answers import Extent
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.kafka.replies import KafkaCallers
 from stepstream.runtime.kafka.topics.layout import apply_command, apply_topics, layout_of
 from stepstream.runtime.kafka.topics.registrar import GATEWAY_RELEASE, client_of_release, worker_of
-from stepstream.runtime.kafka.topics.topic_watch import TopicWatch
+from stepstream.runtime.kafka.topics.topic_watch import TopicHealth, TopicWatch
 from stepstream.runtime.kafka.workers.group_lease import MemberOptions
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.overview import RunningWorker, ScopePauseView, ShardView
@@ -54,6 +55,8 @@ logger = logging.getLogger(__name__)
 _READ_MS = 1_000
 _RECORDS_PER_READ = 500
 _KNOWN_S_MAX = 10.0
+# Without one of these no app can be served.
+_TOPICS = (INBOX, FUNCTIONS, REPLIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +89,21 @@ class AppTopics:
         self._cluster = cluster
         self._shards = shards
         self._workers = workers
-        self.names = [INBOX, FUNCTIONS, REPLIES]
-        self._apps: list[str] = []
+        self.names: list[str] = []
+        self._apps: dict[str, tuple[RemoteApp, TopicHealth]] = {}
 
-    def add(self, app: str) -> None:
+    def add(self, app: RemoteApp) -> None:
         """Note an app that registered."""
-        self.names.append(commands_topic(app))
-        self._apps.append(app)
+        topic = commands_topic(app.name)
+        self.names.append(topic)
+        health = TopicHealth(self._cluster.settings, [topic], self._shards, [app.name], f"app {app.name}: ")
+        self._apps[app.name] = app, health
+
+    def check(self, topics: Mapping[str, Extent]) -> None:
+        """Note which apps have topics that cannot be used, and log them unless all functions of an app are retired."""
+        for app, health in self._apps.values():
+            health.look(topics, logged=not all(each.registered.retired for each in app))
+        self._workers.unusable = {name for name, (_, health) in self._apps.items() if health.unready}
 
     async def prepare(self, app: str) -> None:
         """Return once the topic of an app exists; raise Conflict, with the remedy, if it cannot be created."""
@@ -102,7 +113,7 @@ class AppTopics:
         except TimeoutError:
             raise Conflict("the registered apps are not known yet; try again later") from None
         topic = commands_topic(app)
-        if topic in self.names or topic in await self._cluster.topics([topic]):
+        if topic in await self._cluster.topics([topic]):
             return
         try:
             await apply_topics(self._cluster, [app], 0)
@@ -153,7 +164,8 @@ class _Gateway:
         self.workers = GatewayWorkers(Fleet(cluster, backbone, shards, member, options))
         self._callers = KafkaCallers(cluster, backbone, shards)
         self.topics = AppTopics(cluster, shards, self.workers)
-        self._watch = TopicWatch(cluster, self.topics.names, shards, [self.workers.check])
+        observers = [self.workers.check, self.topics.check]
+        self._watch = TopicWatch(cluster, _TOPICS, shards, observers, others=self.topics.names)
         self.metrics.ask(self.workers.read, functools.partial(memory_readings, memory))
         self.metrics.ask(functools.partial(index_readings, index), functools.partial(build_info, None, settings))
 
@@ -172,7 +184,7 @@ class _Gateway:
         return SdkApps(self._settings, connections, hosting, Polling())
 
     def _start(self, connect: ConnectServer, app: RemoteApp) -> None:
-        self.topics.add(app.name)
+        self.topics.add(app)
         app.connect(self._callers)
         serve = functools.partial(keep_serving_app, app, self.workers, connect, self._settings.drain_s)
         self.workers.follow(app.name, serve)

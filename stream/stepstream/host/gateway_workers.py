@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from stepstream.gateway.runs.app import RemoteApp
@@ -36,7 +36,10 @@ class Fleet:
 
 
 class GatewayWorkers:
-    """The workers by app; the process is ready once it knows all apps and each has a worker that is a member."""
+    """The workers by app; the process is ready once it knows all apps and each has a worker that is a member.
+
+    An app whose topic cannot be used is left out.
+    """
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -46,6 +49,8 @@ class GatewayWorkers:
         self._tasks: dict[str, Sequence[asyncio.Task[None]]] = {}
         self._followed: list[asyncio.Task[None]] = []
         self._earlier_assignments = 0
+        # The apps whose topics cannot be used: they do not keep the process from serving the others.
+        self.unusable: Collection[str] = ()
         # Whether the topic of functions has been read up to its end.
         self.known = asyncio.Event()
 
@@ -91,7 +96,8 @@ class GatewayWorkers:
         if not self.known.is_set():
             return "starting: the registered apps are not read yet"
         reasons = {app: slot.unready for app, slot in self._slots.items()}
-        return "; ".join(f"app {app}: {reason}" for app, reason in reasons.items() if reason)
+        counted = ((app, reason) for app, reason in reasons.items() if reason and app not in self.unusable)
+        return "; ".join(f"app {app}: {reason}" for app, reason in counted)
 
     @property
     def alive(self) -> bool:

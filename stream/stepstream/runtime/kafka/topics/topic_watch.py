@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, suppress
 
 from stepstream.runtime.kafka.client.answers import Extent
 from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.kafka.topics.layout import growth_effect, topic_problems
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.recurrence import Recurrence
@@ -20,8 +21,39 @@ WATCH_S = 3.0
 ANSWER_S_MAX = 3.0
 
 
+class TopicHealth:
+    """Whether some topics can be used: `unready` says why not, once two looks agree, and how to create them.
+
+    `apps` are those whose topics are among them; lines of the log start with `where`.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, topics: Sequence[str], shards: int, apps: Sequence[str] = (), where: str = ""
+    ) -> None:
+        self._settings = settings
+        self.topics = topics
+        self._shards = shards
+        self._apps = apps
+        self._where = where
+        self._recurrence = Recurrence()
+        self._seen = ""
+        self.unready = ""
+
+    def look(self, extents: Mapping[str, Extent], *, logged: bool = True) -> None:
+        """Take in the extents of the topics that exist."""
+        problems = topic_problems(self._settings, extents, self.topics, self._shards, self._apps)
+        self.unready, self._seen = problems if problems == self._seen else "", problems
+        if logged and self.unready and (more := self._recurrence.occurs(self.unready)) is not None:
+            logger.error("%snot ready: %s%s", self._where, self.unready, more)
+        if not problems and (lasted_s := self._recurrence.ends()) is not None:
+            logger.info("%sall topics exist again after %.0f s", self._where, lasted_s)
+
+
 class TopicWatch:
-    """Looks at some topics periodically, by one client, and gives the extents of those that exist to observers."""
+    """Looks at some topics periodically, by one client, and gives the extents of those that exist to observers.
+
+    The observers get those of `others` too, without which the process is ready; these may be appended to.
+    """
 
     def __init__(
         self,
@@ -30,16 +62,18 @@ class TopicWatch:
         shards: int,
         observers: Sequence[Callable[[Mapping[str, Extent]], None]],
         apps: Sequence[str] = (),
+        others: Sequence[str] = (),
     ) -> None:
         self._cluster = cluster
-        self._topics = topics
-        self._shards = shards
+        self._health = TopicHealth(cluster.settings, topics, shards, apps)
         self._observers = observers
-        self._apps = apps
-        self._recurrence = Recurrence()
-        self._seen = ""
+        self._others = others
         self._partitions: dict[str, int] = {}
-        self.unready = ""
+
+    @property
+    def unready(self) -> str:
+        """Why the process is not ready; empty if it is."""
+        return self._health.unready
 
     async def serve(self) -> None:
         """Look until cancelled. While no broker answers, nothing is known, and nothing changes."""
@@ -56,17 +90,12 @@ class TopicWatch:
             while True:
                 began = time.monotonic()
                 async with asyncio.timeout(ANSWER_S_MAX):
-                    extents = await self._cluster.extents_by(admin, self._topics)
+                    extents = await self._cluster.extents_by(admin, [*self._health.topics, *self._others])
                 self._look(extents)
                 await asyncio.sleep(max(began + WATCH_S - time.monotonic(), 0))
 
     def _look(self, extents: Mapping[str, Extent]) -> None:
-        problems = topic_problems(self._cluster.settings, extents, self._topics, self._shards, self._apps)
-        self.unready, self._seen = problems if problems == self._seen else "", problems
-        if self.unready and (more := self._recurrence.occurs(self.unready)) is not None:
-            logger.error("not ready: %s%s", self.unready, more)
-        if not problems and (lasted_s := self._recurrence.ends()) is not None:
-            logger.info("all topics exist again after %.0f s", lasted_s)
+        self._health.look(extents)
         self._warn_of_growth(extents)
         for observe in self._observers:
             observe(extents)
