@@ -1,7 +1,8 @@
 """The transport of the calls of one app: over HTTP to a URL, or to a connected worker."""
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 from stepstream.gateway.connect import frames_pb2 as pb
@@ -10,26 +11,34 @@ from stepstream.gateway.rest.sdk_shapes import ACCOUNT_ID, ENVIRONMENT_ID
 from stepstream.gateway.runs.transport import Request, Response, Transport, Unreachable
 from stepstream.gateway.wire.calls import CALL_BYTES_MAX, app_uuid, function_uuid, is_connect_url
 
+# An app that hangs holds no more connections, whatever host it shares with others; its other calls wait.
+HTTP_CALLS_MAX = 256
 # Workers return it, and some send it where JSON is expected.
 _NO_TRACE = b"{}"
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectTransport:
-    """Carries the calls of an app, by its name in the engine; those to a URL go over `http`."""
+    """Carries the calls of an app, by its name in the engine.
+
+    Those to a URL go over `http`, a limited number at a time.
+    """
 
     app: str
     http: Transport
     calls: WorkerCalls
+    _open: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HTTP_CALLS_MAX), repr=False)
 
     async def request(self, request: Request) -> Response:
         """Make a request for an app, unsigned, and return the response; raise Unreachable if there is none."""
-        return await self.http.request(request)
+        async with self._open:
+            return await self.http.request(request)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
         """Send a call and return the response; raise Unreachable if there is none."""
         if not is_connect_url(url):
-            return await self.http.post(url, headers, body)
+            async with self._open:
+                return await self.http.post(url, headers, body)
         if len(body) > CALL_BYTES_MAX:
             raise Unreachable(f"the call has {len(body):,} bytes; a worker takes at most {CALL_BYTES_MAX:,}")
         return await self.calls.call(self.app, self._request(url, headers, body))

@@ -20,11 +20,10 @@ CALL_S_MAX = 2 * 60 * 60.0
 CONNECT_S_MAX = 10.0
 # Between two parts of a response: an app that streams sends a blank every few seconds.
 SILENCE_S_MAX = 120.0
-CONNECTIONS_PER_HOST_MAX = 256
 # Servers of apps close idle connections after 5 s by default; a call on one that is being closed would fail.
 IDLE_S_MAX = 3.0
-# The arguments of the connector for calls.
-POOL: Mapping[str, Any] = {"limit": 0, "limit_per_host": CONNECTIONS_PER_HOST_MAX, "keepalive_timeout": IDLE_S_MAX}
+# The arguments of the connector for calls. The calls of each app are limited: several may have one host.
+POOL: Mapping[str, Any] = {"limit": 0, "keepalive_timeout": IDLE_S_MAX}
 _REDIRECTS_MAX = 3
 
 
