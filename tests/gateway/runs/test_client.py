@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.client_proto import ResponseHandler
 
 from stepstream.gateway.runs.client import ClientOptions, HttpTransport
+from stepstream.gateway.runs.connector import check_aiohttp
 from stepstream.gateway.runs.transport import Request, Unreachable
 from stepstream.gateway.wire.answers import ANSWER_BYTES_MAX, Failed, read_answer
 from stepstream.gateway.wire.signing import SigningKey
@@ -116,6 +120,13 @@ async def test_a_response_of_http_1_0_ends_with_its_connection() -> None:
         port = server.sockets[0].getsockname()[1]
         response = await transport.post(f"http://127.0.0.1:{port}", {}, b"{}")
     assert (response.status, response.headers["X-A"], response.body) == (201, "b", b'  {"status":200}')
+
+
+def test_changed_aiohttp_is_refused() -> None:
+    """A process with a version that makes connections in another way does not start."""
+    connector: Any = type("TCPConnector", (), {})
+    with pytest.raises(ImportError, match=r"TCPConnector\._create_direct_connection of aiohttp .* aiohttp==3\.14"):
+        check_aiohttp(aiohttp.BaseConnector, connector, ResponseHandler)
 
 
 async def test_a_response_that_stops_fails_the_call() -> None:

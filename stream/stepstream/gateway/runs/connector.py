@@ -1,6 +1,7 @@
 """Opens the connections to apps as aiohttp does, but reads HTTP/1.0 responses by the rules of that version.
 
-Read from aiohttp 3.14: `BaseConnector._factory` makes the protocol of a connection. A test fails if that changes.
+`BaseConnector._factory` makes the protocol of a connection. Importing this module raises ImportError for a version of
+aiohttp that does it in another way.
 """
 
 import asyncio
@@ -11,9 +12,24 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
+from stepstream.runtime.patching import require
+
 _VERSION = b"HTTP/1.0 "
 _HEAD_BYTES_MAX = 64 * 1024
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*", re.IGNORECASE)
+
+
+def check_aiohttp(base: Any, connector: Any, handler: Any) -> None:
+    """Raise ImportError unless these classes of aiohttp are as the connector expects them."""
+    library = "aiohttp"
+    require(library, base, "__init__", "self", uses=["_factory", "ResponseHandler", "partial"])
+    require(library, connector, "_create_direct_connection", "self", uses=["_factory", "_wrap_create_connection"])
+    require(library, handler, "__init__", "self", "loop")
+    require(library, handler, "data_received", "self", "data")
+    require(library, handler, "connection_lost", "self", "exc")
+
+
+check_aiohttp(aiohttp.BaseConnector, aiohttp.TCPConnector, ResponseHandler)
 
 
 class Connector(aiohttp.TCPConnector):

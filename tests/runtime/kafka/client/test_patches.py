@@ -34,8 +34,9 @@ from packaging.requirements import Requirement
 from stepstream.host.sources.faust_app import make_faust
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.parsing import Batches, batches_of
-from stepstream.runtime.kafka.client.patches import READ, create_no_topics, heartbeat, patch_faust, require
+from stepstream.runtime.kafka.client.patches import create_no_topics, heartbeat, patch_faust
 from stepstream.runtime.kafka.client.settings import KafkaSettings
+from stepstream.runtime.patching import READ, require
 from tests.tidy_rules import ROOT
 
 

@@ -6,10 +6,9 @@ was written for, and raises ImportError when they differ. pyproject.toml bounds 
 read.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 from weakref import WeakSet
 
@@ -37,34 +36,19 @@ from aiokafka.record import default_records, memory_records
 
 from stepstream.runtime.kafka.client.description import DescribeTopics
 from stepstream.runtime.kafka.client.parsing import batches_of, parse_fetched
+from stepstream.runtime.patching import changed_error, require
 
-# The versions whose source the patches were written for.
-READ = {"aiokafka": "0.14.0", "faust-streaming": "0.15.3"}
 _TRANSACTION_BACKOFF_S = 0.001
 # The connections that create no topics, and whether the request that is being made may create some.
 _CREATE_NO_TOPICS = WeakSet[AIOKafkaClient]()
 _may_create = ContextVar("may_create", default=True)
 
 
-def require(library: str, owner: Any, name: str, *parameters: str, uses: Collection[str] = ()) -> None:
-    """Raise ImportError unless `owner.name` is a function of these parameters whose code uses these names."""
-    code = getattr(getattr(owner, name, None), "__code__", None)
-    if code is None or code.co_varnames[: len(parameters)] != parameters or not set(uses) <= {*code.co_names}:
-        raise _changed(library, f"{owner.__name__}.{name}")
-
-
-def _changed(library: str, name: str) -> ImportError:
-    return ImportError(
-        f"{name} of {library} {version(library)} is not what stepstream patches: install the version that the patch "
-        f"was written for, {library}=={READ[library]}"
-    )
-
-
 def _check_aiokafka() -> None:
     library = "aiokafka"
     require(library, sender.AddPartitionsToTxnHandler, "handle_response", "self", "resp", uses=["BACKOFF_OVERRIDE"])
     if getattr(sender, "BACKOFF_OVERRIDE", None) != 0.02:
-        raise _changed(library, "producer.sender.BACKOFF_OVERRIDE")
+        raise changed_error(library, "producer.sender.BACKOFF_OVERRIDE")
     require(library, GroupCoordinator, "_send_req", "self", "request", uses=["coordinator_id", "send"])
     require(library, GroupCoordinator, "_do_commit_offsets", "self", "assignment", "offsets", uses=["_send_req"])
     require(library, GroupCoordinator, "_do_heartbeat", "self", uses=["generation", "member_id", "_send_req"])
@@ -73,14 +57,14 @@ def _check_aiokafka() -> None:
     require(library, GroupCoordinator, "check_errors", "self", uses=["_coordination_task"])
     require(library, AIOKafkaConsumer, "__init__", "self", uses=["_client", "_coordinator", "_isolation_level"])
     if getattr(fetcher, "MemoryRecords", None) is not memory_records.MemoryRecords:
-        raise _changed(library, "consumer.fetcher.MemoryRecords")
+        raise changed_error(library, "consumer.fetcher.MemoryRecords")
     require(library, AIOKafkaProducer, "__init__", "self", uses=["_txn_manager"])
     require(library, transaction_manager.TransactionManager, "set_pid_and_epoch", "self", uses=["_pid_and_epoch"])
     require(library, AIOKafkaClient, "send", "self", "node_id", "request")
     update = ["MetadataRequest", "list", "update_metadata"]
     require(library, AIOKafkaClient, "_metadata_update", "self", "cluster_metadata", "topics", uses=update)
     if getattr(kafka_client, "MetadataRequest", None) is not MetadataRequest:
-        raise _changed(library, "client.MetadataRequest")
+        raise changed_error(library, "client.MetadataRequest")
     require(library, MetadataRequest, "__init__", "self", "topics", "allow_auto_topic_creation")
     require(library, default_records._DefaultRecordBatchPy, "_read_msg", "self", uses=["_buffer", "decode"])
     unpack = ["has_next", "next_batch", "validate_crc", "is_control_batch", "base_offset", "next_offset"]
