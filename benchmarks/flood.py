@@ -1,9 +1,12 @@
 """How long tenants wait for an API that they share with one that floods it, compared with the time before.
 
+    [TENANTS=100] [EVENTS=2000] python -m benchmarks flood [in_order] [fair]
+
 The waiting time is virtual: it is that of the limits. How fast the engine takes in the flood is measured as CPU.
 """
 
 import asyncio
+import os
 import random
 import statistics
 import tempfile
@@ -21,6 +24,7 @@ from stepstream.testing import VirtualEngine
 CALLS_EACH, LOAD = 4, 0.8
 _EVENTS_PER_REQUEST = 1_000
 _SEED = 17
+_TENANTS, _EVENTS = int(os.environ.get("TENANTS", "100")), int(os.environ.get("EVENTS", "2000"))
 
 
 @dataclass(slots=True)
@@ -32,8 +36,8 @@ class Waits:
     flood_cpu_s: float = 0.0
 
 
-def _app(engine_of: list[VirtualEngine], waits: Waits) -> App:
-    app, api = App("flood"), Limit("api", 60, "1m")
+def _app(engine_of: list[VirtualEngine], waits: Waits, fair: str) -> App:
+    app, api = App("flood"), Limit("api", 60, "1m", fair=fair)
     by_tenant = Concurrency(1, counts="runs", key="event.data.tenant")
 
     @app.function(on("call"), concurrency=by_tenant)
@@ -49,14 +53,14 @@ def _app(engine_of: list[VirtualEngine], waits: Waits) -> App:
     return app
 
 
-async def _measured(tenants: int, flood: int) -> Waits:
+async def _measured(flood: int, fair: str) -> Waits:
     """Let the others send events at random times, behind a flood of so many events of tenant 0."""
     waits, engines = Waits(), list[VirtualEngine]()
-    count = (tenants - 1) * CALLS_EACH
+    count = (_TENANTS - 1) * CALLS_EACH
     chosen = random.Random(_SEED)
     times = sorted(chosen.uniform(0, count / LOAD) for _ in range(count))
     with tempfile.TemporaryDirectory() as folder:
-        async with VirtualEngine(_app(engines, waits), data_dir=Path(folder)) as engine:
+        async with VirtualEngine(_app(engines, waits, fair), data_dir=Path(folder)) as engine:
             engines.append(engine)
             began, start_ms = time.process_time(), engine.now_ms
             for _ in range(0, flood, _EVENTS_PER_REQUEST):
@@ -65,24 +69,24 @@ async def _measured(tenants: int, flood: int) -> Waits:
             waits.flood_cpu_s = time.process_time() - began
             for number, at in enumerate(times):
                 await engine.advance_to(start_ms + int(at * 1_000))
-                await engine.send(Event("call", {"tenant": 1 + number % (tenants - 1)}))
+                await engine.send(Event("call", {"tenant": 1 + number % (_TENANTS - 1)}))
             await engine.advance("2m")
     return waits
 
 
-async def flood() -> list[Figure]:
-    """Measure 1,000 tenants, and 100,000 events of one of them."""
-    return await _compared(1_000, 100_000)
+async def in_order() -> list[Figure]:
+    """Measure a queue in order of arrival."""
+    return await _compared("")
 
 
-async def small_flood() -> list[Figure]:
-    """Measure 100 tenants, and 2,000 events of one of them."""
-    return await _compared(100, 2_000)
+async def fair() -> list[Figure]:
+    """Measure a queue that tenants share equally."""
+    return await _compared("event.data.tenant")
 
 
-async def _compared(tenants: int, flood: int) -> list[Figure]:
+async def _compared(fair: str) -> list[Figure]:
     """Measure the waiting time of the others without the flood and behind it."""
-    without, behind = await _measured(tenants, 0), await _measured(tenants, flood)
+    without, behind = await _measured(0, fair), await _measured(_EVENTS, fair)
     figures = [Figure("calls of the others", len(behind.waits_s), ""), Figure("of the flood", behind.flood_calls, "")]
     for name, cut in (("median", 49), ("p99", 98)):
         before, after = (statistics.quantiles(each.waits_s, n=100)[cut] for each in (without, behind))
@@ -91,11 +95,11 @@ async def _compared(tenants: int, flood: int) -> list[Figure]:
             Figure(f"wait behind the flood, {name}", after, "s"),
             Figure(f"the same compared, {name}", after / before, "x", "<= 2"),
         ]
-    cpu_us = behind.flood_cpu_s / flood * 1_000_000
+    cpu_us = behind.flood_cpu_s / _EVENTS * 1_000_000
     return [*figures, Figure("an event of the flood, until its run is queued, CPU", cpu_us, "µs")]
 
 
-ALL = (flood, small_flood)
+ALL = (in_order, fair)
 
 
 def main(requested: set[str]) -> Iterator[Figure]:

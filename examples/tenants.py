@@ -2,12 +2,12 @@
 
     stepstream dev examples/tenants.py
     stepstream send import.requested --data '{"shop": "acme", "products": 400}'
-    stepstream send import.requested --data '{"shop": "ant", "products": 50}'
+    stepstream send import.requested --data '{"shop": "ant", "products": 50, "plan": "pro"}'
 
-The catalogue allows 60 calls a minute to all shops together, which is a limit on single steps. Each shop has one import
-at a time, and at most two of its calls wait for the API or run. So of a shop with a thousand imports, two calls are in
-the queue of the API, and another shop's first call is behind two calls of each shop at most. The calls of a shop that
-closes leave the queue.
+The catalogue allows 60 calls a minute to all shops together, which is a limit on single steps. Shops share it
+equally, and one with the plan `pro` has three times the share of another. So a shop with a thousand imports delays a
+call of another shop by one call. Each shop has one import at a time, and at most two of its calls wait for the API or
+run. The calls of a shop that closes leave the queue.
 
 `stepstream limits list` shows the queue, and `stepstream limits pause catalogue` stops the calls.
 """
@@ -18,7 +18,8 @@ from stepstream import App, CancelOn, Concurrency, Context, Limit, on
 
 PRODUCTS_PER_CALL = 50
 
-catalogue = Limit("catalogue", 60, "1m", burst=5)
+plan = "has(event.data.plan) && event.data.plan == 'pro' ? 3 : 1"
+catalogue = Limit("catalogue", 60, "1m", burst=5, fair="event.data.shop", weight=plan)
 app = App("tenants", limits=[catalogue])
 one_import = Concurrency(1, counts="runs", key="event.data.shop")
 two_calls = Concurrency(2, counts="steps", key="event.data.shop")

@@ -255,13 +255,15 @@ async def spread(engine: VirtualEngine) -> None:
     assert not engine.runs(status="queued")
 
 
-@FLOW_CONTROL.shows("answer", "summarize")
+@FLOW_CONTROL.shows("answer", "summarize", "update-product")
 async def shared(engine: VirtualEngine) -> None:
-    """A question and an article that arrive together are answered one second apart."""
+    """A question and an article that arrive together are answered one second apart; a shop with one product is next."""
     await engine.send(Event("question.asked", {"text": "why"}), Event("article.published", {"text": "all"}))
     assert sorted(run.status for run in engine.runs()) == ["completed", "queued"]
+    await engine.send(*(Event("product.changed", {"shop": shop, "product": shop}) for shop in "aaab"))
     await engine.advance("1s")
-    assert sorted(str(run.output) for run in engine.runs()) == ["answer to why", "summary of all"]
+    outputs = sorted(str(run.output) for run in engine.runs(status="completed"))
+    assert outputs == ["answer to why", "summary of all", "updated a", "updated b"]
 
 
 @FLOW_CONTROL.shows("research", "complete")

@@ -29,7 +29,7 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
     `idempotency=key[:ms]`, `rate=runs:ms[:burst]`, `debounce=ms[:most[:key]]`, `singleton=skip|cancel|wait[:key]`,
     `batch=size:ms[:key[:condition]]`,
     `throttle=starts:ms[:burst]`, `named=name:starts:ms`, `concurrency=runs[:key[:name]]`,
-    `steps=bodies[:key[:name]]`.
+    `steps=bodies[:key[:name]]`. Those of them for which runs wait may be `fair=key`, with a `weight=expression`.
     """
     rules: list[GateRule] = []
     for word in filter(None, words.text("idempotency").split(";")):
@@ -61,7 +61,8 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
     for word in filter(None, words.text("steps").split(";")):
         bodies, key, name = (*word.split(":"), "", "")[:3]
         rules.append(GateRule(name or f"steps {function}", int(bodies), key=key, steps=True))
-    return tuple(rules)
+    fair, weight = words.text("fair"), words.text("weight")
+    return tuple(replace(rule, fair=fair, weight=weight) if rule.excess is Excess.WAIT else rule for rule in rules)
 
 
 def read_limit_question(verb: str, words: Words, run_of: RunOf) -> Input:

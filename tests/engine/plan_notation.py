@@ -1,5 +1,7 @@
 """The notation of plans in record tables."""
 
+from msgspec.structs import replace
+
 from stepstream.contract.events import EventRecord
 from stepstream.contract.gates import GateRule
 from stepstream.contract.plans import (
@@ -19,7 +21,7 @@ def read_plans(words: Words) -> list[StepPlan]:
     """Return the plans of `sleep:a:until`, `wait:a:event:ms[:match|:?condition]`, `signal:a:name:ms[:replace]` …
 
     Several events are `any:a:ms:name.event[.match][/lookback];…`, or `all:…`. A body for a queue is `run:a:queue`,
-    and one with limits `run:a::name/limit[/period[/key]];…[:units]`; a plan of a group ends in `@group`.
+    and one with limits `run:a::name/limit[/period[/key[/fair]]];…[:units]`; a plan of a group ends in `@group`.
     """
     plans: list[StepPlan] = []
     while words.plain:
@@ -56,9 +58,10 @@ def _plan(kind: str, step: str, rest: list[str], group: str, words: Words) -> St
 
 
 def _limit(word: str, *, metered: bool) -> GateRule:
-    """Return the limit of `name/limit[/period[/key]]`; without a period it counts bodies that are running."""
-    name, limit, period, key = [*word.split("/", 3), "", ""][:4]
-    return GateRule(name, int(limit), int(period or 0), key=key, steps=not period, metered=metered and bool(period))
+    """Return the limit of `name/limit[/period[/key[/fair]]]`; without a period it counts bodies that are running."""
+    name, limit, period, key, fair = [*word.split("/", 4), "", "", ""][:5]
+    rule = GateRule(name, int(limit), int(period or 0), key=key, fair=fair)
+    return replace(rule, steps=not period, metered=metered and bool(period))
 
 
 def _branch(word: str) -> WaitBranch:

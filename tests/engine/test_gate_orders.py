@@ -21,6 +21,7 @@ FUNCTIONS = (
     "function f on=go concurrency=1:event.data.id;2::shared",
     "function f on=go concurrency=2:event.data.id;3::shared throttle=2:20:1",
     "function f on=go concurrency=1::shared start=60",
+    "function f on=go concurrency=3::shared throttle=2:20 fair=event.data.id weight=event.data.id",
     "function f on=go singleton=cancel:event.data.id concurrency=3::shared",
     "function f on=go idempotency=event.data.id:30 rate=2:20 singleton=skip concurrency=3::shared",
     "function f on=go batch=3:20:event.data.id concurrency=3::shared",

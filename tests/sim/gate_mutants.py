@@ -5,6 +5,7 @@ from tests.sim.mutation import Mutant
 _GATE = "engine/gates/gate.py"
 _CHANGES = "engine/gates/limit_changes.py"
 _PASSING = "engine/gates/passing.py"
+_SHARES = "engine/gates/shares.py"
 
 _ONE_EDIT = tuple(
     Mutant(name, module, (edit,), program=program)
@@ -76,7 +77,7 @@ _ONE_EDIT = tuple(
             "a start is not counted",
             _GATE,
             (
-                "next_us=max(state.next_us, draft.now * _US_PER_MS) + units * _interval_us(gate)",
+                "next_us=max(state.next_us, draft.now * _US_PER_MS) + request.units * _interval_us(gate)",
                 "next_us=max(state.next_us, draft.now * _US_PER_MS)",
             ),
             "spread",
@@ -176,6 +177,18 @@ GATE_MUTANTS = (
             ),
         ),
         program="steered",
+    ),
+    Mutant(
+        "the virtual time of a limit stalls",
+        _SHARES,
+        (("            state = replace(state, tag=tag)\n", ""),),
+        program="shares",
+    ),
+    Mutant(
+        "a sub-queue counts a run that was cancelled",
+        _GATE,
+        (("            leave_share(draft, left.gate, row.share)\n", "            pass\n"),),
+        program="shares",
     ),
     # Either of the two alone lets it pass, at once or by the timer.
     Mutant(

@@ -235,6 +235,37 @@ def bodies() -> Program:
     return program
 
 
+def shares() -> Program:
+    """Imports of a tenant with many and of two others, which share a limit by weight; one is cancelled.
+
+    Their bodies share another one, by the units that they use.
+    """
+    app = App("sim")
+
+    async def script(world: World) -> None:
+        await world.send(*(Event("import", {"tenant": tenant, "n": n}) for n, tenant in enumerate("aaaabac")))
+        await world.advance("1m")
+        await world.send(Event("stop", {"n": 3}), Event("import", {"tenant": "b", "n": 7}))
+        await world.advance("6h")
+
+    program = Program(app, script, {("load", "completed"): 7, ("load", "cancelled"): 1}, expiry="61d")
+    by_tenant = "event.data.tenant"
+    two = Concurrency(2, counts="runs", fair=by_tenant, weight="event.data.tenant == 'b' ? 2 : 1")
+    units = Limit("units", 60, "1h", burst=5, counts="units", fair=by_tenant)
+
+    @app.function(on("import"), concurrency=two, cancel_on=[CancelOn("stop", match="data.n")], backoff="5s")
+    async def load(ctx: Context) -> list[str]:
+        limited = ctx.step.options(limit=units, units=3)
+        await ctx.step.sleep("nap", "5m")
+        return list(await asyncio.gather(*(limited.run(f"part {n}", part, ctx, n) for n in range(2))))
+
+    async def part(ctx: Context, number: int) -> str:
+        ctx.settle(4)
+        return await program.body_that_fails_once(ctx, f"part {number}")
+
+    return program
+
+
 def steered() -> Program:
     """Reports of two tenants, one at a time, until an operator pauses, resumes and raises the limit of all of them."""
     app = App("sim")
@@ -278,4 +309,5 @@ GATE_PROGRAMS: dict[str, Callable[[], Program]] = {
     "single": single,
     "bodies": bodies,
     "steered": steered,
+    "shares": shares,
 }

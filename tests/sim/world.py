@@ -24,6 +24,7 @@ from tests.sim.faults import Faults
 from tests.sim.invariants import check_gates, check_wakes
 from tests.sim.operators import Operator
 from tests.sim.ports import FaultyLog, wrap_port
+from tests.sim.share_invariants import check_shares
 
 # Nothing may happen for so many passes before the world counts as idle.
 _IDLE_PASSES = 12
@@ -153,6 +154,7 @@ class World(VirtualEngine):
         await super().until_idle()
         self.complaints += check_wakes(self.stores, self._commanded())
         self.complaints += check_gates(self.stores)
+        self.complaints += check_shares(self.stores)
         if self._operator:
             self.complaints += self._operator.complaints
             self._operator.complaints.clear()

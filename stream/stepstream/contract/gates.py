@@ -14,6 +14,7 @@ from stepstream.contract.limits import (
     EVENTS_PER_BATCH_MAX,
     GATE_LIMIT_MAX,
     GATE_NAME_CHARACTERS_MAX,
+    GATE_WEIGHT_ONE,
     GATES_PER_FUNCTION_MAX,
 )
 from stepstream.contract.text.wording import counted, duration_text
@@ -50,7 +51,8 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     its own limit. `excess` is what happens to a run beyond the limit. A debounced run waits for `most_ms` at most from
     the first event on (0: without end). Up to `size` batched runs pass as one. A run for which `condition`, a CEL
     expression on `event`, does not hold passes no such gate (empty: it always holds). A limit with a period that is
-    `metered` counts the units that bodies use instead of starts.
+    `metered` counts the units that bodies use instead of starts. If it is `fair`, runs wait in a sub-queue for each
+    value of this CEL expression on `event`, and sub-queues share it by `weight`, another one (empty: 1).
     """
 
     name: str
@@ -64,6 +66,8 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     size: int = 0
     condition: str = ""
     metered: bool = False
+    fair: str = ""
+    weight: str = ""
 
 
 def check_rules(rules: Sequence[GateRule], most: int = GATES_PER_FUNCTION_MAX) -> None:
@@ -79,6 +83,9 @@ def check_rules(rules: Sequence[GateRule], most: int = GATES_PER_FUNCTION_MAX) -
             raise InvalidInput(f"a batch has 1 to {EVENTS_PER_BATCH_MAX:,} events and a period", "gates")
         if len(rule.name) > GATE_NAME_CHARACTERS_MAX:
             raise InvalidInput(f"the name of a limit has at most {GATE_NAME_CHARACTERS_MAX:,} characters", "gates")
+        if len(rule.fair) + len(rule.weight) > GATE_NAME_CHARACTERS_MAX:
+            at_most = f"at most {GATE_NAME_CHARACTERS_MAX:,} characters"
+            raise InvalidInput(f"the expressions of a limit have {at_most}", "gates")
 
 
 def gate_id(name: str, value: str) -> str:
@@ -90,7 +97,8 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     """A gate that a run passes before its code starts, or an attempt of a step before its body does.
 
     It is a rule with the value of its key for the event of the run, which its priority moves forward in the queue by
-    `ahead_ms`. A body asks a gate that is `metered` for so many `units`.
+    `ahead_ms`. A body asks a gate that is `metered` for so many `units`. At a gate that is fair, a run waits in the
+    sub-queue `share`, which has a `weight` (thousandths).
     """
 
     name: str
@@ -105,6 +113,8 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     size: int = 0
     metered: bool = False
     units: int = 1
+    share: str | None = None
+    weight: int = GATE_WEIGHT_ONE
 
     @property
     def id(self) -> str:

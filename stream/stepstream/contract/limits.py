@@ -81,6 +81,8 @@ HEARTBEAT_INTERVAL_MS_MIN = 1_000
 HEARTBEAT_INTERVAL_MS_MAX = 5_000
 GATE_KEY_CHARACTERS_MAX = 256
 GATE_NAME_CHARACTERS_MAX = 2_048
+# The weight of a sub-queue is from a thousandth to a thousand, in thousandths.
+GATE_WEIGHT_ONE, GATE_WEIGHT_MAX = 1_000, 1_000_000
 # How many of the latest changes of a limit are kept, and for how long after it is as in code again.
 LIMIT_CHANGES_KEPT_MAX = 10
 LIMIT_CHANGES_KEPT_MS = 30 * DAY_MS

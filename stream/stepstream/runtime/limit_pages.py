@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from stepstream.contract.operators.limit_views import LimitsPage, decode_limits
-from stepstream.engine.state.tables import gate_part
+from stepstream.engine.state.gate_keys import gate_part
 
 
 def merged(answers: Sequence[str | BaseException], count: int) -> LimitsPage:

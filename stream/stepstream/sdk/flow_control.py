@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from msgspec.structs import replace
+
 from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.gates import Excess, GateRule, check_rules
-from stepstream.contract.limits import DEFAULT_LIMITS, GATE_LIMIT_MAX
+from stepstream.contract.limits import DEFAULT_LIMITS, GATE_LIMIT_MAX, GATE_WEIGHT_MAX, GATE_WEIGHT_ONE
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.deferred import check
@@ -18,6 +20,8 @@ Counts = Literal["steps", "runs"]
 # How the names of the limits begin.
 _KINDS: dict[Counts, str] = {"runs": "concurrency", "steps": "step concurrency"}
 CONCURRENCY_PER_FUNCTION_MAX = 2
+Weight = float | str
+_WEIGHT_MIN, _WEIGHT_MAX = 1 / GATE_WEIGHT_ONE, GATE_WEIGHT_MAX // GATE_WEIGHT_ONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,10 @@ class Concurrency:
         scope: Which steps or runs share the limit: those of this function, of all functions of the app with a limit of
             this scope and key, or of all such functions in the namespace. Then write the same limit in each of them:
             that of the latest request counts.
+        fair: A CEL expression on `event`, such as `"event.data.tenant"`: what waits is in a sub-queue for each of its
+            values, and the sub-queues share the limit equally. Values are as those of `key`.
+        weight: How much of the limit a sub-queue has, compared with others: a number from 0.001 to 1,000, or a CEL
+            expression on `event`. If it fails, or is not a positive number, it counts as 1.
 
     Raises `DefinitionError`, with the position and the reason.
     """
@@ -49,6 +57,8 @@ class Concurrency:
     counts: Counts = "steps"
     key: str = ""
     scope: Scope = "function"
+    fair: str = ""
+    weight: Weight = 1
 
     def __post_init__(self) -> None:
         """Raise DefinitionError for a limit that is not valid."""
@@ -59,6 +69,7 @@ class Concurrency:
             if self.scope not in _SCOPES:
                 raise InvalidInput(f"{self.scope!r} is not one of {', '.join(_SCOPES)}", "scope")
             check_key(self.key)
+            check_fair(self.fair, self.weight)
         except (InvalidInput, ExpressionError) as error:
             raise DefinitionError(f"Concurrency: {error}") from None
 
@@ -97,9 +108,26 @@ class Throttle(Rate):
         period: The period, at most 366 days.
         burst: How many more may start at once after a pause.
         key: As in `Concurrency`.
+        fair: As in `Concurrency`.
+        weight: As in `Concurrency`.
 
     Raises `DefinitionError`, with the position and the reason.
     """
+
+    fair: str = ""
+    weight: Weight = 1
+
+    def __post_init__(self) -> None:
+        """Raise DefinitionError for a limit that is not valid."""
+        Rate.__post_init__(self)
+        try:
+            check_fair(self.fair, self.weight)
+        except (InvalidInput, ExpressionError) as error:
+            raise DefinitionError(f"Throttle: {error}") from None
+
+    def rule(self, name: str, excess: Excess) -> GateRule:
+        """Return the limit as a function registers it."""
+        return replace(Rate.rule(self, name, excess), fair=self.fair, weight=weight_text(self.weight))
 
 
 def check_rate(limit: object, period: Duration, burst: object) -> None:
@@ -116,12 +144,29 @@ def check_limit(number: object, name: str, least: int) -> None:
         raise InvalidInput(f"{number!r} is not a number from {least} to {GATE_LIMIT_MAX:,}", name)
 
 
-def check_key(key: object) -> None:
+def check_key(key: object, name: str = "key") -> None:
     """Raise InvalidInput or ExpressionError if this is no CEL expression on `event`."""
     if not isinstance(key, str):
-        raise InvalidInput(f"{key!r} is not a CEL expression", "key")
+        raise InvalidInput(f"{key!r} is not a CEL expression", name)
     if key:
         check(key, frozenset({"event"}))
+
+
+def check_fair(fair: object, weight: object) -> None:
+    """Raise InvalidInput or ExpressionError if a limit cannot have these sub-queues and weights."""
+    check_key(fair, "fair")
+    if weight != 1 and not fair:
+        raise InvalidInput('a weight is that of a sub-queue; add fair="event.data.tenant"', "weight")
+    if isinstance(weight, str) and weight:
+        check_key(weight, "weight")
+    elif not isinstance(weight, int | float) or isinstance(weight, bool) or not _WEIGHT_MIN <= weight <= _WEIGHT_MAX:
+        at_most = f"a number from {_WEIGHT_MIN} to {_WEIGHT_MAX:,}"
+        raise InvalidInput(f"{weight!r} is neither {at_most} nor a CEL expression", "weight")
+
+
+def weight_text(weight: Weight) -> str:
+    """Return a weight as a function registers it."""
+    return "" if weight == 1 else str(weight)
 
 
 def gate_rules(
@@ -147,6 +192,8 @@ def gate_rules(
             each.limit,
             key=each.key,
             steps=each.counts == "steps",
+            fair=each.fair,
+            weight=weight_text(each.weight),
         )
         for each in ordered
     ]

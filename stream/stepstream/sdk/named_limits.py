@@ -20,7 +20,7 @@ from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.contract.text.wording import counted, duration_text
 from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.errors import DefinitionError
-from stepstream.sdk.flow_control import check_key, check_limit, check_rate
+from stepstream.sdk.flow_control import Weight, check_fair, check_key, check_limit, check_rate, weight_text
 
 # No name of another limit is of this form: these have spaces.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -44,6 +44,8 @@ class Limit:
         burst: How many more may start at once after a pause.
         key: As in `Concurrency`: each value of the expression has its own limit.
         counts: With `"units"` it counts what bodies of steps use, such as tokens, not starts; see `step.options`.
+        fair: As in `Concurrency`: what waits is in a sub-queue for each value of the expression, and these share it.
+        weight: As in `Concurrency`.
 
     Raises `DefinitionError`, with the position and the reason.
     """
@@ -54,6 +56,8 @@ class Limit:
     burst: int = 0
     key: str = ""
     counts: Literal["starts", "units"] = "starts"
+    fair: str = ""
+    weight: Weight = 1
     defined_at: str = field(default="", init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -71,6 +75,7 @@ class Limit:
             else:
                 check_rate(self.limit, self.period, self.burst)
             check_key(self.key)
+            check_fair(self.fair, self.weight)
             if self.counts not in ("starts", "units"):
                 raise InvalidInput(f'{self.counts!r} is not "starts" or "units"', "counts")
             if self.counts == "units" and not self.period:
@@ -82,7 +87,8 @@ class Limit:
     def rule(self) -> GateRule:
         """The limit as a function registers it."""
         numbers = self.limit, duration_ms(self.period), self.burst, self.key
-        return GateRule(self.name, *numbers, metered=self.counts == "units")
+        metered, weight = self.counts == "units", weight_text(self.weight)
+        return GateRule(self.name, *numbers, metered=metered, fair=self.fair, weight=weight)
 
     @property
     def step_rule(self) -> GateRule:
@@ -95,7 +101,9 @@ class Limit:
         what = "unit" if rule.metered else "start"
         numbers = f"{counted(rule.limit, what)} in {duration_text(rule.period_ms)}" if rule.period_ms else ""
         burst, key = f", burst {rule.burst}" if rule.burst else "", f" by {rule.key}" if rule.key else ""
-        return f"{numbers or counted(rule.limit, 'open run')}{burst}{key}"
+        weight = f" with weight {rule.weight}" if rule.weight else ""
+        fair = f", fair by {rule.fair}{weight}" if rule.fair else ""
+        return f"{numbers or counted(rule.limit, 'open run')}{burst}{key}{fair}"
 
 
 class AppLimits:

@@ -22,6 +22,18 @@ def test_the_oldest_wait_of_all_keys_counts(monkeypatch: pytest.MonkeyPatch) -> 
     assert [dict(waits.read()) for _ in range(3)] == [{"one": 14}, {"one": 14}, {"one": 15}]
 
 
+def test_the_oldest_wait_of_all_sub_queues_counts() -> None:
+    """The run that passes next is not the one that waits longest."""
+    world = World(1)
+    world.play(Line(10, "function f on=go concurrency=1::one fair=event.data.t", ""))
+    for at, tenant in ((11, "a"), (12, "a"), (13, "b"), (14, "a")):
+        world.play(Line(at, f'event go {{"t":"{tenant}"}}', ""))
+    waits = OldestWaits(world.tables[0])
+    assert dict(waits.read()) == {"one": 12}
+    world.play(Line(20, "cancel r2", ""))
+    assert dict(waits.read()) == {"one": 13}
+
+
 def test_the_longest_waits_of_all_shards_are_exported() -> None:
     """At most so many limits, each with its oldest wait."""
     waits: list[dict[str, int]] = [{"a": 5_000, "b": 1_000}, {"a": 3_000, "c": 9_000}]

@@ -91,6 +91,15 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
         ["at most 2 limits"],
     ),
     "limit-number": (lambda app: app.function(concurrency=5)(nothing), ["Concurrency(5"]),  # type: ignore[arg-type]
+    "fair-key": (lambda _: Concurrency(1, fair="event.data."), ["Concurrency", "1:"]),
+    "fair-text": (lambda _: Throttle(1, "1s", fair=5), ["Throttle: fair", "5 is not a CEL expression"]),  # type: ignore[arg-type]
+    "fair-length": (
+        lambda app: app.function(throttle=Throttle(1, "1s", fair=f"event.data.a + '{'a' * 2_048}'"))(nothing),
+        ["the expressions of a limit have at most 2,048 characters"],
+    ),
+    "weight-alone": (lambda _: Limit("a", 1, weight=2), ["Limit: weight", "add fair="]),
+    "weight-0": (lambda _: Limit("a", 1, fair="event.name", weight=0), ["0 is neither a number from 0.001 to 1,000"]),
+    "weight-text": (lambda _: Concurrency(1, fair="event.name", weight="event."), ["Concurrency", "1:"]),
     "throttle-period": (lambda _: Throttle(1, "0s"), ["'0s' is not between 1 ms"]),
     "throttle-burst": (lambda _: Throttle(1, "1s", burst=-1), ["-1 is not a number from 0"]),
     "rate-limit": (lambda _: RateLimit(0, "1s"), ["RateLimit", "0 is not a number from 1"]),

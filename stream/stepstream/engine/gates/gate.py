@@ -5,10 +5,11 @@ time, and a run leaves its gates in the transaction that ends it. A gate with a 
 algorithm: a start is allowed when the theoretical arrival time of the next one is at most the burst ahead; at one that
 is metered, each unit that a body uses moves that time. At a debounce each run that comes sets that time again, and
 takes the place of the one that waits. Those that are batched wait until they are enough, or until that time, which the
-first one sets.
+first one sets. At a gate that is fair, runs wait in sub-queues.
 """
 
 from itertools import islice
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -26,20 +27,24 @@ from stepstream.contract.gates import (
 from stepstream.contract.ids import run_routing, time_part
 from stepstream.contract.limits import EVENTS_PER_BATCH_BYTES_MAX, PRIORITY_MS_MAX
 from stepstream.engine.gates.overrides import in_force, shown
+from stepstream.engine.gates.shares import (
+    charge_share,
+    forget_shares,
+    join_share,
+    leave_share,
+    next_by_tag,
+    start_by_tag,
+)
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter, queue_bytes
+from stepstream.engine.state.gate_keys import gate_key, gate_part, gate_place_key, gate_run_key, place_in_queue
+from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter, ShareWaiter, queue_bytes
 from stepstream.engine.state.keys import Key
 from stepstream.engine.state.rows import Timer, TimerKind
-from stepstream.engine.state.tables import (
-    GATE_QUEUE,
-    gate_key,
-    gate_part,
-    gate_place_key,
-    gate_run_key,
-    place_in_queue,
-)
+from stepstream.engine.state.tables import GATE_QUEUE
 
 _US_PER_MS = 1_000
+# The runs of sub-queues that one record lets pass: each is read by itself.
+_TAGS_MAX = 64
 
 
 def ask_gate(draft: Draft, asked: GateAsked) -> None:
@@ -117,14 +122,20 @@ def _enqueue(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
     if state.gate.excess is Excess.REPLACE:
         state = _replace_others(draft, state, asked.run_id)
     gate, asked_at, places = state.gate, max(draft.now, state.asked_at), state.places + 1
-    place = (asked_at + PRIORITY_MS_MAX - asked.gate.ahead_ms, places)
-    draft.put(gate_run_key(gate.id, asked.run_id, asked.step), GateRun(place))
-    waiter = GateWaiter(asked.run_id, draft.now, asked.step, asked.number, asked.batched, asked.gate.units)
-    draft.put(gate_place_key(gate.id, place), waiter)
+    place, share = (asked_at + PRIORITY_MS_MAX - asked.gate.ahead_ms, places), asked.gate.share
+    if share is None and state.shares:
+        share = ""  # Another release of the function was fair, and runs wait in sub-queues.
+    draft.put(gate_run_key(gate.id, asked.run_id, asked.step), GateRun(place, share))
+    request = asked.run_id, draft.now, asked.step, asked.number, asked.batched, asked.gate.units
+    waiter = GateWaiter(*request) if share is None else ShareWaiter(*request, share, asked.gate.weight)
+    draft.put(gate_place_key(gate.id, place, share), waiter)
     draft.count("gate_waits", gate.name)
     draft.count("open_gate_waiters", gate.name)
+    state = replace(state, waiting=state.waiting + 1, places=places, asked_at=asked_at)
+    if share is not None:
+        return join_share(draft, state, share, place)
     passed = min(state.passed, (place[0], places - 1))
-    return replace(state, waiting=state.waiting + 1, places=places, asked_at=asked_at, passed=passed)
+    return replace(state, passed=passed)
 
 
 def _replace_others(draft: Draft, state: GateState, by: str) -> GateState:
@@ -137,10 +148,13 @@ def _replace_others(draft: Draft, state: GateState, by: str) -> GateState:
     return state
 
 
-def _dequeue(draft: Draft, state: GateState, key: Key[GateWaiter], waiter: GateWaiter) -> GateState:
+def _dequeue(draft: Draft, state: GateState, key: Key[Any], waiter: GateWaiter) -> GateState:
     draft.delete(key)
     draft.delete(gate_run_key(state.gate.id, waiter.run_id, waiter.step))
     draft.count("open_gate_waiters", state.gate.name, amount=-1)
+    if waiter.share is not None:
+        leave_share(draft, state.gate.id, waiter.share, place_in_queue(key))
+        return replace(state, waiting=state.waiting - 1)
     left = state.bytes - _event_bytes(waiter)
     return replace(state, waiting=state.waiting - 1, passed=place_in_queue(key), bytes=left)
 
@@ -156,9 +170,11 @@ def leave_gate(draft: Draft, left: GateLeft) -> None:
     draft.delete(holder)
     draft.count("open_gate_waiters" if row.place else "open_gate_permits", before.gate.name, amount=-1)
     if row.place:
-        place = gate_place_key(left.gate, row.place)
+        place = gate_place_key(left.gate, row.place, row.share)
         size = _event_bytes(draft.get(place)) if before.bytes else 0
         draft.delete(place)
+        if row.share is not None:
+            leave_share(draft, left.gate, row.share)
         state = replace(before, waiting=before.waiting - 1, bytes=before.bytes - size)
     else:
         state = replace(before, held=before.held - 1)
@@ -190,11 +206,28 @@ def _let_pass(draft: Draft, state: GateState) -> GateState:
         return _begin_batch(draft, state)
     gate, most = state.gate.id, draft.limits.waits_per_match_max
     for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate), queue_bytes(state.passed)), most):
-        state = _grant(draft, _dequeue(draft, state, key, waiter), waiter)
-        draft.route_later(run_routing(waiter.run_id), GateGranted(gate, waiter.run_id, waiter.step, waiter.number))
+        state = _let_one_pass(draft, state, key, waiter)
+        if not _is_free(draft, state):
+            return state
+    return _serve_shares(draft, state) if state.shares else state
+
+
+def _serve_shares(draft: Draft, state: GateState) -> GateState:
+    """Let those in sub-queues pass; those that asked before the gate was fair have passed."""
+    for _ in range(_TAGS_MAX):
+        state, first = next_by_tag(draft, state)
+        if first is None:
+            break
+        state = _let_one_pass(draft, state, *first)
         if not _is_free(draft, state):
             break
     return state
+
+
+def _let_one_pass(draft: Draft, state: GateState, key: Key[Any], waiter: GateWaiter) -> GateState:
+    granted = GateGranted(state.gate.id, waiter.run_id, waiter.step, waiter.number)
+    draft.route_later(run_routing(waiter.run_id), granted)
+    return _grant(draft, _dequeue(draft, state, key, waiter), waiter)
 
 
 def _is_free(draft: Draft, state: GateState) -> bool:
@@ -254,28 +287,32 @@ def settle_gate(draft: Draft, settled: GateSettled) -> None:
         return  # Another release has made it a limit on bodies that are running.
     more_us = (settled.units - settled.gate.units) * _interval_us(shown(draft, state.gate)[0])
     next_us = max(state.next_us, draft.now * _US_PER_MS) if more_us > 0 else state.next_us
+    state = charge_share(draft, state, settled)
     after = _opened(draft, replace(state, next_us=next_us + more_us))
     _write(draft, before, _let_pass(draft, after), state.gate)
 
 
 def _grant(draft: Draft, state: GateState, asked: GateAsked | GateWaiter) -> GateState:
     """Give a run or a step its permit, or count its start; return the gate after that."""
-    gate = state.gate
+    gate, request = state.gate, asked.gate if isinstance(asked, GateAsked) else asked
     state = replace(state, latest=asked.run_id)
     if gate.excess is Excess.DEBOUNCED:
         return replace(state, next_us=0)
+    if request.share is not None:
+        state = start_by_tag(draft, state, request.share, request.weight, request.units)
     if gate.has_permits:
         draft.put(gate_run_key(gate.id, asked.run_id, asked.step), GateRun())
         draft.count("open_gate_permits", gate.name)
         return replace(state, held=state.held + 1)
-    units = asked.gate.units if isinstance(asked, GateAsked) else asked.units
-    return replace(state, next_us=max(state.next_us, draft.now * _US_PER_MS) + units * _interval_us(gate))
+    return replace(state, next_us=max(state.next_us, draft.now * _US_PER_MS) + request.units * _interval_us(gate))
 
 
 def _write(draft: Draft, before: GateState | None, after: GateState, rule: Gate) -> None:
     """Write a gate with its timer and the numbers in code, or delete it once it restricts nothing."""
     gate = rule.id
     after = replace(after, due=_due(draft, after), gate=rule)
+    if after.shares and not (after.held or after.waiting or after.due):
+        after = forget_shares(draft, after)
     timer = Timer(TimerKind.GATE, gate)
     if before and before.due != after.due:
         draft.disarm(before.due, timer)

@@ -19,8 +19,9 @@ from stepstream.contract.operators.limit_settings import (
 )
 from stepstream.engine.gates.gate import wake_gate
 from stepstream.engine.state.draft import Draft
+from stepstream.engine.state.gate_keys import gate_name_place, gate_part
 from stepstream.engine.state.rows import Timer, TimerKind
-from stepstream.engine.state.tables import GATES, gate_name_place, gate_part, limit_setting_key
+from stepstream.engine.state.tables import GATES, limit_setting_key
 
 _NOTHING = LimitSetting()
 

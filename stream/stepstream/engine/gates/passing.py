@@ -9,7 +9,7 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, event_fields
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.gates import BatchedRun, Excess, Gate, GateAsked, GateLeft, GateRule, GateSettled
-from stepstream.contract.limits import GATE_KEY_CHARACTERS_MAX, PRIORITY_MS_MAX
+from stepstream.contract.limits import GATE_KEY_CHARACTERS_MAX, GATE_WEIGHT_MAX, GATE_WEIGHT_ONE, PRIORITY_MS_MAX
 from stepstream.contract.plans import RunPlan
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import OpenStep, Run
@@ -98,7 +98,7 @@ def _passed(
     pairs = [(rule, _value(draft, rule.key, fields, meter)) for rule in rules]
     ahead_ms = _ahead_ms(draft, priority, fields, meter)
     return tuple(
-        _gate(rule, value or "", ahead_ms)
+        _fair(draft, _gate(rule, value or "", ahead_ms), rule, fields, meter)
         for rule, value in pairs
         if value is not None or rule.excess is not Excess.IDEMPOTENT
     )
@@ -107,6 +107,28 @@ def _passed(
 def _gate(rule: GateRule, value: str, ahead_ms: int) -> Gate:
     known = rule.name, rule.limit, value, rule.period_ms, rule.burst, rule.excess, rule.steps, rule.most_ms
     return Gate(*known, ahead_ms if rule.excess is Excess.WAIT else 0, rule.size, rule.metered)
+
+
+def _fair(draft: Draft, gate: Gate, rule: GateRule, fields: dict[str, Any], meter: Meter | None) -> Gate:
+    """Return a gate with the sub-queue in which a run waits for it; those without a value share one."""
+    if not rule.fair or rule.excess is not Excess.WAIT:
+        return gate
+    share = _value(draft, rule.fair, fields, meter) or ""
+    return replace(gate, share=share, weight=_weight(draft, rule.weight, fields, meter))
+
+
+def _weight(draft: Draft, weight: str, fields: dict[str, Any], meter: Meter | None) -> int:
+    """Return the weight of a sub-queue (thousandths): 1 if it is not a positive number."""
+    if not weight:
+        return GATE_WEIGHT_ONE
+    try:
+        value = evaluate(weight, fields, meter)
+    except EvaluationError:
+        value = None
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        return max(int(min(value * GATE_WEIGHT_ONE, GATE_WEIGHT_MAX)), 1)
+    draft.count("gate_key_errors")
+    return GATE_WEIGHT_ONE
 
 
 def _holds(draft: Draft, condition: str, fields: dict[str, Any], meter: Meter | None) -> bool:

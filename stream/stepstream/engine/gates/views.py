@@ -1,5 +1,7 @@
 """What operators see of gates: who holds them and who waits; an answer reads a bounded number of rows."""
 
+from itertools import islice
+
 from msgspec.structs import replace
 
 from stepstream.contract.codec import encode
@@ -15,21 +17,17 @@ from stepstream.contract.operators.limit_views import (
 )
 from stepstream.engine.gates.gate import next_start
 from stepstream.engine.gates.overrides import shown
+from stepstream.engine.gates.shares import in_order
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.gate_rows import GateState, queue_bytes
+from stepstream.engine.state.gate_keys import gate_key, gate_name_place, gate_part, gate_place_key, gate_run_key
+from stepstream.engine.state.gate_rows import GateState
 from stepstream.engine.state.tables import (
-    GATE_QUEUE,
     GATE_RUNS,
     GATES,
     LIMIT_SETTINGS,
     STEPS,
-    gate_key,
-    gate_name_place,
-    gate_part,
-    gate_run_key,
     limit_setting_key,
     limit_setting_of,
-    place_in_queue,
     run_part,
     step_of,
 )
@@ -88,7 +86,7 @@ def show_run_limit(draft: Draft, asked: RunLimitRequested) -> None:
 
 def _view(draft: Draft, state: GateState, most: int, place: int = 0) -> LimitView:
     gate, is_paused = shown(draft, state.gate)
-    queue = draft.scan(GATE_QUEUE, gate_part(gate.id), most, queue_bytes(state.passed))
+    queue = list(islice(in_order(draft, state, _ROWS_MAX), most))
     return LimitView(
         gate.name,
         gate.value,
@@ -125,5 +123,6 @@ def _place(draft: Draft, state: GateState, asked: LimitRequested) -> int:
     row = draft.get(gate_run_key(state.gate.id, asked.run_id, asked.step))
     if row is None or not row.place:
         return 0
-    queue = draft.scan(GATE_QUEUE, gate_part(state.gate.id), _ROWS_MAX, queue_bytes(state.passed))
-    return next((number for number, (key, _) in enumerate(queue, 1) if place_in_queue(key) == row.place), 0)
+    own = gate_place_key(state.gate.id, row.place, row.share)
+    queue = islice(in_order(draft, state, _ROWS_MAX), _ROWS_MAX)
+    return next((number for number, (key, _) in enumerate(queue, 1) if key == own), 0)

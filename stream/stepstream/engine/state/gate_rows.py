@@ -3,6 +3,7 @@
 import msgspec
 
 from stepstream.contract.gates import BatchedRun, Gate
+from stepstream.contract.limits import GATE_WEIGHT_ONE
 from stepstream.engine.state.keys import number_bytes
 
 # A place in the queue of a gate: by time, which a priority moves (Unix ms and PRIORITY_MS_MAX more), then by number.
@@ -21,7 +22,8 @@ class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
     `passed` or before it. `latest` is the run that passed last, which holds the permit of a gate that has only one.
     Those that are debounced came from `first` on (Unix ms). The events of those that are batched have so many `bytes`.
     A gate with a period has `next_us`, the theoretical arrival time of the next start (Unix microseconds). `due` is
-    when its timer fires (Unix ms, 0: it has none).
+    when its timer fires (Unix ms, 0: it has none). A gate that is fair has so many `shares`, and `tag` is the one that
+    it served last.
     """
 
     gate: Gate
@@ -35,19 +37,22 @@ class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
     first: int = 0
     asked_at: int = 0
     bytes: int = 0
+    shares: int = 0
+    tag: QueuePlace = (0, 0)
 
 
 class GateRun(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A run, or a step of one, that waits for a gate at a place of its queue, or holds a permit."""
+    """A run, or a step of one, that waits for a gate at a place of its queue or sub-queue, or holds a permit."""
 
     place: QueuePlace | None = None
+    share: str | None = None
 
 
 class GateWaiter(msgspec.Struct, frozen=True, omit_defaults=True):
     """The run, or the step of one, at a place of the queue of a gate.
 
     It waits since `since` (Unix ms, 0 in rows of older releases). The `number` is that of its request,
-    and `batched` what it asked with, as are its `units`.
+    and `batched` what it asked with, as are its `units`. In a sub-queue, `share`, it has a `weight` (thousandths).
     """
 
     run_id: str
@@ -56,3 +61,23 @@ class GateWaiter(msgspec.Struct, frozen=True, omit_defaults=True):
     number: int = 0
     batched: BatchedRun | None = None
     units: int = 1
+    share: str | None = None
+    weight: int = GATE_WEIGHT_ONE
+
+
+class ShareWaiter(GateWaiter, frozen=True, omit_defaults=True):
+    """The run, or the step of one, at a place of a sub-queue of a gate."""
+
+
+class GateShare(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The sub-queue of a gate that is fair: its `tag`, and how many are `waiting` behind the place `passed`."""
+
+    tag: QueuePlace
+    waiting: int = 0
+    passed: QueuePlace = (0, 0)
+
+
+class GateTag(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The sub-queue that has a tag, by which those of a gate are ordered."""
+
+    share: str

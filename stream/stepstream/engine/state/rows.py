@@ -17,7 +17,7 @@ from stepstream.contract.matching import Predicate
 from stepstream.contract.operators.bulk import BulkChanged, BulkItem
 from stepstream.contract.operators.control import Pause
 from stepstream.contract.operators.limit_settings import LimitSetting
-from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter
+from stepstream.engine.state.gate_rows import GateRun, GateShare, GateState, GateTag, GateWaiter
 from stepstream.engine.state.kept_rows import (
     IndexedEvent,
     KeptEvent,
@@ -339,6 +339,8 @@ Row = (
     | GateState
     | GateRun
     | GateWaiter
+    | GateShare
+    | GateTag
     | LimitSetting
     | Child
     | Memo

@@ -12,7 +12,14 @@ from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.ids import Bucket, StepRef, run_routing
 from stepstream.contract.operators.bulk import BulkItem
 from stepstream.contract.operators.limit_settings import LimitSetting
-from stepstream.engine.state.gate_rows import GateRun, GateState, GateWaiter, QueuePlace, queue_bytes
+from stepstream.engine.state.gate_rows import (
+    GateRun,
+    GateShare,
+    GateState,
+    GateTag,
+    GateWaiter,
+    ShareWaiter,
+)
 from stepstream.engine.state.kept_rows import (
     IndexedEvent,
     KeptEvent,
@@ -120,6 +127,9 @@ SCOPE_PAUSES = Table(b"P", ScopePause)
 GATES = Table(b"G", GateState, _by_name)
 GATE_RUNS = Table(b"H", GateRun, _by_name)
 GATE_QUEUE = Table(b"Q", GateWaiter, _by_name)
+GATE_SHARES = Table(b"E", GateShare, _by_name)
+GATE_TAGS = Table(b"T", GateTag, _by_name)
+SHARE_QUEUE = Table(b"F", ShareWaiter, _by_name)
 LIMIT_SETTINGS = Table(b"L", LimitSetting)
 OPEN_COUNTS = Table(b"h", OpenCount)
 POSITIONS = Table(b"i", Position)
@@ -128,7 +138,20 @@ _ALL: tuple[Table[Any], ...] = (
     *(RUNS, RUN_EVENTS, MEMOS, STEPS, GROUPS, LEASES, CHILDREN, TIMERS),
     *(EVENT_NAMES, WAITS, QUEUED_EVENTS, QUEUED_COUNT, SIGNALS, SIGNAL_RUNS, STARTS),
     *(REGISTRATIONS, TRIGGERS, CRONS, LOOKBACK_WINDOWS, KEPT_EVENTS, KEPT_HEAD, KEPT_PATHS, KEPT_INDEX, LOOK_BACKS),
-    *(BULKS, BULK_ITEMS, SCOPE_PAUSES, GATES, GATE_RUNS, GATE_QUEUE, LIMIT_SETTINGS, OPEN_COUNTS, POSITIONS),
+    *(
+        BULKS,
+        BULK_ITEMS,
+        SCOPE_PAUSES,
+        GATES,
+        GATE_RUNS,
+        GATE_QUEUE,
+        GATE_SHARES,
+        GATE_TAGS,
+        SHARE_QUEUE,
+        LIMIT_SETTINGS,
+        OPEN_COUNTS,
+        POSITIONS,
+    ),
 )
 TABLES = {table.prefix: table for table in _ALL}
 _DECODERS: dict[bytes, Callable[[bytes], Row]] = {
@@ -334,40 +357,9 @@ def scope_of(key: Key[ScopePause]) -> str:
     return key.sort.decode()
 
 
-def gate_part(gate: str) -> bytes:
-    """Return the part under which the runs and the queue of a gate are scanned."""
-    return text_bytes(gate)
-
-
-def gate_name_place(name: str) -> bytes:
-    """Return a place just before all gates of a name, in a scan of all gates; before all of them for ""."""
-    return name.encode() + b"\x00\xff" if name else b""
-
-
-def gate_key(gate: str) -> Key[GateState]:
-    """Return the key of a gate."""
-    return GATES.key(gate_part(gate))
-
-
-def gate_run_key(gate: str, run_id: str, step: str = "") -> Key[GateRun]:
-    """Return the key of a run, or of a step of it, that waits for a gate or holds a permit."""
-    return GATE_RUNS.key(gate_part(gate), f"{run_id}/{step}".encode() if step else run_id.encode())
-
-
-def gate_place_key(gate: str, place: QueuePlace) -> Key[GateWaiter]:
-    """Return the key of a place in the queue of a gate."""
-    return GATE_QUEUE.key(gate_part(gate), queue_bytes(place))
-
-
-def place_in_queue(key: Key[GateWaiter]) -> QueuePlace:
-    """Return the place of a run in the queue of a gate."""
-    half = len(key.sort) // 2
-    return int.from_bytes(key.sort[:half], "big"), int.from_bytes(key.sort[half:], "big")
-
-
 def limit_setting_key(gate: str) -> Key[LimitSetting]:
     """Return the key of how operators changed a gate, or all gates of a name if the value is empty."""
-    return LIMIT_SETTINGS.key(b"", gate_part(gate))
+    return LIMIT_SETTINGS.key(b"", text_bytes(gate))
 
 
 def limit_setting_of(key: Key[LimitSetting]) -> tuple[str, str]:
