@@ -21,7 +21,7 @@ from stepstream.runtime.shard import loop
 from stepstream.runtime.shard.tables import StoreView
 from stepstream.runtime.storage.journal import MemoryStore
 from stepstream.testing import VirtualEngine
-from tests.runtime.shard.crons import HOUR, WORK, apply, due_times
+from tests.runtime.shard.crons import HOUR, WORK, YEAR, apply, due_times
 
 app = App("shop")
 
@@ -71,6 +71,35 @@ async def test_cron_fires_again_after_a_failed_tick(monkeypatch: pytest.MonkeyPa
         assert starts == [5, 12, *range(15, 61, 5)]
         (found, *_) = dead_letters(engine)
         assert dict(found.headers)["stepstream-reason"] == b"KeyError: 'UTC'"
+
+
+async def test_unknown_time_zone_affects_only_its_trigger() -> None:
+    """A worker has newer time zones than the engine: the dead letter of the trigger has the reason."""
+    mars = App("mars")
+
+    @mars.function(CronTrigger("* * * * *", "Mars/Olympus"), cron("*/5 * * * *"), on("go"))
+    async def function(ctx: Context) -> str:
+        return ctx.event.name
+
+    async with VirtualEngine(mars) as engine:
+        await engine.send(Event("go"))
+        await engine.advance("11m")
+        assert [run.output for run in engine.runs("function")] == ["go", "stream/cron", "stream/cron"]
+        (found,) = dead_letters(engine)
+        assert b"No time zone found with key Mars/Olympus" in (dict(found.headers)["stepstream-reason"] or b"")
+
+
+def test_opening_a_shard_computes_a_cron_whose_time_zone_was_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine with newer time zones fires the trigger at its next time, and not for the time until then."""
+    store = MemoryStore()
+    with monkeypatch.context() as patched:
+        patched.setattr(admission, "ZoneInfo", dict[str, object]().__getitem__)
+        apply(store, WORK, now=1)
+        apply(store, ShardOpened(), now=2)
+    for timer, _ in list(due_timers(StoreView(store), HOUR // 2)):
+        apply(store, Tick(timer), HOUR // 2)
+    assert due_times(store) == (HOUR, YEAR)
+    assert not apply(store, ShardOpened(), HOUR // 2)
 
 
 async def test_failing_timer_delays_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

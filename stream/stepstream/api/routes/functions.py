@@ -12,7 +12,7 @@ from stepstream.api.facade import EngineFacade
 from stepstream.contract.codec import encode, load_json
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
 from stepstream.contract.limits import HOUR_MS
-from stepstream.engine.runs.admission import next_due
+from stepstream.engine.runs.admission import CRON_ERRORS, next_due
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.tables.timings import Rate
 
@@ -52,7 +52,7 @@ def cron_times(trigger: CronTrigger, now_ms: int, times: int = CRON_TIMES) -> li
     try:
         while len(found) <= times:
             found.append(next_due(trigger, found[-1]))
-    except (ValueError, KeyError, OSError, StopIteration):
+    except CRON_ERRORS:
         # Another process registered it: this one may lack the time zone, and an expression may have no further time.
         pass
     return found[1:]

@@ -42,6 +42,11 @@ from stepstream.engine.state.tables import (
 )
 from stepstream.expressions.predicates import Meter
 
+# What `next_due` raises if this process lacks the time zone, or if an expression is invalid or has no further time.
+CRON_ERRORS = (ValueError, KeyError, OSError, StopIteration)
+# When a trigger is due whose time cannot be computed: its timer fails, with a dead letter, until it can be.
+_DUE_UNKNOWN = 1
+
 
 def register_function(draft: Draft, function: FunctionRegistered) -> None:
     """Keep the registration of a function and update its triggers."""
@@ -285,7 +290,7 @@ def _set_crons(draft: Draft, function: FunctionRegistered) -> None:
     triggers = () if function.retired else tuple(t for t in function.triggers if isinstance(t, CronTrigger))
     if (known.triggers if known else ()) == triggers or not draft.owns(function.id):
         return
-    due_times = tuple(next_due(trigger, draft.now) for trigger in triggers)
+    due_times = tuple(_known_due(trigger, draft.now) or _DUE_UNKNOWN for trigger in triggers)
     _arm_crons(draft, function.id, known.due if known else (), due_times)
     if triggers:
         draft.put(key, Crons(triggers, due_times))
@@ -309,13 +314,13 @@ def review_crons(draft: Draft) -> None:
 
     Otherwise the trigger would not fire until that time has come. A corrected trigger may fire again at a time at which
     it fired already: that starts the function again if the first run has ended. Clocks that differ by less repeat no
-    firing. A timer that is missing is set again.
+    firing. A timer that is missing is set again; so one whose time zone is unknown is computed again.
     """
     for table_key, crons in draft.walk(CRONS, b""):
         # The part of a key in a scan of a whole table is empty.
         function_id = crons_function(table_key)
         due_times = tuple(
-            due if due <= next_due(trigger, draft.now + MINUTE_MS) else next_due(trigger, draft.now)
+            due if due <= _known_due(trigger, draft.now + MINUTE_MS) else _known_due(trigger, draft.now) or due
             for trigger, due in zip(crons.triggers, crons.due, strict=True)
         )
         _arm_crons(draft, function_id, crons.due, due_times)
@@ -328,9 +333,20 @@ def _cron_timer(function_id: str, index: int) -> Timer:
 
 
 def next_due(trigger: CronTrigger, after: int) -> int:
-    """Return the first time (Unix ms) after `after` at which the expression fires in its time zone."""
+    """Return the first time (Unix ms) after `after` at which the expression fires in its time zone.
+
+    Raise one of CRON_ERRORS for a trigger of another process, with newer time zones for example.
+    """
     start = datetime.fromtimestamp(after / 1_000, ZoneInfo(trigger.timezone))
     return round(next(CronSim(trigger.expression, start)).timestamp() * 1_000)
+
+
+def _known_due(trigger: CronTrigger, after: int) -> int:
+    """Return the time of `next_due`, or 0 if this process cannot compute it."""
+    try:
+        return next_due(trigger, after)
+    except CRON_ERRORS:
+        return 0
 
 
 def fire_cron(draft: Draft, function_id: str, index: int) -> None:
@@ -343,5 +359,7 @@ def fire_cron(draft: Draft, function_id: str, index: int) -> None:
     due_times = (*crons.due[:index], following, *crons.due[index + 1 :])
     draft.put(crons_key(function_id), replace(crons, due=due_times))
     draft.arm(following, _cron_timer(function_id, index))
+    if due == _DUE_UNKNOWN:
+        return
     data = dump_json({"cron": trigger.expression, "timezone": trigger.timezone})
     request_run(draft, function, EventRecord(CRON, data, id=f"{function_id}:{index}:{due}", ts=due))
