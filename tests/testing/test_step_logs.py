@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -12,13 +12,14 @@ import pytest
 
 from stepstream import App, Context, Event, on
 from stepstream.api.http import make_api
-from stepstream.contract.logs import LOG_BYTES_PER_ATTEMPT_MAX, LOG_LINES_PER_ATTEMPT_MAX, LogKey, StepLogged
-from stepstream.runtime.ports import LogError
-from stepstream.runtime.worker.step_logs import StepLogs
+from stepstream.contract.logs import LOG_BYTES_PER_ATTEMPT_MAX, LOG_LINES_PER_ATTEMPT_MAX, LogKey, LogLine, StepLogged
+from stepstream.runtime.ports import LogError, NewRecord
+from stepstream.runtime.worker.step_logs import StepLogs, append_logs
 from stepstream.sdk.step_logs import StepLogHandler, catching
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import browser_of
 from tests.fakes.facades import facade_of
+from tests.fakes.waiting import until
 
 logger = logging.getLogger("shop.orders")
 app = App("shop")
@@ -227,3 +228,34 @@ def test_nothing_is_caught_outside_of_runs() -> None:
         logger.info("outside")
     assert installed() == 0
     assert json.dumps(HOSTILE)
+
+
+async def test_lines_are_written_after_an_unexpected_error() -> None:
+    """It loses what it was to write, and not what is logged while it fails or later."""
+    written: list[str] = []
+
+    async def write(entries: Sequence[StepLogged]) -> None:
+        if not written:
+            written.append("failed")
+            logs.attempt(LogKey("02", "", 0)).add("INFO", "shop", "meanwhile")
+            raise AssertionError("Unrecognized partition")
+        written.extend(entry.lines[0].text for entry in entries)
+
+    logs = StepLogs(write, lambda: 1, 0)
+    logs.attempt(LogKey("01", "", 0)).add("INFO", "shop", "lost")
+    await until(lambda: not logs.pending and len(written) > 1)
+    logs.attempt(LogKey("03", "", 0)).add("INFO", "shop", "later")
+    await until(lambda: not logs.pending and len(written) > 2)
+    assert written == ["failed", "meanwhile", "later"]
+
+
+async def test_lines_with_invalid_text_lose_no_others() -> None:
+    """The name of a logger has half of a surrogate pair: only the lines of that attempt are lost."""
+    written: list[NewRecord] = []
+
+    async def append(records: Sequence[NewRecord]) -> None:
+        written.extend(records)
+
+    lines = [(LogLine(1, 0, "INFO", name, "text"),) for name in ("shop.\ud800", "shop")]
+    await append_logs(append, [StepLogged(f"0{index}", "", 0, "s", each) for index, each in enumerate(lines)])
+    assert [record.key for record in written] == [b"01"]

@@ -130,12 +130,20 @@ class StepLogs:
             self._bytes = 0
         try:
             await self._write(records)
-        except (LogError, StoreError) as error:
-            logger.warning("the logs of %d attempts are lost: %s", len(records), error)
+        except Exception as error:
+            # An error of any kind must not end the task: what is logged later would never be written.
+            trace = None if isinstance(error, LogError | StoreError) else error
+            logger.warning("the logs of %d attempts are lost: %s", len(records), error, exc_info=trace)
 
 
 async def append_logs(
     append: Callable[[Sequence[NewRecord]], Awaitable[object]], entries: Sequence[StepLogged]
 ) -> None:
-    """Append entries to the topic `logs`."""
-    await append([NewRecord(LOGS, -1, entry.run_id.encode(), encode(entry)) for entry in entries])
+    """Append entries to the topic `logs`, but those whose text is not UTF-8, such as half of a surrogate pair."""
+    records: list[NewRecord] = []
+    for entry in entries:
+        try:
+            records.append(NewRecord(LOGS, -1, entry.run_id.encode(), encode(entry)))
+        except UnicodeError as error:
+            logger.warning("the logs of an attempt of run %s are lost: %s", entry.run_id, error)
+    await append(records)

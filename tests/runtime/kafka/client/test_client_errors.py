@@ -74,6 +74,36 @@ async def test_producer_fenced_between_records_says_so() -> None:
         await producer.send([record, record])
 
 
+class Shrunk:
+    """A client of a topic that was created again with two partitions instead of three."""
+
+    count = 3
+
+    async def partitions_for(self, _topic: str) -> range:
+        """Return the partitions."""
+        return range(self.count)
+
+    async def send(self, _topic: str, _value: bytes, **options: object) -> asyncio.Future[Mock]:
+        """Refuse another partition, as aiokafka does."""
+        assert options["partition"] in range(self.count), "Unrecognized partition"
+        sent = asyncio.get_running_loop().create_future()
+        sent.set_result(Mock(partition=options["partition"], offset=0))
+        return sent
+
+
+async def test_producer_writes_to_a_topic_with_fewer_partitions() -> None:
+    """The first write fails with an error that callers handle; the next one uses the new number."""
+    producer = Producer(KafkaSettings(), {"bootstrap_servers": "127.0.0.1:1"})
+    await producer.close()
+    producer._client = client = Shrunk()
+    records = [NewRecord(EVENTS, -1, b"", b"v")] * 3
+    assert {partition for partition, _ in await producer.send(records)} == {0, 1, 2}
+    client.count = 2
+    with pytest.raises(LogError, match="writing: topic 'events' has no partition 2"):
+        await producer.send(records)
+    assert {partition for partition, _ in await producer.send(records)} == {0, 1}
+
+
 class Stubborn:
     """A client that fails to stop, as a consumer of aiokafka does whose fetcher waits to retry."""
 

@@ -94,14 +94,21 @@ class Producer:
             # Records without a key are distributed round-robin.
             self._round_robin += not record.key
             partition = (crc32(record.key) if record.key else self._round_robin) % count
-        future: asyncio.Future[object] = await self._client.send(
-            self._settings.name(record.topic),
-            record.value or (None if "value" in record.nulls else b""),
-            key=record.key or (None if "key" in record.nulls else b""),
-            partition=partition,
-            timestamp_ms=timestamp,
-            headers=list(record.headers),
-        )
+        try:
+            future: asyncio.Future[object] = await self._client.send(
+                self._settings.name(record.topic),
+                record.value or (None if "value" in record.nulls else b""),
+                key=record.key or (None if "key" in record.nulls else b""),
+                partition=partition,
+                timestamp_ms=timestamp,
+                headers=list(record.headers),
+            )
+        except AssertionError as error:
+            # The client asserts that it knows the partition. The topic was created again, with fewer.
+            self._partitions.pop(record.topic, None)
+            raise LogError(
+                f"writing: topic {self._settings.name(record.topic)!r} has no partition {partition}"
+            ) from error
         return future
 
     async def begin(self) -> None:
