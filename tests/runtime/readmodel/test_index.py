@@ -24,7 +24,7 @@ from stepstream.contract.history import (
 )
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.outcomes import ErrorInfo, Value
-from stepstream.contract.topics import HISTORY
+from stepstream.contract.topics import HISTORY, LOGS
 from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel.folding import Batch
 from stepstream.runtime.readmodel.index import RunIndex
@@ -215,6 +215,44 @@ def test_skipped_entry_leaves_no_rows(monkeypatch: pytest.MonkeyPatch, new_table
     assert [entry.run_id for entry in entries] == ["r", "r"]
     assert [(run.run_id, run.status) for run in index.list()] == [("r", "completed")]
     assert (index.position(HISTORY, 0), index.skipped) == (4, 2)
+    index.close()
+
+
+LINES = b'{"type":"step.logged","run_id":"r","step":"","attempt":0,"source":"s","lines":[%s]}'
+LINE = b'{"at":%d,"number":%d,"level":"INFO","logger":"shop","text":"%s"}'
+UNSTORABLE = [LINE % (2**63, 1, b"too late"), LINE % (1, 1, b"\\ud800"), b"5"]
+
+
+@pytest.mark.parametrize("poison", UNSTORABLE, ids=["time", "text", "type"])
+def test_lines_that_cannot_be_stored_are_skipped(poison: bytes, new_tables: NewTables) -> None:
+    """The other records of the batch are added, and the position moves past it."""
+    index = RunIndex(new_tables())
+    values = [LINES % (LINE % (1, 1, b"first")), LINES % poison, LINES % (LINE % (2, 2, b"last"))]
+    index.fold_logs([LogRecord(LOGS, 0, offset, b"", value, (), 0) for offset, value in enumerate(values)])
+    assert [line.text for line in index.logs("r")] == ["first", "last"]
+    assert (index.position(LOGS, 0), index.skipped) == (3, 1)
+    index.close()
+
+
+def test_error_after_all_entries_ends_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is of no entry, so skipping one does not help: the caller reads the batch again later."""
+    index = RunIndex()
+
+    def commit(*_: object) -> None:
+        raise OverflowError("a notice is too large")
+
+    monkeypatch.setattr(index, "_commit", commit)
+    with pytest.raises(OverflowError):
+        index.fold(records_of([BEGAN]))
+
+
+def test_long_run_id_of_another_producer_is_listed(new_tables: NewTables) -> None:
+    """It is longer than a notice of PostgreSQL may be."""
+    index = RunIndex(new_tables())
+    index.fold(
+        records_of([replace(BEGAN, run_id="r" * 2_000), *(replace(BEGAN, run_id=f"{n:050}") for n in range(200))])
+    )
+    assert sum(index.counts().values()) == 201
     index.close()
 
 

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 # The file of a data directory that has the read model.
 RUNS_FILE = "runs.sqlite"
 _PAGE = 1_000
+E = TypeVar("E", bound=HistoryRecord | StepLogged)
 _UNREADABLE = (msgspec.MsgspecError, UnicodeError, OverflowError, RecursionError)
 
 
@@ -118,7 +120,7 @@ class RunIndex:
         called. Raise StoreError if the tables were replaced since then: history must be read again from there.
         """
         self._check(HISTORY)
-        entries = self._fold(records)
+        entries = self._fold(records, self._fold_all)
         last = records[-1]
         self._latest[last.partition] = max(self._latest.get(last.partition, 0), last.timestamp)
         self._note(records, entries)
@@ -144,22 +146,24 @@ class RunIndex:
             )
         return [record for record in records if record.offset >= stored]
 
-    def _fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
+    def _fold(self, records: Sequence[LogRecord], fold_all: Callable[..., list[E]]) -> list[E]:
         skipped, singly = set[LogRecord](), False
         while True:
             try:
                 with self._tables.transaction():
-                    return self._fold_all(self._new(records), skipped, singly=singly)
+                    return fold_all(self._new(records), skipped, singly=singly)
             except _NotFolded as error:
                 # The transaction is rolled back; the other records are folded again without this one.
                 skipped.add(error.record)
                 self._skip(error.record, error.__cause__)
             except _UNREADABLE:
                 # A row cannot be stored; written one by one, the record that it is from is known.
+                if singly:
+                    raise
                 singly = True
 
     def _fold_all(self, records: Sequence[LogRecord], skipped: set[LogRecord], *, singly: bool) -> list[HistoryEntry]:
-        found = [(record, entry) for record in records if (entry := self._decoded(record, skipped))]
+        found = self._decoded(records, decode_history_record, skipped)
         entries = [entry for _, entry in found if not isinstance(entry, BulkChanged)]
         batch = Batch(self._db, entries)
         for record, entry in found:
@@ -176,30 +180,38 @@ class RunIndex:
         self._commit(records, entries)
         return entries
 
-    def _decoded(self, record: LogRecord, skipped: set[LogRecord]) -> HistoryRecord | None:
-        """Return what a record of history has; None, and add it to `skipped`, if it cannot be decoded."""
-        if record not in skipped:
-            try:
-                entry: HistoryRecord = decode_history_record(record.value)
-                return entry
-            except _UNREADABLE as error:
-                skipped.add(record)
-                self._skip(record, error)
-        return None
+    def _decoded(
+        self, records: Sequence[LogRecord], decode: Callable[[bytes], E], skipped: set[LogRecord]
+    ) -> list[tuple[LogRecord, E]]:
+        """Return the records that are not `skipped`, with their entries; skip those that cannot be decoded."""
+        found: list[tuple[LogRecord, E]] = []
+        for record in records:
+            if record not in skipped:
+                try:
+                    found.append((record, decode(record.value)))
+                except _UNREADABLE as error:
+                    skipped.add(record)
+                    self._skip(record, error)
+        return found
 
     def fold_logs(self, records: Sequence[LogRecord]) -> None:
         """Add records of a partition of `logs`, and store the position after them; otherwise as `fold`."""
         self._check(LOGS)
-        with self._tables.transaction():
-            new, entries = self._new(records), list[StepLogged]()
-            for record in new:
-                try:
-                    entries.append(decode_logged(record.value))
-                except _UNREADABLE as error:
-                    self._skip(record, error)
-            add_lines(self._db, entries)
-            self._commit(new, entries)
+        entries = self._fold(records, self._add_all)
         self._note(records, entries)
+
+    def _add_all(self, records: Sequence[LogRecord], skipped: set[LogRecord], *, singly: bool) -> list[StepLogged]:
+        found = self._decoded(records, decode_logged, skipped)
+        for part in [[each] for each in found] if singly else [found]:
+            try:
+                add_lines(self._db, [entry for _, entry in part])
+            except _UNREADABLE as error:
+                if not singly:
+                    raise
+                raise _NotFolded(part[0][0]) from error
+        entries = [entry for _, entry in found]
+        self._commit(records, entries)
+        return entries
 
     def add_logs(self, entries: Sequence[StepLogged]) -> None:
         """Add what runs logged."""

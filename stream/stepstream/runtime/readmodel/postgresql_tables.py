@@ -28,7 +28,8 @@ _CONNECT_S = 5
 # The server ends long statements, and transactions of frozen processes; a process abandons a connection after
 # _WRITE_S_MAX.
 _STATEMENT_S_MAX, _IDLE_S_MAX, _WRITE_S_MAX = 20, 10, 30.0
-_IDS_PER_NOTICE = 200
+# A notice has less than 8,000 bytes. An id of 26 characters is longer only in a record of another producer.
+_IDS_PER_NOTICE, _ID_BYTES_MAX = 200, 38
 _STREAMED_ROWS = 100
 # Connections to a host that no longer answers end after about 11 s. The URL may set each of these otherwise.
 _DEFAULTS = {
@@ -174,7 +175,7 @@ class PostgresqlTables:
 
     def publish(self, run_ids: Collection[str]) -> None:
         """Let `changed` of all processes return these runs once the transaction is committed."""
-        ids = sorted(run_ids)
+        ids = sorted(each for each in run_ids if len(each.encode()) <= _ID_BYTES_MAX)
         notices = [(NAME, " ".join(ids[at : at + _IDS_PER_NOTICE])) for at in range(0, len(ids), _IDS_PER_NOTICE)]
         if notices:
             self.db.executemany("SELECT pg_notify(?, ?)", notices)
