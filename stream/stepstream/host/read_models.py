@@ -37,6 +37,7 @@ def read_model_parts(
     """
 
     async def read(topic: str) -> None:
+        index.identify(topic, await backbone.topic_id(topic))
         async for records in backbone.follow(topic, index.positions, owned):
             await index.folded(records)
 

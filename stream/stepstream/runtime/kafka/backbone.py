@@ -159,6 +159,11 @@ class KafkaBackbone:
                 self._history = None
             await reader.close()
 
+    async def topic_id(self, topic: str) -> str:
+        """Return the id of a topic; empty if it does not exist, or if the brokers assign none."""
+        found = (await self._cluster.extents([topic])).get(topic)
+        return found.id if found else ""
+
     async def ping(self) -> None:
         """Return when any broker has answered on a new connection; raise LogError if none does."""
         async with self._cluster.admin():

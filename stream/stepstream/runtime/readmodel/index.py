@@ -26,6 +26,7 @@ from stepstream.runtime.readmodel.sqlite_tables import SqliteTables
 from stepstream.runtime.readmodel.stats import RunStats
 from stepstream.runtime.readmodel.tables.approvals import ApprovalView, find_approval, open_approvals
 from stepstream.runtime.readmodel.tables.error_groups import drop_groups
+from stepstream.runtime.readmodel.tables.folded_positions import position_of, put_position
 from stepstream.runtime.readmodel.tables.logged_lines import LoggedLine, add_lines, drop_lines, read_lines
 from stepstream.runtime.readmodel.tables.recorded import RecordedRun, recorded_run
 from stepstream.runtime.readmodel.tables.timings import drop_timings
@@ -78,6 +79,8 @@ class RunIndex:
         self._warned = False
         # The positions from which this process reads, moved by what it folded.
         self._expected: Offsets = {}
+        # The ids of the topics that are read, if they are known.
+        self._ids: dict[str, str] = {}
         self.skipped = 0
         # What the last batches changed, for live pages.
         self.changes = RunChanges()
@@ -91,6 +94,13 @@ class RunIndex:
     @property
     def _db(self) -> Database:
         return self._tables.db
+
+    def identify(self, topic: str, id: str) -> None:
+        """Note the id of a topic that is read from now on: positions in a deleted topic of the same name do not count.
+
+        Without an id, the topic is assumed to be the same.
+        """
+        self._ids[topic] = id
 
     def position(self, topic: str, partition: int) -> int:
         """Return the offset of the first record that is not folded yet."""
@@ -109,9 +119,7 @@ class RunIndex:
         await self._tables.call(lambda: fold(records))
 
     def _stored(self, topic: str, partition: int) -> int:
-        query = 'SELECT "offset" FROM positions WHERE topic = ? AND partition = ?'
-        row = self._db.execute(query, (topic, partition)).fetchone()
-        return int(row[0]) if row else 0
+        return position_of(self._db, (topic, partition), self._ids.get(topic, ""))
 
     def fold(self, records: Sequence[LogRecord]) -> list[HistoryEntry]:
         """Fold records of a partition of `history` and store the position after them; return their entries of runs.
@@ -139,6 +147,8 @@ class RunIndex:
         at = (records[0].topic, records[0].partition)
         if (expected := self._expected.get(at)) is None:
             return records
+        if records[0].offset < expected and self._ids.get(at[0]):
+            raise StoreError(f"{at[0]}-{at[1]} was deleted and created again; it is read from its beginning")
         self._db.lock(f"{at[0]}-{at[1]}")
         if (stored := self._stored(*at)) < expected:
             raise StoreError(
@@ -222,12 +232,8 @@ class RunIndex:
     def _commit(self, records: Sequence[LogRecord], entries: Sequence[HistoryEntry | StepLogged]) -> None:
         """Store the position after records, and publish which runs they changed, in the transaction that folds them."""
         if records:
-            upsert = (
-                "INSERT INTO positions VALUES (?, ?, ?) "
-                'ON CONFLICT (topic, partition) DO UPDATE SET "offset" = excluded."offset"'
-            )
             last = records[-1]
-            self._db.execute(upsert, (last.topic, last.partition, last.offset + 1))
+            put_position(self._db, (last.topic, last.partition), self._ids.get(last.topic, ""), last.offset + 1)
             self._tables.publish({entry.run_id for entry in entries})
 
     def _note(self, records: Sequence[LogRecord], entries: Sequence[HistoryEntry | StepLogged]) -> None:
