@@ -107,6 +107,19 @@ def test_condition_that_lasts_is_logged_at_growing_intervals() -> None:
     assert logged[-1] == (1_101, "")
 
 
+def test_conditions_that_alternate_are_logged_once_each() -> None:
+    """An outage often has two texts: a component fails to connect, then to close."""
+    now = [0.0]
+    recurrence = Recurrence(lambda: now[0])
+    logged: list[str] = []
+    while now[0] < 100:
+        for text in ("no broker answers", "the client is closed"):
+            if (more := recurrence.occurs(text)) is not None:
+                logged.append(text + more)
+            now[0] += 0.5
+    assert logged == ["no broker answers", "the client is closed", "the client is closed (121 times in 1 min)"]
+
+
 async def test_repeated_failure_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """An outage that fails a component twice a second must not fill the log."""
     errors = [LogError(f"the topic ends at {number}") for number in range(20)]
