@@ -21,6 +21,14 @@ def set_version(url: str, version: int) -> None:
         connection.execute("UPDATE stepstream.schema_version SET version = %s", (version,))
 
 
+def test_database_of_another_encoding_is_refused(postgresql: PostgresqlServer) -> None:
+    """It could not store most texts."""
+    with psycopg.connect(postgresql.url("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(StoreError, match="stores text as LATIN1; create a database with the encoding UTF8"):
+        prepare_tables(postgresql.url("latin"))
+
+
 def test_tables_are_created_and_migrated(postgresql: PostgresqlServer, open_index: Open) -> None:
     """Each state has a sentence with its remedy; tables of a newer release stay."""
     url = postgresql.database(prepared=False)

@@ -309,6 +309,8 @@ def prepare_tables(url: str, *, replace: bool = False, migrate: bool = False) ->
     what = f"the read model at {place_of(options)}"
     try:
         with psycopg.connect(**options, autocommit=True) as connection:
+            if (encoding := connection.info.parameter_status("server_encoding")) != "UTF8":
+                raise StoreError(f"{what} stores text as {encoding}; create a database with the encoding UTF8")
             version = version_of(connection)
             if version == VERSION and not replace:
                 return False
