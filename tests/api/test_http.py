@@ -252,6 +252,8 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/v1/runs",
             "/v1/runs/{run_id}",
             "/v1/runs/{run_id}/logs",
+            "/v1/runs/{run_id}/stream",
+            "/v1/channels/{name}/stream",
             "/v1/runs/{run_id}/rerun",
             *PAUSE_ROUTES,
             "/v1/events/{event_id}/runs",

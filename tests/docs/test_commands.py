@@ -155,7 +155,12 @@ def request(serving: Terminal, example: str, names: dict[str, str]) -> httpx.Res
     (address,) = [word for word in words if word.startswith("localhost:8288/")]
     data = words[words.index("-d") + 1] if "-d" in words else None
     method = words[words.index("-X") + 1] if "-X" in words else "POST" if data else "GET"
-    return httpx.request(method, serving.url + address.removeprefix("localhost:8288"), content=data)
+    url = serving.url + address.removeprefix("localhost:8288")
+    if url.endswith("/stream"):
+        # It stays open.
+        with httpx.stream(method, url) as answer:
+            return answer
+    return httpx.request(method, url, content=data)
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ from tests.docs.concepts_page import CONCEPTS
 from tests.docs.guide_pages import GUIDES, VERSIONING
 from tests.docs.pages import DOCS, PAGES, QUICKSTART, README, files, write_files
 from tests.docs.scenarios import Scenario, Scenarios
+from tests.docs.streams_page import STREAMS
 
-TAUGHT = (CONCEPTS, *GUIDES)
+TAUGHT = (CONCEPTS, STREAMS, *GUIDES)
 CASES = [pytest.param(guide, each, id=f"{guide.page}-{each.__name__}") for guide in TAUGHT for each in guide.options]
 
 

@@ -12,4 +12,5 @@ def facade_of(engine: Any) -> EngineFacade:
     control = (engine.workers, lambda: engine.unready, engine.operator, engine)
     backbone = getattr(engine, "_backbone", None)
     dead_letters = LatestDeadLetters(LocalDeadLetterLog(backbone)) if isinstance(backbone, EmbeddedBackbone) else None
-    return EngineFacade(engine.send, engine.signal, *control, dead_letters=dead_letters)
+    live = getattr(engine, "live", None)
+    return EngineFacade(engine.send, engine.signal, *control, dead_letters=dead_letters, live=live)

@@ -11,9 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from stepstream.contract.codec import encode
+from stepstream.contract.codec import Raw, encode
 from stepstream.contract.events import EventRecord
-from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX, commands_topic
+from stepstream.contract.ids import shard_of
+from stepstream.contract.live import Published, shared_stream
+from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX, LIVE, commands_topic
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import LogError, NewRecord
@@ -93,6 +95,18 @@ async def observe(fleet: Fleet, settings: KafkaSettings, admin: Cluster) -> None
     assert "uthorization" not in fleet.logs()
 
 
+async def stream(url: str, settings: KafkaSettings) -> None:
+    """Publish a message as the worker, and read it from an engine, which reads its topic as the engine."""
+    role = "worker"
+    producer = await Cluster(replace(settings, sasl_username=role, sasl_password=f"pw-{role}")).producer()
+    key, value = shared_stream("strict"), encode(Published("run", "strict", "", "", 0, "e", 0, 0, Raw(b"7")))
+    await producer.send([NewRecord(LIVE, shard_of(key, SHARDS), key.encode(), value)])
+    await producer.close()
+    async with httpx.AsyncClient() as client, client.stream("GET", f"{url}/v1/channels/strict/stream") as answer:
+        data = await anext(line async for line in answer.aiter_lines() if line.startswith("data: "))
+    assert data.encode() == b"data: " + value
+
+
 async def call_app(fleet: Fleet, gateway: Member, observed: Observed) -> None:
     """Let a gateway create the topic of an app and run its function, which an event to the gateway starts."""
     endpoint = Endpoint()
@@ -125,9 +139,10 @@ def test_processes_work_with_their_own_acls_only(tmp_path: Path) -> None:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "chaos")
         fleet.command("topics", "check", "--app", "chaos")
         fleet.command("dead-letters", "list")
-        fleet.add_engine("--standby", **environment("engine", strict))
+        engine = fleet.add_engine("--standby", **environment("engine", strict))
         fleet.add_worker("--metrics-port", "0", **environment("worker", strict))
         gateway = fleet.add_gateway(**environment("gateway", strict))
         asyncio.run(call_app(fleet, gateway, observed))
         settings = KafkaSettings(strict, NAMESPACE, "SASL_PLAINTEXT", "PLAIN", "producer", "pw-producer")
+        asyncio.run(stream(observed.url(engine), settings))
         asyncio.run(observe(fleet, settings, Cluster(KafkaSettings(broker.bootstrap, NAMESPACE))))

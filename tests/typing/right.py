@@ -40,6 +40,8 @@ async def steps(ctx: Context) -> Receipt:
     assert_type(await ctx.step.sleep("nap", "1h"), None)
     assert_type(await ctx.step.sleep_until("until", "2026-01-01"), None)
     assert_type(await ctx.step.wait_for_event("wait", event="b", match="data.id", timeout="1d"), Event | None)
+    assert_type(await ctx.publish("tokens", "x"), None)
+    assert_type(await ctx.step.publish("announce", "orders", {"id": 1}, shared=True), None)
     waits: dict[Literal["paid", "refused"], Wait] = {"paid": Wait("b", match="data.id"), "refused": Wait("c")}
     first = await ctx.step.wait_for_any("any", waits, timeout="1d")
     assert_type(first, tuple[Literal["paid", "refused"], Event] | None)

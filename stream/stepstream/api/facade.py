@@ -12,6 +12,7 @@ from stepstream.contract.operators.limit_views import LimitAnswer, LimitsPage, L
 from stepstream.contract.receipts import SignalReceipt
 from stepstream.runtime.metrics import Reading
 from stepstream.runtime.overview import Overview, RunningWorker, UnmatchedEvent
+from stepstream.runtime.ports import LiveLog
 from stepstream.runtime.readmodel.views import RunView
 from stepstream.runtime.readmodel.why import Surroundings, limit_of, surroundings_of
 
@@ -119,7 +120,7 @@ class EngineFacade:
     functions and shards. `unmatched` returns the latest events from outside that matched nothing, the newest first;
     None if the process does not notice them. `readings` are the gauges that this process measures.
     `dead_letters` reads and redrives dead letters. `failed_apps` says what is wrong with each app of an SDK that failed
-    to register with this process.
+    to register with this process. `live` has the messages that runs publish.
     """
 
     send: Callable[[Sequence[EventRecord]], Awaitable[list[str]]]
@@ -132,6 +133,7 @@ class EngineFacade:
     readings: Callable[[], Iterable[Reading]] = tuple
     dead_letters: DeadLetters | None = None
     failed_apps: Callable[[], Sequence[str]] = tuple
+    live: LiveLog | None = None
 
     async def surroundings(self, run: RunView) -> Surroundings:
         """Return what the process knows beside a run, by which `why_open` explains it."""

@@ -26,6 +26,7 @@ from stepstream.api.routes.control import OperatorRoutes, actors, add_control
 from stepstream.api.routes.dead_letters import add_dead_letters
 from stepstream.api.routes.functions import add_functions
 from stepstream.api.routes.limits import add_limits
+from stepstream.api.routes.live_streams import add_live_streams
 from stepstream.api.routes.logs import add_logs
 from stepstream.api.routes.pauses import add_pauses
 from stepstream.api.routes.probes import ready_response
@@ -244,9 +245,10 @@ def make_api(
     add_functions(api, engine, index, guarded, now_ms)
     add_timings(api, index, guarded, now_ms)
     add_logs(api, index, guarded)
+    add_live_streams(api, engine.live, index, guarded, streams := streams or Streams(index.changes))
     _add_operations(api, engine, metrics, _guard(keys.api))
     if page.mode != PageMode.OFF:
-        site = Site(engine, index, bodies, now_ms, streams or Streams(index.changes), limits, links)
+        site = Site(engine, index, bodies, now_ms, streams, limits, links)
         api.mount(ROOT, make_site(site, access_of(keys, page)))
     return api
 

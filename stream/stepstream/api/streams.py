@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from stepstream.runtime.readmodel.changes import RunChanges
 logger = logging.getLogger(__name__)
 NOTHING = -1
 # When browsers connect again after a failure.
-_RETRY_MS = 1_000
+RETRY_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,23 @@ class Streams:
         self._closing = closing or asyncio.Event()
         self._open = 0
 
+    def beside(self, options: StreamOptions) -> "Streams":
+        """Return streams of the same process that are counted by themselves."""
+        return Streams(self.changes, self._closing, options)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there may be no further stream now."""
+        return self._open >= self.options.streams_max
+
     def respond(self, compose: Compose, last_id: str) -> Response:
         """Answer with a stream that continues after the message `last_id`; 503 if there are too many."""
-        if self._open >= self.options.streams_max:
+        if self.is_full:
             text = f"this engine has {self._open} live pages already, which is its limit; reload the page by hand"
             return PlainTextResponse(text, 503, {"Retry-After": "30"})
-        return _EventStream(self, compose, self.changes.version_of(last_id))
+        return EventStream(self, self.messages(compose, self.changes.version_of(last_id)))
 
-    async def messages(self, compose: Compose, since: int) -> AsyncIterator[bytes]:
+    async def messages(self, compose: Compose, since: int) -> AsyncGenerator[bytes, None]:
         """Yield the messages of a stream; the next one is composed once the previous one was taken."""
         options, changes = self.options, self.changes
         while True:
@@ -104,19 +113,18 @@ class Streams:
             tasks[0].result()
 
 
-class _EventStream(Response):
-    """A response of server-sent events."""
+class EventStream(Response):
+    """A response of server-sent events; the next one is taken once the client took the previous one."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, streams: Streams, compose: Compose, since: int) -> None:
+    def __init__(self, streams: Streams, messages: AsyncGenerator[bytes, None]) -> None:
         # Not the parent's: it would add a length.
         self.status_code = 200
         self.background = None
-        self.init_headers({"X-Accel-Buffering": "no"})
+        self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self._streams = streams
-        self._compose = compose
-        self._since = since
+        self._messages = messages
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send messages until the stream ends."""
@@ -127,8 +135,9 @@ class _EventStream(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send(self, send: Send) -> None:
-        async for message in self._streams.messages(self._compose, self._since):
-            await send({"type": "http.response.body", "body": message, "more_body": True})
+        async with aclosing(self._messages) as messages:
+            async for message in messages:
+                await send({"type": "http.response.body", "body": message, "more_body": True})
 
 
 async def _composed(compose: Compose, since: int) -> Update:
@@ -148,7 +157,7 @@ async def _disconnected(receive: Receive) -> None:
 def _message(mark: str, update: Update) -> bytes:
     """Return a message; a comment, which keeps the connection open, if nothing changed."""
     data = update.html.replace("\r", "&#13;").split("\n")
-    lines = [f"id: {mark}", f"retry: {_RETRY_MS}", *(f"data: {line}" for line in data)]
+    lines = [f"id: {mark}", f"retry: {RETRY_MS}", *(f"data: {line}" for line in data)]
     text = "\n".join(lines) if update.html else ": nothing changed"
     last = "event: ended\ndata:\n\n" if update.is_last else ""
     return f"{text}\n\n{last}".encode()

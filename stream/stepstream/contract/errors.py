@@ -40,3 +40,9 @@ class NotJson(InvalidInput, TypeError):
     """A value cannot be written as JSON; `field` is its path, `$` being the whole value."""
 
     code = "not-json"
+
+
+class NotPublished(StepstreamError):
+    """Messages of `ctx.publish` could not be written to the log: the code that published them is attempted again."""
+
+    code = "not-published"

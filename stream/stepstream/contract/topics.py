@@ -12,6 +12,7 @@ from stepstream.contract.heartbeats import EngineHeartbeat
 from stepstream.contract.history import HistoryRecord
 from stepstream.contract.inbox import Answered, InboxRecord
 from stepstream.contract.limits import DAY_MS, DEAD_LETTER_BYTES_MAX, HOUR_MS, MIB
+from stepstream.contract.live import Published
 from stepstream.contract.logs import StepLogged
 from stepstream.contract.text.names import workers_name
 
@@ -22,6 +23,7 @@ CHANGELOG = "changelog"
 HISTORY = "history"
 FUNCTIONS = "functions"
 LOGS = "logs"
+LIVE = "live"
 DEAD_LETTERS = "dead-letters"
 REPLIES = "replies"
 ENGINES = "engines"
@@ -114,6 +116,18 @@ TOPICS = (
         segment_ms=HOUR_MS,
         segment_bytes=128 * MIB,
         records=(StepLogged,),
+    ),
+    Topic(
+        LIVE,
+        "a message that the code of a run published for clients that listen",
+        "run id, or `channel:` and the name of a shared channel; the partition is crc32(key) modulo shards",
+        "workers",
+        "engines while clients listen, anyone",
+        retention_ms=HOUR_MS,
+        message_bytes_max=MIB,
+        segment_ms=HOUR_MS // 6,
+        segment_bytes=64 * MIB,
+        records=(Published,),
     ),
     Topic(
         FUNCTIONS,

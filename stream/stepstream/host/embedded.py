@@ -168,7 +168,7 @@ async def serve(
         control = (engine.workers, lambda: engine.unready, engine.operator, engine)
         dead_letters = LatestDeadLetters(LocalDeadLetterLog(backbone))
         measured = (events.unmatched, metrics.readings, dead_letters)
-        facade = EngineFacade(events.send, engine.signal, *control, *measured, apps.failed)
+        facade = EngineFacade(events.send, engine.signal, *control, *measured, apps.failed, engine.live)
         bodies = BodyBudget()
         api = engine_api(facade, index, metrics.text, settings, stop, bodies)
         site = apps.site(api, facade, index, bodies, is_python=app is not None)

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 
 from stepstream.api.facade import EngineFacade
 from stepstream.contract.topics import DEAD_LETTERS, REPLIES
@@ -122,6 +123,7 @@ async def _serve_shards(
         parts |= source_parts(cluster, "sources", sources, backbone.append, metrics)
         async with hosted(make_faust(cluster, "sources"), **parts):
             facade = _facade(callers, gauges, backlogs, group, metrics.readings, ClusterDeadLetterLog(cluster, sources))
+            facade = replace(facade, live=backbone.live)
             async with probes(settings, lambda: True, lambda: gauges.unready, metrics.text):
                 await serve(facade, index, metrics)
     finally:

@@ -34,6 +34,7 @@ from stepstream.runtime.ports import WorkerLog
 from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.pool import PoolWorker
+from stepstream.runtime.worker.publisher import LivePublisher
 from stepstream.runtime.worker.step_logs import StepLogs, append_logs
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.app import App
@@ -107,6 +108,11 @@ async def _check_topics(spec: WorkerSpec, cluster: Cluster) -> int:
     return layout.shards
 
 
+def _bodies(settings: Settings, backbone: KafkaBackbone, shards: int) -> Bodies:
+    publisher = LivePublisher(backbone.live.publish, shards)
+    return Bodies(threads=Threads(bodies_max=settings.body_threads), publisher=publisher)
+
+
 def _options(
     settings: Settings, bodies: Bodies, memory: MemoryBudget, metrics: Metrics, backbone: KafkaBackbone
 ) -> WorkerOptions:
@@ -127,7 +133,7 @@ async def serve_worker(
     callers = KafkaCallers(cluster, backbone, shards)
     app.connect(callers)
     slot, registrar, watch = _parts(spec, cluster, shards, backbone)
-    bodies, memory = Bodies(threads=Threads(bodies_max=settings.body_threads)), MemoryBudget(settings.memory_mib * MIB)
+    bodies, memory = _bodies(settings, backbone, shards), MemoryBudget(settings.memory_mib * MIB)
     metrics = Metrics("worker", "sources")
     gauges, stop.bodies = WorkerGauges(slot, backbone), lambda: slot.load.bodies if slot.load else 0
     version = functools.partial(build_info, app, settings, spec.name)

@@ -1,6 +1,7 @@
 """The ports of the runtime: a shard's Log, Store and Clock, a worker's WorkerLog, and the Backbone that makes them."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
 from stepstream.contract.errors import StepstreamError
@@ -172,8 +173,39 @@ class Clock(Protocol):
         """Return when `notification` is notified or the time reaches `until_ms` (None: only when notified)."""
 
 
+class LiveListener(Protocol):
+    """Reads the messages of one stream."""
+
+    async def read(self, wait_s: float) -> list[LogRecord]:
+        """Return the next messages; wait at most `wait_s` for the first."""
+
+    async def end(self) -> int:
+        """Return the position after all messages that are in the log now."""
+
+    async def position(self) -> int:
+        """Return the position before which all messages were read."""
+
+
+class LiveLog(Protocol):
+    """The topic `live`, of which nothing is read while no client listens."""
+
+    async def publish(self, records: Sequence[NewRecord]) -> None:
+        """Append messages; return when they are durable."""
+
+    def listen(self, stream: str, after: str, since_ms: int) -> AbstractAsyncContextManager[LiveListener]:
+        """Read the retained messages of a stream that follow the one with the id `after`.
+
+        Without an id, reading begins with the messages since a time (Unix ms). Raise InvalidInput for an id of another
+        stream.
+        """
+
+
 class Backbone(Protocol):
     """What connects the shards, workers and callers of a process: their ports, and access to whole topics."""
+
+    @property
+    def live(self) -> LiveLog:
+        """The topic `live`."""
 
     def shard_ports(self, shard: int) -> tuple[Log, Store]:
         """Return new ports for a shard; opening the log fences the owner of earlier ones."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Mapping, MutableMapping, Sequence
 from typing import Any, Generic, NoReturn, TypeVar
 
 from stepstream.contract.attributes import Attribute, AttributeChanges, check_attributes
@@ -12,6 +12,7 @@ from stepstream.contract.events import EventRecord, check_batch
 from stepstream.sdk.errors import ContinuedAsNew, StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.named_limits import checked_units
+from stepstream.sdk.publishing import Outlet
 from stepstream.sdk.replay.replay import Replay
 from stepstream.sdk.replay.tasks import Body, current_body
 from stepstream.sdk.steps.parallel import Group
@@ -59,6 +60,7 @@ class _Context(Generic[S, G]):
         self.attempt = attempt
         self.logger = RunLogger(logging.getLogger(f"stepstream.run.{function}"), replay, function)
         self._replay = replay
+        self._outlet: Outlet | None = None
 
     def _continue_as_new(self, data: Any) -> NoReturn:
         if current_body.get():
@@ -83,6 +85,39 @@ class _Context(Generic[S, G]):
         if current_body.get():
             raise StepUsageError("set_attributes was called in the body of a step; call it in the function, beside it")
         self._set_attributes(check_attributes({**(attributes or {}), **values}))
+
+    def publish(self, channel: str, data: Any, *, shared: bool = False) -> Awaitable[None]:
+        """Publish a message to clients that listen, such as the tokens of a model: cheap, at least once, not a step.
+
+        Args:
+            channel: A name of 1 to 256 characters. Clients read it at `/v1/runs/{id}/stream?channel=`.
+            data: JSON, a pydantic model or a dataclass, at most 256 KiB.
+            shared: Whether the channel is one that all runs share; clients read it at `/v1/channels/{name}/stream`.
+
+        In the body of a step it returns when the message is queued, and the attempt ends when all are in the log. A new
+        attempt publishes again, and clients drop what the failed one published. Between steps it returns when the
+        message is in the log. A replay does not publish again what is before a stored result, unless several tasks run.
+        In a thread it blocks. `ctx.step.publish` is a step.
+
+        Raises `InvalidInput` for data that is too large or not JSON, and an error with the code `not-published` if the
+        log refuses the message.
+
+        Example:
+            ```python
+            async def answer(question: str) -> str:
+                text = ""
+                async for token in model.stream(question):
+                    await ctx.publish("tokens", token)
+                    text += token
+                return text
+
+
+            await ctx.step.run("answer", answer, ctx.event.data["question"])
+            ```
+        """
+        if self._outlet is None:
+            self._outlet = Outlet(self._replay, self.attempt)
+        return self._outlet.publish(channel, data, shared=shared)
 
     def settle(self, units: int) -> None:
         """Say in the body of a step how many units of its limits it has used, in place of `options(units=)`.

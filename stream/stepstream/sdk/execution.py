@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from stepstream.contract.codec import Raw
-from stepstream.contract.errors import InvalidInput, NotJson
+from stepstream.contract.errors import InvalidInput, NotJson, NotPublished
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import BODIES_STARTED_PER_ITERATION_MAX, Limits
 from stepstream.contract.logs import LogKey
@@ -28,6 +28,7 @@ from stepstream.sdk.event import from_record
 from stepstream.sdk.function import Function, RetryPolicy
 from stepstream.sdk.heartbeats import Heartbeats
 from stepstream.sdk.replay.calls import Call, Runner
+from stepstream.sdk.replay.messages import Execution, Publisher
 from stepstream.sdk.replay.pacing import PacedCalls
 from stepstream.sdk.replay.replay import Replay, Snapshot
 from stepstream.sdk.replay.tasks import Body, InThread, current_body
@@ -71,7 +72,7 @@ class Bodies:
     """Runs the bodies of steps; `stubs` by (function id, step id) take the place of the user's callables.
 
     `starts` limits how many of them start in one iteration of the event loop. `retry_every` takes the place of every
-    back-off, also of the code between steps.
+    back-off, also of the code between steps. `publisher` takes what the code of runs publishes.
     """
 
     stubs: Mapping[tuple[str, str], Stub] = field(default_factory=dict)
@@ -79,6 +80,7 @@ class Bodies:
     threads: Threads = field(default_factory=Threads)
     starts: PacedCalls = field(default_factory=lambda: PacedCalls(BODIES_STARTED_PER_ITERATION_MAX))
     retry_every: timedelta | None = None
+    publisher: Publisher | None = None
 
     def policy(self, given: RetryPolicy) -> RetryPolicy:
         """Return a policy with the back-off of this process, if it has one."""
@@ -95,10 +97,12 @@ class Bodies:
             self.before(function, call)
         call.policy = self.policy(call.policy)
         heartbeats = Heartbeats(call.progress, call.policy.heartbeat_timeout_ms, report)
-        running = Body(call.id, heartbeats)
+        running = Body(call.id, heartbeats, call.step, call.attempt)
         token = current_body.set(running)
         try:
             result = await self._attempt(function, call, limits, now_ms, heartbeats)
+            if running.execution is not None:
+                result = await _published(running.execution, result, call, now_ms())
         finally:
             current_body.reset(token)
             heartbeats.end()
@@ -142,6 +146,15 @@ async def _call(body: Callable[[], Any], threads: Threads, name: str) -> Any:
         value.close()
         raise StepUsageError("the body returned a step; a step cannot contain another: call them one after the other")
     return await value if inspect.isawaitable(value) else value
+
+
+async def _published(execution: Execution, result: StepResult, call: Call, now_ms: int) -> StepResult:
+    """Return the result of an attempt once what it has published is durable, so that a crash repeats both."""
+    try:
+        await execution.written()
+    except NotPublished as error:
+        return judge(error, call, now_ms) if isinstance(result.outcome, Value) else result
+    return result
 
 
 def output_too_large(size: int, most: int) -> ErrorInfo:
@@ -201,6 +214,7 @@ def start_replay(function: Function[Any], start: CodeStart) -> Replay:
         threaded=not function.is_async,
         starts=bodies.starts,
     )
+    replay.publisher = bodies.publisher
     token = current_catch.set(logs.attempt(LogKey(snapshot.run_id, "", start.attempt), replay) if logs else None)
     try:
         start_code(replay, function, start.events, start.attempt, start.limits, bodies.threads)

@@ -46,13 +46,13 @@ from stepstream.sdk.steps.step_call import step_observer
 from stepstream.sdk.values import to_json
 from stepstream.testing.crashes import Crash, CrashTest
 from stepstream.testing.engine_options import check_shards, checked_stubs, names
-from stepstream.testing.pausing import PausingEngine
 from stepstream.testing.replay_check import ReplayCheck
+from stepstream.testing.streaming import StreamingEngine
 
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 
 
-class VirtualEngine(PausingEngine):
+class VirtualEngine(StreamingEngine):
     """A running engine for tests, as an async context manager: real engine, real steps, virtual time.
 
     Args:

@@ -1,4 +1,4 @@
-"""The app of the test of step logs: a function that logs between its steps and in their bodies."""
+"""The app of the test of step logs: a function that logs and publishes between its steps and in their bodies."""
 
 import logging
 
@@ -6,6 +6,7 @@ from stepstream import App, Context, on
 
 app = App("logging", queues=["gpu"])
 logger = logging.getLogger("logging_app")
+TOKENS = 20
 
 
 async def render(number: int) -> int:
@@ -14,11 +15,20 @@ async def render(number: int) -> int:
     return number
 
 
+async def publish(ctx: Context) -> None:
+    """Publish what clients read one by one."""
+    for number in range(TOKENS):
+        await ctx.publish("tokens", number)
+    await ctx.publish("all", TOKENS, shared=True)
+
+
 @app.function(on("logging/go"))
 async def work(ctx: Context) -> None:
     """Log before, in and after two steps."""
     logger.info("begins")
+    await ctx.publish("state", "begins")
     await ctx.step.options(queue="gpu").run("render", render, ctx.event.data["n"])
+    await ctx.step.run("publish", publish, ctx)
     ctx.logger.info("rendered")
     await ctx.step.sleep("nap", "1s")
     logger.info("ends")

@@ -1,8 +1,9 @@
-"""What runs log on real Kafka: workers write it to its topic, and every engine shows it."""
+"""What runs log and publish on real Kafka: workers write it to its topics, and every engine shows it."""
 
 import asyncio
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from stepstream.runtime.ports import NewRecord
 from tests.kafka.cluster.fleet import Fleet
 from tests.kafka.cluster.history import read_all, until_ended, until_registered
 from tests.kafka.cluster.observed import Observed
+from tests.kafka.members.logging_app import TOKENS
 from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
@@ -49,6 +51,34 @@ def lines_at(url: str, run_id: str) -> list[tuple[str, str]]:
     return sorted((steps.get(line["step"], "work"), line["text"]) for line in logs.json()["lines"])
 
 
+def events_of(url: str, path: str, count: int, after: str = "") -> list[tuple[str, Any]]:
+    """Return the ids of the next events of a live stream, and the data of their messages, or the status at the end."""
+    found: list[tuple[str, Any]] = []
+    with httpx.stream("GET", f"{url}{path}", headers={"Last-Event-ID": after}, timeout=30) as answer:
+        id = ""
+        for line in answer.iter_lines():
+            name, _, value = line.partition(": ")
+            if name == "id":
+                id = value
+            elif name == "data":
+                message = json.loads(value)
+                found.append((id, message.get("data", message.get("status"))))
+            if len(found) == count:
+                break
+    return found
+
+
+def check_streams(urls: Sequence[str], run_id: str) -> None:
+    """Read the messages of a run at one engine after the other, each from where the one before was left."""
+    path, expected = f"/v1/runs/{run_id}/stream", ["begins", *range(TOKENS), "completed"]
+    whole = events_of(urls[0], path, len(expected))
+    assert [data for _, data in whole] == expected
+    for at, url in ((0, urls[1]), (TOKENS // 2, urls[0]), (TOKENS, urls[1])):
+        assert events_of(url, path, len(expected), whole[at][0]) == whole[at + 1 :]
+    for url in urls:
+        assert [data for _, data in events_of(url, "/v1/channels/all/stream", 1)] == [TOKENS]
+
+
 def test_engines_show_what_workers_log(bootstrap: str, tmp_path: Path) -> None:
     """Both engines show each line once, below its step, although the code runs again for the queue and after waits."""
     cluster = Cluster(KafkaSettings(bootstrap, "worker-logs"))
@@ -63,4 +93,5 @@ def test_engines_show_what_workers_log(bootstrap: str, tmp_path: Path) -> None:
         for url in map(observed.url, engines):
             until(functools.partial(lambda url: len(lines_at(url, run_id)) >= len(LINES), url))
             assert lines_at(url, run_id) == sorted(LINES)
+        check_streams([observed.url(engine) for engine in engines], run_id)
     assert {record.key.decode() for record in asyncio.run(read_all(cluster, LOGS))} == {run_id}

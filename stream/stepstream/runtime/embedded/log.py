@@ -6,6 +6,7 @@ from typing import Protocol
 
 from stepstream.contract.ids import shard_of
 from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX, commands_topic
+from stepstream.runtime.embedded.live_memory import LiveMemory
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import (
     Clock,
@@ -212,6 +213,7 @@ class EmbeddedBackbone:
         self._stores = {shard: MemoryStore() for shard in range(shards)}
         self._logs: dict[int, EmbeddedLog] = {}
         self._worker_logs: dict[str, EmbeddedWorkerLog] = {}
+        self.live = LiveMemory(clock, shards)
         self._history_changed = Notification()
         self._history_read: dict[int, int] = {}
         journal.notifications.add(HISTORY, self._history_changed)

@@ -21,7 +21,7 @@ from stepstream.contract.text.wording import counted
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.overview import RunningWorker, ScopePauseView, ShardView
-from stepstream.runtime.ports import Backbone, Clock, LogRecord, WorkerLog
+from stepstream.runtime.ports import Backbone, Clock, LiveLog, LogRecord, WorkerLog
 from stepstream.runtime.registrations import check_apps, registrations, release_of
 from stepstream.runtime.shard.gate_waits import oldest_of
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
@@ -31,6 +31,7 @@ from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.observer import Load, WorkerObserver
 from stepstream.runtime.worker.options import WorkerOptions
 from stepstream.runtime.worker.pool import PoolWorker
+from stepstream.runtime.worker.publisher import LivePublisher
 from stepstream.runtime.worker.step_logs import StepLogs
 from stepstream.runtime.worker.worker import Worker
 from stepstream.sdk.execution import Bodies
@@ -103,12 +104,14 @@ class EmbeddedEngine:
         self._queue_bodies: dict[str, Bodies] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._logs: StepLogs | None = None
+        self._publisher: LivePublisher | None = None
         self._catching = ExitStack()
         self._callers = Callers(backbone.append, self._options.shards, self._options.limits)
 
     async def start(self) -> None:
         """Register the functions and start every component."""
         await self._register()
+        self._publisher = LivePublisher(self._backbone.live.publish, self._options.shards)
         if self._options.keep_logs:
             self._logs = StepLogs(self._keep_logs, self.clock.now_ms, self._options.logs_delay_s)
             self._catching.enter_context(catching())
@@ -156,6 +159,8 @@ class EmbeddedEngine:
         self._catching.close()
         if self._logs:
             await self._logs.flush()
+        if self._publisher:
+            await self._publisher.flush()
         for app in self.apps:
             app.connect(None)
         for bodies in (self._options.bodies, *self._queue_bodies.values()):
@@ -190,17 +195,21 @@ class EmbeddedEngine:
         # A queue has its own threads, as in production, so bodies of it that hang do not starve other steps.
         if name not in self._queue_bodies:
             threads = Threads(bodies_max=self._options.bodies.threads.bodies.most)
-            self._queue_bodies[name] = replace(self._options.bodies, threads=threads)
+            self._queue_bodies[name] = replace(self._bodies, threads=threads)
         options = replace(self._worker_options, bodies=self._queue_bodies[name])
         self._workers[name] = worker = PoolWorker(log, app, queue, options)
         await worker.serve()
+
+    @property
+    def _bodies(self) -> Bodies:
+        return replace(self._options.bodies, publisher=self._publisher)
 
     @property
     def _worker_options(self) -> WorkerOptions:
         options = self._options
         return WorkerOptions(
             self.clock,
-            options.bodies,
+            self._bodies,
             options.limits,
             options.worker_observer,
             options.live_cache,
@@ -255,6 +264,11 @@ class EmbeddedEngine:
             f"shard {at} is recovering" for at in range(self._options.shards) if not serving.get(at)
         )
 
+    @property
+    def live(self) -> LiveLog:
+        """The messages that runs publish."""
+        return self._backbone.live
+
     def functions(self) -> list[FunctionRegistered]:
         """Return all registered functions, retired ones included; none while no shard serves."""
         return next((shard.functions() for shard in self._shards.values() if shard.serving), [])
@@ -304,6 +318,7 @@ class EmbeddedEngine:
             and len(self._workers) == sum(1 + len(app.queues) for app in self.apps)
             and all(worker.serving and not worker.active for worker in self._workers.values())
             and not (self._logs and self._logs.pending)
+            and not (self._publisher and self._publisher.pending)
             and (due is None or due > self.clock.now_ms())
         )
 

@@ -9,6 +9,7 @@ from stepstream.contract.topics import FUNCTIONS, HISTORY
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.producer import Producer
 from stepstream.runtime.kafka.client.reader import Reader
+from stepstream.runtime.kafka.live_topic import LiveTopic
 from stepstream.runtime.kafka.shards.shard_log import KafkaLog
 from stepstream.runtime.kafka.workers.group_lease import MemberOptions
 from stepstream.runtime.kafka.workers.worker_log import KafkaWorkerLog
@@ -48,6 +49,7 @@ class KafkaBackbone:
         self._logs: dict[int, KafkaLog] = {}
         self._worker_logs: dict[str, KafkaWorkerLog] = {}
         self._memory = {shard: MemoryStore() for shard in range(shards)}
+        self.live = LiveTopic(cluster, self.append, shards)
         self._lock = asyncio.Lock()
         self._producer: Producer | None = None
         self._closing: set[asyncio.Task[None]] = set()

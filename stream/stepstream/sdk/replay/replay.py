@@ -18,6 +18,7 @@ from stepstream.sdk.replay.calls import Call, CallEvent, CallState, CallTable, F
 from stepstream.sdk.replay.discovery import Discovery
 from stepstream.sdk.replay.groups import Groups
 from stepstream.sdk.replay.idle import DETACH_AFTER_S, SUSPEND_AFTER_S, Activity, Wait, retrieve_exception
+from stepstream.sdk.replay.messages import Publisher
 from stepstream.sdk.replay.operations import Operations
 from stepstream.sdk.replay.pacing import PacedCalls
 from stepstream.sdk.replay.pending_attributes import PendingAttributes
@@ -52,7 +53,7 @@ class Replay:
 
     What a runner may use: `start` the code once, `resume` it with what the engine sends, `abort` it; `begin_report`
     before it reports a final result; `run_id`, `epoch`, `seen`, and `over`, which says that the code has ended or was
-    aborted. The other methods are those of the steps.
+    aborted. The other methods are those of the steps. Without a `publisher`, what the code publishes is dropped.
     """
 
     def __init__(
@@ -65,16 +66,16 @@ class Replay:
         threaded: bool = False,
         starts: PacedCalls | None = None,
     ) -> None:
-        self.run_id = snapshot.run_id
-        self.epoch = snapshot.epoch
+        self.run_id, self.epoch = snapshot.run_id, snapshot.epoch
         self.seen = 0
         self.now_ms = now_ms
         self.groups = Groups(snapshot.epoch)
         self.threaded = threaded
+        self.publisher: Publisher | None = None
         self._starts = starts or PacedCalls(BODIES_STARTED_PER_ITERATION_MAX)
         self._runner = runner
         self.limits = limits
-        self._dispatched = snapshot.dispatched
+        self.dispatched = snapshot.dispatched
         self._loop = asyncio.get_running_loop()
         self.activity = Activity(self._loop, self._settle)
         self._calls = CallTable()
@@ -102,7 +103,7 @@ class Replay:
     @property
     def repeating(self) -> bool:
         """Return whether an earlier execution of the code has been where it is now."""
-        return self._dispatched or self.replaying or bool(self._opened)
+        return self.dispatched or self.replaying or bool(self._opened)
 
     # The code and its end.
 
@@ -200,7 +201,7 @@ class Replay:
         return outcome
 
     def _may_begin_at_once(self, call: Call) -> bool:
-        return not (self._results or call.group or self._dispatched)
+        return not (self._results or call.group or self.dispatched)
 
     async def _run_body(self, call: Call) -> Outcome | None:
         code = call.task.recorded if isinstance(call.task, RunTask) else None
@@ -263,7 +264,7 @@ class Replay:
 
     def set_attributes(self, changes: AttributeChanges) -> None:
         """Change the attributes of the run."""
-        if not self._dispatched:
+        if not self.dispatched:
             self._attributes.add(changes)
 
     def _report_attributes(self, changes: AttributeChanges) -> None:
@@ -346,7 +347,7 @@ class Replay:
 
     def _operate(self) -> bool:
         """Hand new operations to the runner: waits are registered before any body begins."""
-        new = None if self._dispatched else self._calls.first(CallState.NEW)
+        new = None if self.dispatched else self._calls.first(CallState.NEW)
         if self._results and new:
             self.warn(f"step {new.id!r} is new before steps that have results: the code has changed")
         request, begin = self._operations.collect()
@@ -379,9 +380,9 @@ class Replay:
         external = Wait.EXTERNAL in waits
         idle_s = self.activity.idle_s()
         # The step of a dispatched run is open, whether the code has reached it or not.
-        is_open = self._dispatched or self._calls.has(CallState.OPEN, CallState.DUE, CallState.HELD)
+        is_open = self.dispatched or self._calls.has(CallState.OPEN, CallState.DUE, CallState.HELD)
         is_suspended = is_open and (not external or idle_s >= SUSPEND_AFTER_S)
-        if self._dispatched:
+        if self.dispatched:
             # Its code can no longer reach the step, unless a lock or queue of another run lets it continue.
             misses = not external and Wait.SHARED not in waits
             is_suspended = misses or (not external and idle_s >= SUSPEND_AFTER_S)
@@ -390,7 +391,7 @@ class Replay:
             return
         if not external or (is_open and idle_s >= DETACH_AFTER_S):
             self._runner.detached(self)
-        if external or self._dispatched:
+        if external or self.dispatched:
             self.activity.look_later()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from stepstream.sdk.heartbeats import Heartbeats
 from stepstream.sdk.replay.idle import Activity
+from stepstream.sdk.replay.messages import Execution
 
 _RUN_HASH_BITS = 24
 _CALLERS = ("asyncio.", __name__)
@@ -60,11 +61,17 @@ class Scope:
 
 @dataclass(slots=True)
 class Body:
-    """The body of a step that is running: its heartbeats, and how many units of its limits it says that it used."""
+    """The body of a step that is running: its heartbeats, what it published, and how many units of its limits it used.
+
+    `step` is the id of the step, and `hash` that of this use of the id.
+    """
 
     step: str
     heartbeats: Heartbeats
+    hash: str = ""
+    attempt: int = 0
     used: int | None = None
+    execution: Execution | None = None
 
 
 current_scope: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("stepstream_scope", default=None)

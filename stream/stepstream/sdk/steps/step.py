@@ -18,6 +18,7 @@ from stepstream.sdk.errors import StepUsageError
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.function import Backoff, Function, changed_policy, name_of
 from stepstream.sdk.named_limits import Limit, checked_estimate
+from stepstream.sdk.publishing import Outlet, message_data
 from stepstream.sdk.replay.calls import INVOKE, RUN, SEND, Call
 from stepstream.sdk.steps.several_waits import SeveralWaits
 from stepstream.sdk.steps.step_call import StepCall, plain_value
@@ -151,6 +152,17 @@ class Step(SeveralWaits):
         )
         check_batch(records, self._limits)
         return self._planned(id, SEND, lambda call: SendPlan(call.step, id, records, call.group), events=batch)
+
+    def publish(self, id: str, channel: str, data: Any, *, shared: bool = False) -> StepCall[None]:
+        """Publish a message as a step, which a replay does not repeat; for the arguments see `Context.publish`.
+
+        Example:
+            ```python
+            await ctx.step.publish("announce", "orders", {"order": order_id, "status": "paid"}, shared=True)
+            ```
+        """
+        message_data(channel, data)
+        return self.run(id, Outlet(self._replay).publish_in_body, channel, data, shared)
 
     @overload
     def invoke(

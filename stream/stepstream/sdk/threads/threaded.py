@@ -167,6 +167,10 @@ class ThreadedStep:
         """Send events; returns their ids."""
         return self._result(self._step.send_event(id, events))
 
+    def publish(self, id: str, channel: str, data: Any, *, shared: bool = False) -> None:
+        """Publish a message as a step."""
+        self._result(self._step.publish(id, channel, data, shared=shared))
+
     @overload
     def invoke(
         self,

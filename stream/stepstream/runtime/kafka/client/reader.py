@@ -153,6 +153,12 @@ class Reader:
             found = await self._client.beginning_offsets([self._named(at) for at in partitions])
         return {at: found[self._named(at)] for at in partitions}
 
+    async def offset_since(self, at: TopicPartition, since_ms: int) -> int | None:
+        """Return the offset of the first record of a partition that is not older than a time (Unix ms); None: none."""
+        with translate_kafka_errors("reading the offset of a time"):
+            found = (await self._client.offsets_for_times({self._named(at): since_ms}))[self._named(at)]
+        return None if found is None else int(found.offset)
+
     async def position(self, at: TopicPartition) -> int:
         """Return the offset from which the next read continues, which is after any transaction markers."""
         with translate_kafka_errors("reading a position"):

@@ -15,6 +15,7 @@ from stepstream.contract.topics import (
     FUNCTIONS,
     HISTORY,
     INBOX,
+    LIVE,
     LOGS,
     REPLIES,
     commands_topic,
@@ -76,7 +77,7 @@ def expected_acls(settings: KafkaSettings, apps: Sequence[str], of: Principals) 
 def _engine() -> Iterator[Acl]:
     for topic in (INBOX, CHANGELOG, HISTORY, EVENTS, REPLIES, ENGINES):
         yield Acl("", "topic", topic, (*_BOTH, "DescribeConfigs"))
-    for topic in (FUNCTIONS, LOGS):
+    for topic in (FUNCTIONS, LOGS, LIVE):
         yield Acl("", "topic", topic, (*_READ, "DescribeConfigs"))
     # Its page lists dead letters, and sends them again.
     yield Acl("", "topic", DEAD_LETTERS, (*_BOTH, "DescribeConfigs"))
@@ -94,7 +95,7 @@ def _worker(apps: Sequence[str]) -> Iterator[Acl]:
         yield Acl("", "topic", commands_topic(app), (*_READ, "DescribeConfigs"))
         yield Acl("", "group", f"worker-{app}", _READ)
         yield Acl("", "group", f"sources-{app}", _READ)
-    for topic in (INBOX, DEAD_LETTERS, EVENTS, LOGS):
+    for topic in (INBOX, DEAD_LETTERS, EVENTS, LOGS, LIVE):
         yield Acl("", "topic", topic, (*_WRITE, "DescribeConfigs"))
     yield Acl("", "topic", FUNCTIONS, (*_BOTH, "DescribeConfigs"))
     # At its start a worker checks that all topics exist, and reads the number of shards.
@@ -109,10 +110,11 @@ def _gateway() -> Iterator[Acl]:
     """Yield what the workers of any app need; a gateway also creates the topics of new apps, and lists runs."""
     yield Acl("", "topic", f"{COMMANDS}.", (*_READ, "Create", "DescribeConfigs"), prefixed=True)
     yield Acl("", "group", "worker-", _READ, prefixed=True)
-    yield from (acl for acl in _worker(()) if acl.name not in (HISTORY, LOGS))
+    yield from (acl for acl in _worker(()) if acl.name not in (HISTORY, LOGS, LIVE))
     yield Acl("", "topic", HISTORY, (*_READ, "DescribeConfigs"))
     # It writes the metadata that apps send.
     yield Acl("", "topic", LOGS, (*_BOTH, "DescribeConfigs"))
+    yield Acl("", "topic", LIVE, ("Describe",))
 
 
 def _producer() -> Iterator[Acl]:
@@ -126,7 +128,7 @@ def _operator() -> Iterator[Acl]:
     yield Acl("", "topic", DEAD_LETTERS, (*_BOTH, "Create", "DescribeConfigs"))
     # The number of shards is recorded in the changelog.
     yield Acl("", "topic", CHANGELOG, (*_READ, "Create", "DescribeConfigs"))
-    for topic in (HISTORY, REPLIES, ENGINES, LOGS):
+    for topic in (HISTORY, REPLIES, ENGINES, LOGS, LIVE):
         yield Acl("", "topic", topic, ("Describe", "Create", "DescribeConfigs"))
     yield Acl("", "transactional-id", "redrive", _WRITE)
 
