@@ -259,10 +259,12 @@ class KafkaLog:
         A topic is missing if it was deleted while its app's functions are registered. Without this, one deleted topic
         would stop the shard for all apps.
         """
-        existing = await self._cluster.topics([INBOX, *topics]) if topics else {}
+        existing = await self._cluster.extents([INBOX, *topics]) if topics else {}
         if missing := sorted(topics - existing.keys()):
+            if problems := topic_problems(self._cluster.settings, existing, [INBOX], self._shards):
+                raise LogError(problems)
             apps = [topic.removeprefix(_COMMANDS) for topic in missing]
-            remedy = f"`{apply_command(self._cluster.settings, apps, existing[INBOX])}`"
+            remedy = f"`{apply_command(self._cluster.settings, apps, existing[INBOX].partitions)}`"
             try:
                 created = await apply_topics(self._cluster, apps, 0)
             except StepstreamError as error:
