@@ -40,9 +40,9 @@ class EmptyEngine:
         self.sent += events
         return [event.id for event in events]
 
-    async def signal(self, name: str, data: Any = None) -> bool:
+    async def signal(self, name: str, data: Any = None, by: str = "") -> bool:
         """Report that no run waits for the signal."""
-        return not name and not data
+        return not name and not data and not by
 
     async def workers(self, names: Sequence[str]) -> dict[str, list[RunningWorker]]:
         """Report that no worker is running."""

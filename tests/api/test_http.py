@@ -62,7 +62,8 @@ async def test_events_runs_and_signals(engine: VirtualEngine) -> None:
         await engine.until_idle()
         listed = (await client.get("/v1/runs", params={"status": "completed"})).json()["runs"]
         (ended,) = listed
-        assert (await client.get(f"/v1/runs/{ended['run_id']}")).json()["output"] == 1
+        shown = (await client.get(f"/v1/runs/{ended['run_id']}")).json()
+        assert (shown["output"], shown["steps"][0]["ended_by"]) == (1, "local")
         assert (await client.post("/v1/signals", json={"signal": "approval"})).status_code == 404
         start = {"function": engine.runs()[0].function, "data": {"n": 1}}
         begun = (await client.post("/v1/signals", json={"signal": "approval", "data": 1, "start": start})).json()

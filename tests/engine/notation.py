@@ -107,11 +107,11 @@ def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:  # noq
             event = EventRecord(name, _data(words), words.take(), words.number("ts"))
             return EventReceived(event, position, words.number("arrived") or now)
         case "signal":
-            return SignalSent(words.take(), _data(words), words.text("reply"))
+            return SignalSent(words.take(), _data(words), words.text("reply"), words.text("by"))
         case "signal-or-start":
             signal, function, data = words.take(), words.take(), _data(words)
             event = EventRecord(INVOKED, id=words.text("id"))
-            return SignalWithStart(signal, data, function, event, words.text("reply"))
+            return SignalWithStart(signal, data, function, event, words.text("reply"), by=words.text("by"))
         case "claim":
             return RunClaimed(run_of(words.take()), words.take(), "app")
         case "claim-step":
@@ -121,7 +121,7 @@ def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:  # noq
         case "pause-scope":
             return ScopePauseRequested(words.take(), Pause(words.number("until"), "ann", "fix"), words.text("reply"))
         case "resume-scope":
-            return ScopePauseRequested(words.take(), None, words.text("reply"))
+            return ScopePauseRequested(words.take(), None, words.text("reply"), words.text("by"), words.text("why"))
         case "limits" | "limit" | "limit-of" as verb:
             return read_limit_question(verb, words, run_of)
         case "set-limit" | "pause-limit" | "resume-limit" | "reset-limit" as verb:
@@ -326,7 +326,7 @@ def _show_step_entry(
         case StepProgressed():
             return f"attempt {entry.attempt} of {entry.step} runs{show_progress(entry.progress)}"
         case StepEnded():
-            return f"kept {entry.step}{show_outcome(entry.outcome)}"
+            return f"kept {entry.step}{show_outcome(entry.outcome)}{f' by {entry.by}' if entry.by else ''}"
         case StepCopied():
             return f"copied {entry.step}{show_outcome(entry.outcome)}"
         case StepCancelled():

@@ -39,6 +39,7 @@ from stepstream.engine.state.tables import (
     POSITIONS,
     REGISTRATIONS,
     RUNS,
+    SCOPE_CHANGES,
     STARTS,
     STEPS,
     TIMERS,
@@ -50,7 +51,10 @@ from stepstream.engine.state.tables import (
 )
 from stepstream.runtime.storage.journal import MemoryStore
 
-_LASTING = {table.prefix for table in (CRONS, REGISTRATIONS, LOOKBACK_WINDOWS, KEPT_HEAD, POSITIONS, STARTS, TRIGGERS)}
+_LASTING = {
+    table.prefix
+    for table in (CRONS, REGISTRATIONS, LOOKBACK_WINDOWS, KEPT_HEAD, POSITIONS, SCOPE_CHANGES, STARTS, TRIGGERS)
+}
 _LASTING_TIMERS = {TimerKind.CRON, TimerKind.START_EXPIRY}
 # Rows that are removed only when they expire.
 _EXPIRING = {table.prefix for table in (BULKS, EVENT_NAMES, KEPT_EVENTS, KEPT_INDEX, KEPT_PATHS, LIMIT_SETTINGS)}

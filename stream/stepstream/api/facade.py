@@ -20,8 +20,8 @@ from stepstream.runtime.readmodel.why import Surroundings, limit_of, surrounding
 class SendSignal(Protocol):
     """Sends a signal."""
 
-    async def __call__(self, name: str, data: Any = None) -> bool:
-        """Return whether a run waited for the signal."""
+    async def __call__(self, name: str, data: Any = None, by: str = "") -> bool:
+        """Return whether a run waited for the signal, which `by` sends."""
 
 
 class Operator(Protocol):
@@ -30,10 +30,12 @@ class Operator(Protocol):
     async def cancel(self, run_id: str, by: str = "", why: str = "", *, children: bool = False) -> bool:
         """Cancel a run, also the runs that it waits for if asked; return whether it existed and had not ended."""
 
-    async def signal_run(self, name: str, data: Any = None) -> str:
+    async def signal_run(self, name: str, data: Any = None, by: str = "") -> str:
         """Send a signal; return the id of the run that waited for it, "" if none did."""
 
-    async def signal_with_start(self, name: str, data: Any, function: str, start: Any = None) -> SignalReceipt:
+    async def signal_with_start(
+        self, name: str, data: Any, function: str, start: Any = None, *, by: str = ""
+    ) -> SignalReceipt:
         """Send a signal to the run that waits for it, or start a function with it."""
 
     async def invoke(self, function: str, event: EventRecord) -> str:
@@ -51,7 +53,7 @@ class Operator(Protocol):
     async def bulk(self, request: BulkRequest) -> str:
         """Send a request about a bulk operation; return the state of the operation, `absent` if there is none."""
 
-    async def pause_scope(self, scope: str, pause: Pause | None) -> bool:
+    async def pause_scope(self, scope: str, pause: Pause | None, by: str = "", why: str = "") -> bool:
         """Pause a function or a queue, or resume it without a pause; return whether it is paused now, or was."""
 
     async def limits(self, name: str, after: str, count: int) -> LimitsPage:

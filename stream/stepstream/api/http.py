@@ -22,7 +22,7 @@ from stepstream.api.pages.parts.context import Site
 from stepstream.api.pages.site import make_site
 from stepstream.api.routes.approvals import add_approval_links, add_approvals
 from stepstream.api.routes.bulk import add_bulk
-from stepstream.api.routes.control import OperatorRoutes, actors, add_control
+from stepstream.api.routes.control import Actor, OperatorRoutes, actors, add_control
 from stepstream.api.routes.dead_letters import add_dead_letters
 from stepstream.api.routes.functions import add_functions
 from stepstream.api.routes.limits import add_limits
@@ -231,8 +231,8 @@ def make_api(
     _add_errors(api)
     bodies = bodies or BodyBudget()
     _add_events(api, engine, keys.event, limits, bodies)
-    _add_runs(api, engine, index, _guard(keys.api), bodies, now_ms)
     actor = actors(page, keys.api)
+    _add_runs(api, engine, index, _guard(keys.api), bodies, now_ms, actor)
     guarded = [Depends(_guard(keys.api)), Depends(_refuse_unknown)]
     links = ApprovalLinks(keys.api, page.mode == PageMode.ON)
     add_approval_links(api, links, index, guarded, bodies, now_ms)
@@ -269,6 +269,7 @@ def _add_runs(
     guard: Callable[[Request], Awaitable[None]],
     bodies: BodyBudget,
     now_ms: Callable[[], int],
+    actor: Actor,
 ) -> None:
     guarded = [Depends(guard), Depends(_refuse_unknown)]
     add_approvals(api, engine.signal, index, guarded, bodies, now_ms)
@@ -278,9 +279,9 @@ def _add_runs(
         async with bodies.body(request, SIGNAL_BYTES_MAX) as body:
             name, data, start = parse_signal(body)
         if start:
-            receipt = await engine.operator.signal_with_start(name, data, *start)
+            receipt = await engine.operator.signal_with_start(name, data, *start, by=actor(request))
             return {"delivered": not receipt.started, "started": receipt.started, "run_id": receipt.run_id}
-        if not await engine.signal(name, data):
+        if not await engine.signal(name, data, actor(request)):
             raise HTTPException(404, f"no run waits for the signal {name!r}; signals are not stored")
         return {"delivered": True}
 

@@ -92,7 +92,10 @@ class StepProgressed(_Entry, frozen=True, tag="step.progressed"):
 
 
 class StepEnded(_Entry, frozen=True, tag="step.ended"):
-    """A step has its result; `attempt` counts from 0. `seen`, `own` and `fingerprint` are those of its memo."""
+    """A step has its result; `attempt` counts from 0. `seen`, `own` and `fingerprint` are those of its memo.
+
+    `by` says who sent the signal that ended it, if known.
+    """
 
     step: str
     id: str
@@ -103,6 +106,7 @@ class StepEnded(_Entry, frozen=True, tag="step.ended"):
     seen: int = 0
     own: int = 0
     fingerprint: int = 0
+    by: str = ""
 
 
 class StepCopied(_Entry, frozen=True, tag="step.copied"):

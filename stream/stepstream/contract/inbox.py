@@ -75,18 +75,19 @@ class TriggersContinued(TypedRecord, frozen=True, tag="triggers.continued"):
 
 
 class SignalSent(TypedRecord, frozen=True, tag="signal.sent"):
-    """A caller sends a signal; the process named `reply_to` expects an answer: whether a run waited for it."""
+    """A caller (`by`) sends a signal; the process named `reply_to` expects an answer: whether a run waited for it."""
 
     signal: str
     data: Raw = NULL
     reply_to: str = ""
+    by: str = ""
 
 
 class SignalWithStart(TypedRecord, frozen=True, tag="signal.with_start"):
     """A caller sends a signal to the run that waits for it, or starts `function` by `event` with it.
 
     The process named `reply_to` expects an answer: which run has the signal, and whether it was started. `chain` counts
-    the runs that precede that one in a chain of runs that started one another.
+    the runs that precede that one in a chain of runs that started one another. `by` is that of SignalSent.
     """
 
     signal: str
@@ -95,6 +96,7 @@ class SignalWithStart(TypedRecord, frozen=True, tag="signal.with_start"):
     event: EventRecord
     reply_to: str = ""
     chain: int = 0
+    by: str = ""
 
 
 class SignalRunEnded(TypedRecord, frozen=True, tag="signal.run_ended"):
@@ -125,12 +127,14 @@ class StepResolved(TypedRecord, frozen=True, tag="step.resolved"):
     """The result of a step that another shard found: a signal, a refusal, or the end of an invoked run.
 
     `sent` is the signal whose data it is, if one that may start a run: it is sent again if the step does not take it.
+    `by` says who sent the signal.
     """
 
     run_id: str
     step: str
     outcome: Outcome
     sent: SignalWithStart | None = None
+    by: str = ""
 
 
 class AnswersContinued(TypedRecord, frozen=True, tag="answers.continued"):
@@ -325,10 +329,7 @@ class RunContinued(TypedRecord, frozen=True, tag="run.continued"):
 
 
 class RunFailed(TypedRecord, frozen=True, tag="run.failed"):
-    """The code between steps raised; it is retried in `retry_ms`, or with -1 the run has failed.
-
-    `raw` is that of Failure.
-    """
+    """The code between steps raised; it is retried in `retry_ms`, or with -1 ends the run. `raw`: see Failure."""
 
     run_id: str
     epoch: int

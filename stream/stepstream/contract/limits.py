@@ -89,6 +89,8 @@ GATE_WEIGHT_ONE, GATE_WEIGHT_MAX = 1_000, 1_000_000
 # How many of the latest changes of a limit are kept, and for how long after it is as in code again.
 LIMIT_CHANGES_KEPT_MAX = 10
 LIMIT_CHANGES_KEPT_MS = 30 * DAY_MS
+# How many of the latest pauses and resumptions of a function or a queue are kept.
+SCOPE_CHANGES_KEPT_MAX = 10
 # The path of a wait that has no time limit is indexed for the longer time, and the run renews that after the shorter.
 PATH_RENEWED_MS = 30 * DAY_MS
 PATH_USED_MS = 60 * DAY_MS

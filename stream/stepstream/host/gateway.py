@@ -45,7 +45,7 @@ from stepstream.runtime.kafka.topics.registrar import GATEWAY_RELEASE, client_of
 from stepstream.runtime.kafka.topics.topic_watch import TopicHealth, TopicWatch
 from stepstream.runtime.kafka.workers.group_lease import MemberOptions
 from stepstream.runtime.metrics import Metrics
-from stepstream.runtime.overview import RunningWorker, ScopePauseView, ShardView
+from stepstream.runtime.overview import RunningWorker, ScopeChangeView, ScopePauseView, ShardView
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.options import WorkerOptions
@@ -70,6 +70,10 @@ class _Overview:
         return [each for functions in self.registry.apps().values() for each in functions]
 
     def pauses(self) -> Sequence[ScopePauseView]:
+        """Return none: engines know them."""
+        return ()
+
+    def pause_changes(self, scope: str) -> Sequence[ScopeChangeView]:  # noqa: ARG002 - the port names it
         """Return none: engines know them."""
         return ()
 

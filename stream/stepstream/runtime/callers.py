@@ -95,31 +95,31 @@ class Callers:
             for event, (partition, offset) in zip(events, written, strict=True)
         ]
 
-    async def signal(self, name: str, data: Any = None) -> bool:
-        """Send a signal; return whether a run waited for it.
+    async def signal(self, name: str, data: Any = None, by: str = "") -> bool:
+        """Send a signal; return whether a run waited for it. `by` is who sends it, for the history of the run.
 
         Raise UnavailableError if it is unknown whether the signal is durable, TooLarge for data larger than the result
         of a step, and InvalidInput for a name that no run can wait for.
         """
-        return await self.signal_run(name, data) != ""
+        return await self.signal_run(name, data, by) != ""
 
-    async def signal_run(self, name: str, data: Any = None) -> str:
+    async def signal_run(self, name: str, data: Any = None, by: str = "") -> str:
         """Send a signal as `signal` does; return the id of the run that waited for it, "" if none did."""
         raw = self._signal_data(name, data)
-        answer = await self._ask(name, lambda to: SignalSent(name, raw, to))
+        answer = await self._ask(name, lambda to: SignalSent(name, raw, to, by))
         status, _, run_id = answer.partition(" ")
         return run_id if status == "delivered" else ""
 
     async def signal_with_start(
-        self, name: str, data: Any, function: str, start: Any = None, chain: int = 0
+        self, name: str, data: Any, function: str, start: Any = None, chain: int = 0, *, by: str = ""
     ) -> SignalReceipt:
         """Send a signal to the run that waits for it, or start `function` with it; `start` is the data of its event.
 
-        `chain` counts the runs that precede that one in a chain of runs that started one another. Raise as `signal`
-        does, and Conflict if the function is not registered, or too many signals wait for the run.
+        `chain` counts the runs that precede that one in a chain of runs that started one another, and `by` is that of
+        `signal`. Raise as it does, and Conflict if the function is not registered, or too many signals wait for a run.
         """
         raw, event = self._signal_data(name, data), EventRecord(INVOKED, object_json(start, "start"))
-        return await self._signal_or_start(name, raw, function, event, chain)
+        return await self._signal_or_start(name, raw, function, event, chain, by)
 
     async def invoke(self, function: str, event: EventRecord) -> str:
         """Start `function`, and no other one, by an event; return the id of its run. Raise as `signal_with_start` does.
@@ -128,14 +128,14 @@ class Callers:
         """
         # A signal that no run can wait for starts the function, since its name is drawn.
         name, event = f"invoke/{uuid4().hex}", replace(event, name=INVOKED)
-        return (await self._signal_or_start(name, NULL, function, event, 0)).run_id
+        return (await self._signal_or_start(name, NULL, function, event)).run_id
 
     async def _signal_or_start(
-        self, name: str, raw: Raw, function: str, event: EventRecord, chain: int
+        self, name: str, raw: Raw, function: str, event: EventRecord, chain: int = 0, by: str = ""
     ) -> SignalReceipt:
         event = replace(event, id=f"{uuid4().hex}:signal")
         encode_batch([event], self._limits)
-        answer = await self._ask(name, lambda to: SignalWithStart(name, raw, function, event, to, chain))
+        answer = await self._ask(name, lambda to: SignalWithStart(name, raw, function, event, to, chain, by))
         status, _, run_id = answer.partition(" ")
         if run_id:
             return SignalReceipt(run_id, started=status == "started")
@@ -182,9 +182,12 @@ class Callers:
         """Send a request about a bulk operation; return the state of the operation, `absent` if there is none."""
         return await self._ask(request.operation, lambda to: replace(request, reply_to=to))
 
-    async def pause_scope(self, scope: str, pause: Pause | None) -> bool:
-        """Pause a function or a queue, or resume it without a pause; return whether it is paused now, or was."""
-        answer = await self._ask(scope, lambda to: ScopePauseRequested(scope, pause, to))
+    async def pause_scope(self, scope: str, pause: Pause | None, by: str = "", why: str = "") -> bool:
+        """Pause a function or a queue, or resume it without a pause; return whether it is paused now, or was.
+
+        `by` and `why` say who resumes it, and the reason.
+        """
+        answer = await self._ask(scope, lambda to: ScopePauseRequested(scope, pause, to, by, why))
         return answer != "not_paused"
 
     async def limits(self, name: str, after: str, count: int) -> LimitsPage:

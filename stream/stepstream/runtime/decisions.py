@@ -13,7 +13,7 @@ from stepstream.runtime.readmodel.tables.approvals import ApprovalView
 from stepstream.runtime.schema_check import check_schema
 
 NAME_CHARACTERS_MAX = 200
-Signal = Callable[[str, Raw], Awaitable[bool]]
+Signal = Callable[[str, Raw, str], Awaitable[bool]]
 
 
 class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,4 +61,4 @@ async def decide(signal: Signal, asked: ApprovalView, decision: Decision, now_ms
         raise InvalidInput("a rejection has no values", "values")
     values = dump_json(decision.values)
     answer = ApprovalAnswer(decision.approved, decision.by, now_ms, decision.comment, values)
-    return await signal(approval_signal(asked.run_id, asked.step), encode_answer(answer))
+    return await signal(approval_signal(asked.run_id, asked.step), encode_answer(answer), decision.by)

@@ -56,6 +56,20 @@ class ScopePauseView:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class ScopeChangeView:
+    """A change of the pause of a function or a queue: when (Unix ms), who and why, and whether it is paused since then.
+
+    A pause ends at `until` (Unix ms, 0: no end). Without `by`, the time of the pause had come.
+    """
+
+    at: int
+    paused: bool
+    until: int
+    by: str
+    why: str
+
+
 class Overview(Protocol):
     """What a process knows at once, from its memory and its tables."""
 
@@ -64,6 +78,9 @@ class Overview(Protocol):
 
     def pauses(self) -> Sequence[ScopePauseView]:
         """Return the pauses of functions and queues; none while this process serves no shard."""
+
+    def pause_changes(self, scope: str) -> Sequence[ScopeChangeView]:
+        """Return the latest pauses and resumptions of a function or a queue, the newest first; none as in `pauses`."""
 
     def shards(self) -> Sequence[ShardView]:
         """Return all shards, in order."""

@@ -156,7 +156,9 @@ async def test_an_event_is_sent_by_the_form(engine: VirtualEngine) -> None:
     status, said = await sent(browser, name="order", data='{"id": 4}', id="by-form")
     assert (status, "The event was sent." in said) == (200, True)
     await engine.until_idle()
-    assert "fulfil running" in (await browser.open("/ui/event?id=by-form")).text
+    page = await browser.open("/ui/event?id=by-form")
+    assert "fulfil running" in page.text
+    assert "Sent by local" in " ".join(page.text.split())
     status, said = await sent(browser, name="order", data='{"id": ')
     assert (status, "not valid JSON" in said, '{"id":' in said) == (400, True, True)
     assert len(engine.runs("fulfil")) == 1

@@ -13,7 +13,8 @@ from stepstream.api.guards import Keys
 from stepstream.api.http import make_api
 from stepstream.api.routes.functions import cron_times
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
-from stepstream.runtime.overview import ScopePauseView, ShardView
+from stepstream.contract.limits import REASON_CHARACTERS_MAX
+from stepstream.runtime.overview import ScopeChangeView, ScopePauseView, ShardView
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import browser_of, words
 from tests.fakes.facades import facade_of
@@ -137,7 +138,8 @@ async def test_a_function_is_started_with_the_data_of_its_latest_event(engine: V
     assert started.path.startswith("/ui/event?id=order-7&done=sent.")
     (run,) = engine.runs("fulfil", status="running")
     assert isinstance(run.events, list)
-    assert run.events[0] == {"name": "order", "data": {"total": 1, "seconds": 9}, "id": "order-7", "ts": engine.now_ms}
+    sent = {"name": "order", "data": {"total": 1, "seconds": 9}, "id": "order-7", "ts": engine.now_ms}
+    assert run.events[0] == sent | {"meta": {"by": "local"}}
     assert f"…{run.run_id[-6:]} fulfil running" in (await browser.open(started.path)).text
     # Without an id, the form itself has one: sent twice, it starts one run.
     for _ in range(2):
@@ -194,6 +196,10 @@ class _Elsewhere:
 
     def pauses(self) -> Sequence[ScopePauseView]:
         """Return no pause."""
+        return ()
+
+    def pause_changes(self, scope: str) -> Sequence[ScopeChangeView]:  # noqa: ARG002 - the port names it
+        """Return none."""
         return ()
 
     def shards(self) -> Sequence[ShardView]:
@@ -320,8 +326,14 @@ async def test_a_function_is_paused_and_resumed_by_its_form(engine: VirtualEngin
     facts = (await browser.open(f"/ui/runs/{engine.runs()[0].run_id}")).texts(".facts dt")
     assert facts[1] == "Waits since"
     assert not {"Started", "Took"} & set(facts)
-    page = await browser.submit(page, "form[aria-label='Resume the function']")
+    resume = "form[aria-label='Resume the function']"
+    assert (await browser.submit(page, resume, why="x" * (REASON_CHARACTERS_MAX + 1))).status == 400
+    page = await browser.submit(page, resume, why="bank is <back>")
     assert "It is resumed." in page.text
+    said = [words(each) for each in page.all("details .plain li")]
+    assert [each.partition(" ")[0] for each in said] == ["resumed", "paused"]
+    assert said[0].endswith("by local : bank is <back>")
+    assert said[1].endswith("by local : bank is <down>")
     await engine.advance("1h")
     assert [run.status for run in engine.runs()] == ["completed"]
     assert (await browser.open("/ui/function?id=none")).status == 404

@@ -14,7 +14,7 @@ from stepstream.api.pages.runs.run_forms import UNTIL
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.host.monitoring.gauges import EmbeddedGauges
 from stepstream.runtime.metrics import Reading
-from stepstream.runtime.overview import RunningWorker, ScopePauseView, ShardView
+from stepstream.runtime.overview import RunningWorker, ScopeChangeView, ScopePauseView, ShardView
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import Browser, Page, browser_of
 from tests.fakes.facades import facade_of
@@ -69,6 +69,10 @@ class _Engine:
 
     def pauses(self) -> Sequence[ScopePauseView]:
         """Return no pause."""
+        return ()
+
+    def pause_changes(self, scope: str) -> Sequence[ScopeChangeView]:  # noqa: ARG002 - the port names it
+        """Return none."""
         return ()
 
     def shards(self) -> Sequence[ShardView]:
@@ -248,8 +252,9 @@ async def test_a_queue_is_paused_and_resumed_by_its_form(engine: VirtualEngine) 
     assert not page.all(form)
     (pause,) = engine.engine.pauses()
     assert (pause.scope, pause.until) == ("queue:shop.gpu", engine.now_ms + 7_200_000)
-    page = await browser.submit(page, "form[aria-label='Resume the queue shop.gpu']")
+    page = await browser.submit(page, "form[aria-label='Resume the queue shop.gpu']", why="they are <cool>")
     assert "It is resumed." in page.text
+    assert "by API key : they are <cool>" in page.texts("tbody tr")[1]
     assert not engine.engine.pauses()
     assert (await browser.client.post("/ui/queue/pause?name=shop", data={"why": ""})).status_code == 404
     browser.client.headers["Authorization"] = "Bearer read"

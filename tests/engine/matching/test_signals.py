@@ -12,7 +12,7 @@ def test_a_signal_goes_to_its_waiter_and_is_not_kept() -> None:
     11 | signal pager =1 reply=me       | reply me not_found
     12 | plan r1 signal:a:pager:500     | planned a until 512
     13 | signal horn =1 reply=me        | reply me not_found
-    14 | signal pager ={"n":2} reply=me | reply me delivered r1; kept a={"n":2}; resume r1 a={"n":2}
+    14 | signal pager ={"n":2} reply=me by=ann | reply me delivered r1; kept a={"n":2} by ann; resume r1 a={"n":2}
     15 | signal pager =3 reply=me       | reply me not_found
     16 | signal pager =3                | -
     """

@@ -1,7 +1,17 @@
 """Pauses of functions and queues, as record tables: what they hold continues once, and nothing else notices them."""
 
-from stepstream.contract.limits import Limits
-from tests.engine.tables import table
+from stepstream.contract.limits import SCOPE_CHANGES_KEPT_MAX, Limits
+from stepstream.contract.operators.control import Pause
+from stepstream.engine.state.rows import ScopeChange, ScopeChanges
+from stepstream.engine.state.tables import SCOPE_CHANGES
+from tests.engine.tables import Line, World, table
+
+
+def changes_of(world: World, shard: int) -> tuple[ScopeChange, ...]:
+    """Return what a shard knows of the changes of the pause of the function f."""
+    row = world.tables[shard].get(SCOPE_CHANGES.key(b"", b"function:f"))
+    assert isinstance(row, ScopeChanges)
+    return row.changes
 
 
 @table()
@@ -41,6 +51,31 @@ def test_a_pause_of_a_function_ends_when_its_time_has_come() -> None:
     50 | tick                                   | -
     51 | rows Timer                             | 0
     """
+
+
+def test_every_shard_keeps_who_changed_a_pause_and_why() -> None:
+    """The latest changes stay after the pause, also those that time made; no request that changes nothing is one."""
+    world = World(3)
+    for line in (
+        Line(10, "pause-scope function:f", ""),
+        Line(11, "pause-scope function:f", ""),
+        Line(12, "resume-scope function:f by=bob why=bank_is_back", ""),
+        Line(13, "resume-scope function:f by=eve", ""),
+        Line(14, "pause-scope function:f until=20", ""),
+        Line(20, "tick", ""),
+    ):
+        world.play(line)
+    expected = (
+        ScopeChange(20),
+        ScopeChange(14, Pause(20, "ann", "fix"), "ann", "fix"),
+        ScopeChange(12, None, "bob", "bank is back"),
+        ScopeChange(10, Pause(0, "ann", "fix"), "ann", "fix"),
+    )
+    assert [changes_of(world, shard) for shard in range(3)] == [expected] * 3
+    for at in range(SCOPE_CHANGES_KEPT_MAX):
+        world.play(Line(30 + at, f"pause-scope function:f until={90 + at}", ""))
+    latest = changes_of(world, 0)
+    assert (len(latest), latest[-1].at) == (SCOPE_CHANGES_KEPT_MAX, 30)
 
 
 @table()

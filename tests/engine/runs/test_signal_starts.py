@@ -9,11 +9,11 @@ def test_a_signal_starts_a_run_whose_first_wait_takes_it() -> None:
     """The run that is started takes the signal by its first wait for the name, and later ones by its next waits.
 
     10 | function f                                 | -
-    11 | signal-or-start pager f =1 id=e1 reply=me  | reply me started r1; began r1 f; start r1
+    11 | signal-or-start pager f =1 id=e1 reply=me by=ann | reply me started r1; began r1 f; start r1
     12 | signal pager =0 reply=me                   | reply me not_found
     13 | signal-or-start pager f =2 id=e2 reply=me  | reply me queued r1
     14 | plan r1 signal:x:other:500                 | planned x until 514
-    14 | plan r1 signal:a:pager:500                 | planned a until 514; kept a=1; resume r1 a=1
+    14 | plan r1 signal:a:pager:500                 | planned a until 514; kept a=1 by ann; resume r1 a=1
     15 | plan r1 signal:b:pager:500                 | planned b until 515; kept b=2; resume r1 b=2
     16 | plan r1 signal:c:pager:500                 | planned c until 516
     17 | signal-or-start pager f =3 id=e3 reply=me  | kept c=3; resume r1 c=3; reply me delivered r1

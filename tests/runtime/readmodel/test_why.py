@@ -9,7 +9,7 @@ from stepstream.contract.codec import Json
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.gates import GateRule
 from stepstream.contract.text.wording import missing_code, unfit_code
-from stepstream.runtime.overview import RunningWorker, ScopePauseView, ShardView
+from stepstream.runtime.overview import RunningWorker, ScopeChangeView, ScopePauseView, ShardView
 from stepstream.runtime.readmodel.views import RunView, StepView
 from stepstream.runtime.readmodel.why import REASONS_MAX, Surroundings, Why, local_time, surroundings_of, why_open
 
@@ -175,6 +175,9 @@ def test_surroundings_are_those_of_the_run() -> None:
             return [FunctionRegistered("other", "shop"), KNOWN]
 
         def pauses(self) -> list[ScopePauseView]:
+            return []
+
+        def pause_changes(self, scope: str) -> list[ScopeChangeView]:  # noqa: ARG002 - the port names it
             return []
 
         def shards(self) -> list[ShardView]:

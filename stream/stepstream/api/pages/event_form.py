@@ -17,6 +17,8 @@ from stepstream.contract.limits import EVENT_ID_CHARACTERS_MAX, EVENT_NAME_CHARA
 from stepstream.runtime.schema_check import check_schema
 
 _FIELDS = ("name", "data", "id")
+# The field of the `meta` of an event that says who sent it by a form.
+SENDER = "by"
 _EXAMPLE_CHARACTERS_MAX = 64 * 1024
 
 
@@ -62,14 +64,14 @@ def model_form(
     )
 
 
-async def send_values(site: Site, form: Mapping[str, str], schema: Json) -> str:
+async def send_values(site: Site, visit: Visit, form: Mapping[str, str], schema: Json) -> str:
     """Send the event of a model_form and return its id; raise InvalidInput with the field that is wrong."""
     fields = schema_fields(schema)
     try:
         check_schema(schema, values := entered_values(fields, form))
     except InvalidInput as error:
         raise InvalidInput(error.reason, input_of(fields, error.field)) from None
-    return await send_entered(site, {**form, "data": bytes(dump_json(values)).decode()})
+    return await send_entered(site, visit, {**form, "data": bytes(dump_json(values)).decode()})
 
 
 def _request() -> h.VoidElement:
@@ -87,13 +89,17 @@ def _id_line(refusal: Refusal) -> h.Element:
     return line(refusal, "event-id", "id", label, maxlength=str(EVENT_ID_CHARACTERS_MAX))
 
 
-async def send_entered(site: Site, form: Mapping[str, str]) -> str:
-    """Send the event of a form and return its id; raise InvalidInput with the field that is wrong."""
+async def send_entered(site: Site, visit: Visit, form: Mapping[str, str]) -> str:
+    """Send the event of a form and return its id; raise InvalidInput with the field that is wrong.
+
+    Its `meta` says who sends it.
+    """
     data = load_json(form.get("data", "").encode(), field="data") if form.get("data", "").strip() else EMPTY_OBJECT
     fields = {
         "name": form.get("name", "").strip(),
         "data": data,
         "id": form.get("id", "").strip() or form.get("request", ""),
+        "meta": {SENDER: visit.user},
     }
     if not fields["name"]:
         raise InvalidInput("give the name of the event", "name")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import htpy as h
 from starlette.responses import Response
 
-from stepstream.api.pages.event_form import event_form, send_entered
+from stepstream.api.pages.event_form import SENDER, event_form, send_entered
 from stepstream.api.pages.parts.components import (
     at,
     event_link,
@@ -60,7 +60,7 @@ async def show_events(site: Site, visit: Visit) -> Response:
 async def send_event(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
     """Send the event of the form and lead to it, or show the form again with what is wrong."""
     try:
-        id = await send_entered(site, form)
+        id = await send_entered(site, visit, form)
     except InvalidInput as error:
         return await _events_page(site, visit, Refusal("", form, error.field, error.reason))
     return see_done(visit, event_url(id), "sent")
@@ -194,7 +194,8 @@ async def show_event(site: Site, visit: Visit) -> Response:
         status = 200 if is_sent or unmatched else 404
         return html(document(visit, "Event", "Events", counts, *said), status)
     seen, value = found.seen, found.value if isinstance(found.value, dict) else {}
-    sent_at = value.get("ts")
+    sent_at, meta = value.get("ts"), value.get("meta")
+    sender = meta.get(SENDER) if isinstance(meta, dict) else None
     did = "Accepted" if seen.started else "Resumed" if seen.resumed else "Cancelled"
     content: list[h.Node] = [
         h.h1[text(seen.name)],
@@ -203,6 +204,7 @@ async def show_event(site: Site, visit: Visit) -> Response:
             [
                 ("Id", text(seen.id)),
                 ("Time of the event", at(sent_at) if isinstance(sent_at, int) else None),
+                ("Sent by", text(sender) if isinstance(sender, str) else None),
                 (did, at(seen.at)),
             ]
         ),

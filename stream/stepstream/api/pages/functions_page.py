@@ -24,7 +24,14 @@ from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.performance_page import PERCENTILES, folded_hint, timings_table
-from stepstream.api.pages.scope_forms import change_pause, pause_form, pause_message, pause_of_scope, pause_text
+from stepstream.api.pages.scope_forms import (
+    change_pause,
+    pause_changes,
+    pause_form,
+    pause_message,
+    pause_of_scope,
+    pause_text,
+)
 from stepstream.api.routes.functions import CRON_TIMES, FunctionView, cron_times, function_views, rated_since
 from stepstream.api.routes.timings import SINCE_ALL, TimingsAsked, TimingsOf, find_timings
 from stepstream.contract.codec import Json, load_json
@@ -185,7 +192,7 @@ async def start_function(site: Site, visit: Visit, form: Mapping[str, str]) -> R
     view = await _found(site, visit)
     try:
         schema = _input_of(view.registration)
-        id = await (send_entered(site, form) if schema is None else send_values(site, form, schema))
+        id = await (send_entered(site, visit, form) if schema is None else send_values(site, visit, form, schema))
     except InvalidInput as error:
         return await _function_page(site, visit, Refusal("", form, error.field, error.reason))
     return see_done(visit, event_url(id), "sent")
@@ -212,6 +219,7 @@ async def _function_page(site: Site, visit: Visit, refusal: Refusal) -> Response
         pause_form(visit, url("function", "pause", query=[("id", id)]), "the function", pause, refusal.of(_PAUSE))
         if view.registration
         else None,
+        pause_changes(site.engine.overview.pause_changes(function_scope(id))),
     ]
     page = document(visit, f"Function {id}", "Functions", await queries.counts(), *content)
     return html(page, 400 if refusal.reason else 200)

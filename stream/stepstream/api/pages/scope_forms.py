@@ -1,6 +1,6 @@
 """The forms that pause a function or a queue, and resume it, and what they do."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import htpy as h
 
@@ -11,8 +11,9 @@ from stepstream.api.pages.parts.forms import post_form
 from stepstream.api.pages.runs.run_forms import UNTIL
 from stepstream.api.routes.pauses import pause_scope, resume_scope
 from stepstream.contract.limits import REASON_CHARACTERS_MAX
-from stepstream.runtime.overview import ScopePauseView
+from stepstream.runtime.overview import ScopeChangeView, ScopePauseView
 from stepstream.runtime.pauses import pause_of
+from stepstream.runtime.reruns import check_reason
 
 # The field with which the form that resumes differs from the one that pauses.
 _RESUME = "resume"
@@ -25,9 +26,10 @@ _MESSAGES = {
 
 async def change_pause(site: Site, visit: Visit, form: Mapping[str, str], scope: str) -> str:
     """Pause or resume a scope as a form asks; return what was done. Raise InvalidInput that names the field."""
-    if _RESUME in form:
-        return "resumed" if await resume_scope(site.engine.operator, scope, visit.user) else "not-paused"
     until, why = form.get("until", "").strip(), form.get("why", "").strip()
+    if _RESUME in form:
+        check_reason(why)
+        return "resumed" if await resume_scope(site.engine.operator, scope, visit.user, why) else "not-paused"
     await pause_scope(site.engine.operator, scope, pause_of(until, visit.user, why, site.now_ms()))
     return "paused"
 
@@ -53,19 +55,34 @@ def pause_text(pause: ScopePauseView) -> h.Node:
     ]
 
 
+def pause_changes(changes: Sequence[ScopeChangeView]) -> h.Node:
+    """Return who paused and resumed a scope, and why, the newest first."""
+    if not changes:
+        return None
+    return h.details[
+        h.summary["Pauses"],
+        h.ul(".plain")[[h.li[_change_text(each)] for each in changes]],
+    ]
+
+
+def _change_text(change: ScopeChangeView) -> h.Node:
+    return [
+        "paused " if change.paused else "resumed ",
+        at(change.at),
+        [" until ", at(change.until)] if change.until else None,
+        [" by ", text(change.by)] if change.by else None if change.paused else ": its time had come",
+        [": ", text(change.why, REASON_CHARACTERS_MAX)] if change.why else None,
+    ]
+
+
 def pause_form(
     visit: Visit, action: str, name: str, pause: ScopePauseView | None, refusal: Refusal, id: str = "pause"
 ) -> h.Node:
     """Return the form that pauses what `name` says, or resumes it if it is paused; `id` is unique in its page."""
+    why = line(refusal, f"{id}-why", "why", "Why", maxlength=str(REASON_CHARACTERS_MAX))
     if pause:
         resume = h.input(type="hidden", name=_RESUME, value="1")
-        return post_form(visit, action, f"Resume {name}", resume, h.button["Resume"])
-    form = post_form(
-        visit,
-        action,
-        f"Pause {name}",
-        line(refusal, f"{id}-until", "until", UNTIL),
-        line(refusal, f"{id}-why", "why", "Why", maxlength=str(REASON_CHARACTERS_MAX)),
-        h.button["Pause"],
-    )
+        return post_form(visit, action, f"Resume {name}", resume, why, h.button["Resume"])
+    until = line(refusal, f"{id}-until", "until", UNTIL)
+    form = post_form(visit, action, f"Pause {name}", until, why, h.button["Pause"])
     return h.details(open=bool(refusal.reason))[h.summary["Pause"], form] if form else None

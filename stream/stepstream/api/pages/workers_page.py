@@ -10,7 +10,14 @@ from stepstream.api.pages.parts.components import known_params, listing, note, t
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see_done
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.layout import document
-from stepstream.api.pages.scope_forms import change_pause, pause_form, pause_message, pause_of_scope, pause_text
+from stepstream.api.pages.scope_forms import (
+    change_pause,
+    pause_changes,
+    pause_form,
+    pause_message,
+    pause_of_scope,
+    pause_text,
+)
 from stepstream.api.routes.workers import (
     WORKERS_MAX,
     RunningVersions,
@@ -24,7 +31,7 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.contract.operators.control import queue_scope
 from stepstream.contract.text.printable import printable
 from stepstream.contract.text.wording import counted, duration_text
-from stepstream.runtime.overview import ScopePauseView
+from stepstream.runtime.overview import Overview
 from stepstream.runtime.readmodel.search.filters import Filter
 
 _WORKERS = ("Workers", "Running", "Commands that wait", "Functions", "Release", "Versions", "Pause")
@@ -84,22 +91,23 @@ def _no_workers(shards: Sequence[ShardStatus]) -> str:
 
 
 def _workers_table(site: Site, visit: Visit, workers: Sequence[WorkersView], refusal: Refusal) -> h.Node:
-    cut, pauses = len(workers) == WORKERS_MAX, site.engine.overview.pauses()
-    rows = [_worker_row(each, _pause(visit, each, pauses, refusal)) for each in workers]
+    cut = len(workers) == WORKERS_MAX
+    rows = [_worker_row(each, _pause(visit, each, site.engine.overview, refusal)) for each in workers]
     return [
         listing("Table of workers", _WORKERS, rows, is_stacked=False),
         h.p(".hint")[f"The first {WORKERS_MAX} names are listed; there may be more."] if cut else None,
     ]
 
 
-def _pause(visit: Visit, view: WorkersView, pauses: Sequence[ScopePauseView], refusal: Refusal) -> h.Node:
-    """Return the pause of a queue, and the form that changes it."""
+def _pause(visit: Visit, view: WorkersView, known: Overview, refusal: Refusal) -> h.Node:
+    """Return the pause of a queue, the form that changes it, and who did before."""
     if not view.queue:
         return None
-    pause = pause_of_scope(pauses, queue_scope(view.app, view.queue))
+    scope = queue_scope(view.app, view.queue)
+    pause, changes = pause_of_scope(known.pauses(), scope), pause_changes(known.pause_changes(scope))
     action, own = url("queue", "pause", query=[("name", view.name)]), refusal.of(view.name)
     form = pause_form(visit, action, f"the queue {printable(view.name)}", pause, own, f"pause-{view.name}")
-    return [h.span(".warn")[pause_text(pause)] if pause else None, form]
+    return [h.span(".warn")[pause_text(pause)] if pause else None, form, changes]
 
 
 def _worker_row(view: WorkersView, pause: h.Node) -> h.Element:

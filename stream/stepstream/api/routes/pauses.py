@@ -55,7 +55,7 @@ async def pause_scope(operator: Operator, scope: str, pause: Pause) -> None:
 
 async def resume_scope(operator: Operator, scope: str, by: str, why: str = "") -> bool:
     """Resume a function or a queue, and log who did it; return whether it was paused."""
-    if was_paused := await operator.pause_scope(scope, None):
+    if was_paused := await operator.pause_scope(scope, None, by, why):
         logger.info("%s resumed %s: %s", printable(by), printable(scope), printable(why))
     return was_paused
 

@@ -81,7 +81,7 @@ class UnpauseRequested(TypedRecord, frozen=True, tag="run.unpause_requested"):
 
 
 class ScopePauseRequested(TypedRecord, frozen=True, tag="scope.pause_requested"):
-    """A caller pauses a function or a queue, changes its pause, or resumes it (without a `pause`).
+    """A caller pauses a function or a queue, changes its pause, or resumes it (without a `pause`) as `by`, for `why`.
 
     The shard that owns the scope orders these requests. The process named `reply_to` expects an answer: whether the
     scope is paused, or was.
@@ -90,13 +90,21 @@ class ScopePauseRequested(TypedRecord, frozen=True, tag="scope.pause_requested")
     scope: str
     pause: Pause | None = None
     reply_to: str = ""
+    by: str = ""
+    why: str = ""
 
 
 class ScopePauseChanged(TypedRecord, frozen=True, tag="scope.pause_changed"):
-    """A function or a queue is paused, its pause changes, or it is resumed (without a `pause`); for every shard."""
+    """A function or a queue is paused, its pause changes, or it is resumed (without a `pause`); for every shard.
+
+    It happened `at` (Unix ms). `by` says who resumed it, empty if the time of the pause had come, and `why` the reason.
+    """
 
     scope: str
     pause: Pause | None = None
+    at: int = 0
+    by: str = ""
+    why: str = ""
 
 
 class ScopeResumed(TypedRecord, frozen=True, tag="scope.resumed"):

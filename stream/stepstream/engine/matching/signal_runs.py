@@ -12,7 +12,7 @@ from stepstream.engine.state.tables import signal_run_key
 
 def deliver(draft: Draft, waiter: StepRef, sent: SignalWithStart) -> None:
     """Send a signal to the step that waits for it; it comes back if the step does not take it."""
-    draft.route_to_run(waiter.run_id, StepResolved(waiter.run_id, waiter.step, Value(sent.data), sent))
+    draft.route_to_run(waiter.run_id, StepResolved(waiter.run_id, waiter.step, Value(sent.data), sent, sent.by))
 
 
 def take_signal(draft: Draft, waiter: StepRef, signal: str) -> bool:

@@ -41,5 +41,6 @@ def send_signal(draft: Draft, signal: SignalSent) -> None:
         draft.reply(signal.reply_to, "not_found")
         return
     draft.delete(key)
-    draft.route_to_run(row.waiter.run_id, StepResolved(row.waiter.run_id, row.waiter.step, Value(signal.data)))
+    run_id, step = row.waiter.run_id, row.waiter.step
+    draft.route_to_run(run_id, StepResolved(run_id, step, Value(signal.data), by=signal.by))
     draft.reply(signal.reply_to, f"delivered {row.waiter.run_id}")

@@ -6,8 +6,8 @@ pauses where it would send a command, so a pause costs nothing for the runs that
 
 from msgspec.structs import replace
 
+from stepstream.contract.limits import SCOPE_CHANGES_KEPT_MAX
 from stepstream.contract.operators.control import (
-    Pause,
     ScopePauseChanged,
     ScopePauseRequested,
     ScopeRecord,
@@ -18,8 +18,8 @@ from stepstream.contract.operators.control import (
 from stepstream.engine.gates.passing import ask_next
 from stepstream.engine.runs.pauses import arm_again, fire_pause, reload
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.rows import Run, ScopePause, Timer, TimerKind
-from stepstream.engine.state.tables import RUNS, run_part, scope_pause_key
+from stepstream.engine.state.rows import Run, ScopeChange, ScopeChanges, ScopePause, Timer, TimerKind
+from stepstream.engine.state.tables import RUNS, SCOPE_CHANGES, run_part, scope_pause_key
 
 
 def request_scope_pause(draft: Draft, request: ScopePauseRequested) -> None:
@@ -30,7 +30,7 @@ def request_scope_pause(draft: Draft, request: ScopePauseRequested) -> None:
         return
     if known is None or known.pause != request.pause:
         _disarm(draft, request.scope, known)
-        _change(draft, request.scope, request.pause)
+        _change(draft, ScopePauseChanged(request.scope, request.pause, draft.now, request.by, request.why))
     draft.reply(request.reply_to, "paused" if request.pause else "resumed")
 
 
@@ -39,10 +39,10 @@ def _disarm(draft: Draft, scope: str, known: ScopePause | None) -> None:
         draft.disarm(known.pause.until, Timer(TimerKind.SCOPE_PAUSE, scope))
 
 
-def _change(draft: Draft, scope: str, pause: Pause | None) -> None:
-    if pause and pause.until:
-        draft.arm(pause.until, Timer(TimerKind.SCOPE_PAUSE, scope))
-    draft.send_to_all(scope, ScopePauseChanged(scope, pause))
+def _change(draft: Draft, changed: ScopePauseChanged) -> None:
+    if changed.pause and changed.pause.until:
+        draft.arm(changed.pause.until, Timer(TimerKind.SCOPE_PAUSE, changed.scope))
+    draft.send_to_all(changed.scope, changed)
 
 
 def end_pause(draft: Draft, timer: Timer) -> None:
@@ -50,7 +50,7 @@ def end_pause(draft: Draft, timer: Timer) -> None:
     if timer.kind is TimerKind.PAUSE:
         fire_pause(draft, timer.owner)
     elif draft.get(scope_pause_key(timer.owner)):
-        _change(draft, timer.owner, None)
+        _change(draft, ScopePauseChanged(timer.owner, at=draft.now))
 
 
 def apply_scope(draft: Draft, record: ScopeRecord) -> None:
@@ -65,12 +65,22 @@ def change_scope_pause(draft: Draft, changed: ScopePauseChanged) -> None:
     """Apply the pause of a function or a queue in this shard, or its end."""
     key = scope_pause_key(changed.scope)
     known = draft.get(key)
+    _note(draft, changed)
     if changed.pause:
         draft.put(key, ScopePause(changed.pause, known.since if known else draft.now))
     elif known:
         draft.delete(key)
         # A scan does not see the runs of this batch.
         draft.continue_later(changed.scope, ScopeResumed(changed.scope))
+
+
+def _note(draft: Draft, changed: ScopePauseChanged) -> None:
+    """Keep who changed the pause, and why, with the changes before."""
+    key, pause = SCOPE_CHANGES.key(b"", changed.scope.encode()), changed.pause
+    by, why = (pause.by, pause.why) if pause else (changed.by, changed.why)
+    earlier = row.changes if (row := draft.get(key)) else ()
+    change = ScopeChange(changed.at, pause, by, why)
+    draft.put(key, ScopeChanges((change, *earlier)[:SCOPE_CHANGES_KEPT_MAX]))
 
 
 def resume_scope(draft: Draft, resumed: ScopeResumed) -> None:

@@ -66,7 +66,7 @@ def engine_memo(run: Run, step: str, opened: OpenStep, outcome: Outcome) -> tupl
 
 
 def keep_result(
-    draft: Draft, run: Run, memo: Memo, opened: OpenStep | None, attempt: int = 0, started_at: int = 0
+    draft: Draft, run: Run, memo: Memo, opened: OpenStep | None, attempt: int = 0, started_at: int = 0, by: str = ""
 ) -> None:
     """Keep a result and close its step, whose row is `opened`. The step no longer waits anywhere."""
     run = replace(
@@ -76,7 +76,7 @@ def keep_result(
         memo_bytes=run.memo_bytes + outcome_bytes(memo.outcome),
     )
     order = (memo.seen, memo.own, memo.fingerprint)
-    draft.record(run, StepEnded, memo.step, memo.id, memo.kind, memo.outcome, attempt, started_at, *order)
+    draft.record(run, StepEnded, memo.step, memo.id, memo.kind, memo.outcome, attempt, started_at, *order, by)
     if opened is not None:
         draft.disarm(opened.due, Timer(TimerKind.STEP, run.run_id, memo.step))
         leave_step_gates(draft, run.run_id, memo.step, opened)
@@ -191,7 +191,7 @@ def answer_step(draft: Draft, resolved: StepResolved) -> None:
         _end_branch(draft, resolved.run_id, step, number)
         return
     forget_child(draft, resolved.run_id, step)
-    is_taken = resolve_step(draft, resolved.run_id, step, resolved.outcome)
+    is_taken = resolve_step(draft, resolved.run_id, step, resolved.outcome, resolved.by)
     if sent := resolved.sent:
         if is_taken:
             draft.reply(sent.reply_to, f"delivered {resolved.run_id}")
@@ -199,8 +199,11 @@ def answer_step(draft: Draft, resolved: StepResolved) -> None:
             draft.route(sent.signal, sent)
 
 
-def resolve_step(draft: Draft, run_id: str, step: str, outcome: Outcome) -> bool:
-    """Keep the result that the engine found for an open step, and resume the run; return whether it was in time."""
+def resolve_step(draft: Draft, run_id: str, step: str, outcome: Outcome, by: str = "") -> bool:
+    """Keep the result that the engine found for an open step, and resume the run; return whether it was in time.
+
+    `by` says who sent it, if a signal has.
+    """
     run = draft.run(run_id)
     opened = draft.step(run_id, step)
     # The code may have changed, so that a former wait is now a body: then only a worker has its result.
@@ -210,7 +213,7 @@ def resolve_step(draft: Draft, run_id: str, step: str, outcome: Outcome) -> bool
     if late and isinstance(outcome, Value) and not opened.looking_back:
         return False  # The timer of this step is due in this batch and ends it.
     run, memo = engine_memo(run, step, opened, outcome)
-    keep_result(draft, run, memo, opened)
+    keep_result(draft, run, memo, opened, by=by)
     _resume(draft, run, memo, opened.group)
     return True
 

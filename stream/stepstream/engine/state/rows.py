@@ -317,6 +317,24 @@ class ScopePause(msgspec.Struct, frozen=True):
     since: int
 
 
+class ScopeChange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One change of the pause of a function or a queue: when (Unix ms), its pause from then on, who asked, and why.
+
+    Without a pause it was resumed; by an empty name if the time of its pause had come.
+    """
+
+    at: int
+    pause: Pause | None = None
+    by: str = ""
+    why: str = ""
+
+
+class ScopeChanges(msgspec.Struct, frozen=True):
+    """The latest changes of the pause of a function or a queue, the newest first; every shard has the row."""
+
+    changes: tuple[ScopeChange, ...]
+
+
 class OpenCount(msgspec.Struct, frozen=True):
     """How many runs of a function, or steps of a kind, are open; the shard's loop maintains it for the metrics."""
 
@@ -367,6 +385,7 @@ Row = (
     | Bulk
     | BulkItem
     | ScopePause
+    | ScopeChanges
     | OpenCount
     | Position
 )

@@ -45,6 +45,7 @@ from stepstream.engine.state.rows import (
     Row,
     Run,
     RunEvents,
+    ScopeChanges,
     ScopePause,
     SignalRun,
     SignalWaiter,
@@ -124,6 +125,7 @@ LOOK_BACKS = Table(b"b", LookBack, _by_name)
 BULKS = Table(b"j", Bulk, _by_name)
 BULK_ITEMS = Table(b"z", BulkItem, _by_name)
 SCOPE_PAUSES = Table(b"P", ScopePause)
+SCOPE_CHANGES = Table(b"R", ScopeChanges)
 GATES = Table(b"G", GateState, _by_name)
 GATE_RUNS = Table(b"H", GateRun, _by_name)
 GATE_QUEUE = Table(b"Q", GateWaiter, _by_name)
@@ -136,7 +138,7 @@ POSITIONS = Table(b"i", Position)
 
 _ALL: tuple[Table[Any], ...] = (
     *(RUNS, RUN_EVENTS, MEMOS, STEPS, GROUPS, LEASES, CHILDREN, TIMERS),
-    *(EVENT_NAMES, WAITS, QUEUED_EVENTS, QUEUED_COUNT, SIGNALS, SIGNAL_RUNS, STARTS),
+    *(EVENT_NAMES, WAITS, QUEUED_EVENTS, QUEUED_COUNT, SIGNALS, SIGNAL_RUNS, STARTS, SCOPE_CHANGES),
     *(REGISTRATIONS, TRIGGERS, CRONS, LOOKBACK_WINDOWS, KEPT_EVENTS, KEPT_HEAD, KEPT_PATHS, KEPT_INDEX, LOOK_BACKS),
     *(
         BULKS,
@@ -165,7 +167,6 @@ def decode_row(prefix: bytes, value: bytes) -> Row:
 
 
 encode_row = encode
-
 QUEUED_COUNT_KEY = QUEUED_COUNT.key()
 LOOKBACK_WINDOWS_KEY = LOOKBACK_WINDOWS.key()
 KEPT_HEAD_KEY = KEPT_HEAD.key()

@@ -20,7 +20,7 @@ from stepstream.contract.text.names import workers_name
 from stepstream.contract.text.wording import counted
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.callers import Callers
-from stepstream.runtime.overview import RunningWorker, ScopePauseView, ShardView
+from stepstream.runtime.overview import RunningWorker, ScopeChangeView, ScopePauseView, ShardView
 from stepstream.runtime.ports import Backbone, Clock, LiveLog, LogRecord, WorkerLog
 from stepstream.runtime.registrations import check_apps, registrations, release_of
 from stepstream.runtime.shard.gate_waits import oldest_of
@@ -236,9 +236,9 @@ class EmbeddedEngine:
         """Send events, all or none; return their ids once they are durable. `chain` counts the runs before them."""
         return await self._callers.send(events, chain)
 
-    async def signal(self, name: str, data: Any = None) -> bool:
-        """Send a signal; return whether a run waited for it."""
-        return await self._callers.signal(name, data)
+    async def signal(self, name: str, data: Any = None, by: str = "") -> bool:
+        """Send a signal; return whether a run waited for it. `by` is who sends it, for the history of the run."""
+        return await self._callers.signal(name, data, by)
 
     async def signal_with_start(
         self, name: str, data: Any, function: str, start: Any = None, chain: int = 0
@@ -276,6 +276,10 @@ class EmbeddedEngine:
     def pauses(self) -> list[ScopePauseView]:
         """Return the pauses of functions and queues; none while no shard serves."""
         return next((shard.pauses() for shard in self._shards.values() if shard.serving), [])
+
+    def pause_changes(self, scope: str) -> list[ScopeChangeView]:
+        """Return the latest pauses and resumptions of a function or a queue; none while no shard serves."""
+        return next((shard.pause_changes(scope) for shard in self._shards.values() if shard.serving), [])
 
     def oldest_waits(self) -> dict[str, float]:
         """Return the age of the oldest wait for each limit (seconds), of a bounded number of limits."""

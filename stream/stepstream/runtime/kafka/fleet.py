@@ -35,7 +35,7 @@ from stepstream.runtime.kafka.shards.placement import (
 )
 from stepstream.runtime.kafka.shards.shard_log import KafkaLog
 from stepstream.runtime.kafka.shards.standby import Standby
-from stepstream.runtime.overview import ScopePauseView, ShardView
+from stepstream.runtime.overview import ScopeChangeView, ScopePauseView, ShardView
 from stepstream.runtime.ports import Clock, Fenced, LogError, TopicPartition
 from stepstream.runtime.shard.gate_waits import oldest_of
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
@@ -158,6 +158,10 @@ class ShardGroup:
     def pauses(self) -> list[ScopePauseView]:
         """Return the pauses of functions and queues; none while this process serves no shard."""
         return next((self._served[state.shard].pauses() for state in self.states() if state.serving), [])
+
+    def pause_changes(self, scope: str) -> list[ScopeChangeView]:
+        """Return the latest pauses and resumptions of a function or a queue; none while it serves no shard."""
+        return next((self._served[each.shard].pause_changes(scope) for each in self.states() if each.serving), [])
 
     def oldest_waits(self) -> dict[str, float]:
         """Return the age of the oldest wait for each limit of its shards (seconds), of a bounded number of limits."""

@@ -171,7 +171,7 @@ class Batch:
             case StepEnded():
                 row.attempts = entry.attempt + 1
                 row.first_at = row.started_at = entry.started_at or entry.at
-                row.ended_at = entry.at
+                row.ended_at, row.ended_by = entry.at, entry.by
                 self._add_outcome(row, entry)
                 self._sums[0] += 1
                 if entry.started_at:

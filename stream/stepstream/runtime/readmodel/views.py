@@ -30,7 +30,7 @@ class StepView:
 
     The result of a `copied` step is that of the run that this one repeats. `failures` are attempts that were retried.
     `progress` is what the last heartbeat of its body said, None if there is none; `heartbeat_at` is when it was
-    reported.
+    reported. `ended_by` is who sent the signal that ended it, "" if unknown.
     """
 
     step: str
@@ -49,6 +49,7 @@ class StepView:
     failures: tuple[FailedAttempt, ...] = ()
     progress: Json = None
     heartbeat_at: int = 0
+    ended_by: str = ""
 
 
 def queue_of(kind: str, detail: str) -> str:
@@ -141,6 +142,7 @@ def summary_of(row: Sequence[Any]) -> dict[str, Any]:
 def step_of(row: Sequence[Any]) -> StepView:
     """Return a step from its row."""
     (_, step, id, kind, status, attempts, first, started, ended, until, detail, output, error, *rest) = row
-    copied, failures, progress, heartbeat_at = rest[-4:]
-    results = (json_of(output), json_of(error), bool(copied), read_attempts(failures), json_of(progress), heartbeat_at)
-    return StepView(step, id, kind, status, attempts, first, started, ended, until, detail, *results)
+    copied, failures, progress, heartbeat_at, by = rest[-5:]
+    results = (json_of(output), json_of(error), bool(copied), read_attempts(failures))
+    more = (json_of(progress), heartbeat_at, by)
+    return StepView(step, id, kind, status, attempts, first, started, ended, until, detail, *results, *more)

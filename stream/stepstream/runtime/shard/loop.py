@@ -25,22 +25,21 @@ from stepstream.engine.state.tables import (
     OPEN_COUNTS,
     POSITIONS,
     REGISTRATIONS,
-    SCOPE_PAUSES,
     TIMERS,
     encode_row,
     open_count_key,
     open_count_of,
     position_key,
     position_of,
-    scope_of,
 )
 from stepstream.engine.state.view import Layer, scan_table
 from stepstream.engine.transition import due_timers, next_due, transition
 from stepstream.runtime.dead_letters import kind_of, unreadable_kind
-from stepstream.runtime.overview import ScopePauseView
+from stepstream.runtime.overview import ScopeChangeView, ScopePauseView
 from stepstream.runtime.ports import Clock, Log, LogRecord, Offsets, Store, StoreError, TopicPartition
 from stepstream.runtime.shard.batch import Batch, Effects
 from stepstream.runtime.shard.gate_waits import OldestWaits
+from stepstream.runtime.shard.scope_views import pause_change_views, pause_views
 from stepstream.runtime.shard.tables import StoreView, open_tables
 
 logger = logging.getLogger(__name__)
@@ -191,10 +190,11 @@ class Shard:
 
     def pauses(self) -> list[ScopePauseView]:
         """Return the pauses of functions and queues; call it only while the shard serves."""
-        return [
-            ScopePauseView(scope_of(key), row.since, row.pause.until, row.pause.by, row.pause.why)
-            for key, row in scan_table(self._view, SCOPE_PAUSES)
-        ]
+        return pause_views(self._view)
+
+    def pause_changes(self, scope: str) -> list[ScopeChangeView]:
+        """Return the latest pauses and resumptions of a function or a queue; call it only while the shard serves."""
+        return pause_change_views(self._view, scope)
 
     def oldest_waits(self) -> Mapping[str, int]:
         """Return since when runs wait for limits, as OldestWaits; call it only while the shard serves."""

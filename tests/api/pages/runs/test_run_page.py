@@ -6,6 +6,7 @@ import json
 import pytest
 
 from stepstream import App, Context, Event, on
+from stepstream.contract.history import RunUnpaused
 from stepstream.contract.limits import REASON_CHARACTERS_MAX
 from stepstream.sdk.event import to_record
 from stepstream.testing import VirtualEngine
@@ -187,11 +188,15 @@ async def test_a_run_is_paused_and_resumed(engine: VirtualEngine) -> None:
     paused = await browser.open(f"/ui/runs/{run_id}")
     assert "paused it until" in paused.texts(".why")[0]
     assert "bank is down" in paused.texts(".why")[0]
-    done = await browser.submit(paused, 'form[aria-label="Resume the run"]')
+    resume = 'form[aria-label="Resume the run"]'
+    assert (await browser.submit(paused, resume, why="x" * (REASON_CHARACTERS_MAX + 1))).status == 400
+    done = await browser.submit(paused, resume, why="bank is back")
     assert done.texts(".note") == ["The run is resumed."]
     assert "was not paused" in (await browser.submit(paused, 'form[aria-label="Resume the run"]')).text
     await engine.until_idle()
     assert engine.run("child").paused is None
+    (ended,) = [entry for entry in engine.history if isinstance(entry, RunUnpaused)]
+    assert (ended.by, ended.why) == ("local", "bank is back")
 
 
 async def test_a_signal_is_sent_to_the_run_that_waits(engine: VirtualEngine) -> None:
@@ -208,6 +213,9 @@ async def test_a_signal_is_sent_to_the_run_that_waits(engine: VirtualEngine) -> 
     assert done.texts(".note") == ["The signal was delivered."]
     await engine.until_idle()
     assert engine.run("child").output == "{'a': 1}"
+    (step,) = engine.run("child").steps
+    opened = await browser.open(f"/ui/runs/{run_id}?step={step.step}")
+    assert "Signal sent by local" in " ".join(opened.text.split())
     assert "No run waits for that signal" in (await browser.submit(page, form)).text
     assert not (await browser.open(f"/ui/runs/{run_id}")).all(".signal")
 

@@ -42,10 +42,14 @@ async def pause_run(site: Site, visit: Visit, form: Mapping[str, str]) -> Respon
     return see_done(visit, url("runs", run_id), done)
 
 
-async def resume_run(site: Site, visit: Visit, _form: Mapping[str, str]) -> Response:
+async def resume_run(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
     """Resume a run."""
-    run_id = visit.request.path_params["run_id"]
-    done = "resumed" if await site.engine.operator.unpause(run_id, visit.user) else "not-paused"
+    run_id, why = visit.request.path_params["run_id"], form.get("why", "").strip()
+    try:
+        check_reason(why)
+    except InvalidInput as error:
+        return await show_run(site, visit, Refusal(PAUSE, form, error.field, error.reason))
+    done = "resumed" if await site.engine.operator.unpause(run_id, visit.user, why) else "not-paused"
     return see_done(visit, url("runs", run_id), done)
 
 
@@ -60,5 +64,5 @@ async def send_signal(site: Site, visit: Visit, form: Mapping[str, str]) -> Resp
         value = dump_json(load_json(data, field="data"))
     except InvalidInput as error:
         return await show_run(site, visit, Refusal(hash_, form, "data", error.reason))
-    is_delivered = step is not None and await site.engine.signal(step.detail, value)
+    is_delivered = step is not None and await site.engine.signal(step.detail, value, visit.user)
     return see_done(visit, url("runs", run.run_id), "delivered" if is_delivered else "not-delivered")

@@ -91,7 +91,8 @@ def _cancel_form(visit: Visit, run: RunView, refusal: Refusal) -> h.Element | No
 
 def _pause_form(visit: Visit, run: RunView, refusal: Refusal) -> h.Element | None:
     if run.paused:
-        return post_form(visit, url("runs", run.run_id, "resume"), "Resume the run", h.button["Resume the run"])
+        why = line(refusal, "resume-why", "why", "Why")
+        return post_form(visit, url("runs", run.run_id, "resume"), "Resume the run", why, h.button["Resume the run"])
     return h.details(".signal", open=bool(refusal.reason))[
         h.summary["Pause the run"],
         post_form(

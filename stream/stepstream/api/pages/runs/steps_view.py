@@ -203,6 +203,7 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
                     ("Planned", at(step.first_at)),
                     ("Last attempt started", at(step.started_at)),
                     ("Ended", at(step.ended_at)),
+                    ("Signal sent by", text(step.ended_by) if step.ended_by else None),
                     ("Until", at(step.until)),
                     ("Attempts", f"{step.attempts}" if step.attempts else None),
                     ("Last heartbeat", at(step.heartbeat_at)),

@@ -44,11 +44,12 @@ class StepRow:
     failures: str = ""
     progress: str | None = None
     heartbeat_at: int = 0
+    ended_by: str = ""
 
     # Of a step that is known, the first time, the kind and its place stay, and failed attempts are added. An attempt
     # that runs keeps the error of the one before it.
     UPSERT: ClassVar[str] = (
-        f"INSERT INTO steps VALUES ({', '.join('?' * 21)}) "
+        f"INSERT INTO steps VALUES ({', '.join('?' * 22)}) "
         "ON CONFLICT (run_id, step) DO UPDATE SET status = excluded.status, attempts = excluded.attempts, "
         "started_at = excluded.started_at, "
         "ended_at = excluded.ended_at, until = CASE excluded.until WHEN 0 THEN steps.until ELSE excluded.until END, "
@@ -57,7 +58,8 @@ class StepRow:
         "detail = CASE excluded.detail WHEN '' THEN steps.detail ELSE excluded.detail END, "
         "fingerprint = excluded.fingerprint, failures = steps.failures || excluded.failures, "
         "progress = coalesce(excluded.progress, steps.progress), "
-        "heartbeat_at = CASE excluded.heartbeat_at WHEN 0 THEN steps.heartbeat_at ELSE excluded.heartbeat_at END"
+        "heartbeat_at = CASE excluded.heartbeat_at WHEN 0 THEN steps.heartbeat_at ELSE excluded.heartbeat_at END, "
+        "ended_by = excluded.ended_by"
     )
 
     def change(self, later: "StepRow") -> None:
@@ -70,6 +72,7 @@ class StepRow:
         self.heartbeat_at = later.heartbeat_at or self.heartbeat_at
         self.detail, self.fingerprint = later.detail or self.detail, later.fingerprint
         self.failures += later.failures
+        self.ended_by = later.ended_by
 
     def cancel(self, at: int) -> None:
         """Note that the step was cancelled."""
@@ -80,7 +83,7 @@ class StepRow:
         return (
             *(self.run_id, self.step, self.id, self.kind, self.status, self.attempts, self.first_at, self.started_at),
             *(self.ended_at, self.until, self.detail, self.output, self.error, self.seq, self.seen, self.own),
-            *(self.fingerprint, self.copied, self.failures, self.progress, self.heartbeat_at),
+            *(self.fingerprint, self.copied, self.failures, self.progress, self.heartbeat_at, self.ended_by),
         )
 
 
