@@ -3,19 +3,31 @@
 import asyncio
 import re
 from collections import Counter, deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Literal
 from urllib.parse import parse_qsl
 
 import pydantic
 import pytest
+from selectolax.lexbor import LexborHTMLParser
 
-from stepstream import App, Context, Event, on
+from stepstream import App, Concurrency, Context, Event, StepError, on
+from stepstream.api.http import make_api
 from stepstream.api.pages.site import HEADERS
-from stepstream.contract.limits import MIB
+from stepstream.contract.limits import DEFAULT_LIMITS, MIB, REASON_CHARACTERS_MAX
+from stepstream.contract.operators.control import Pause, function_scope, queue_scope
+from stepstream.contract.operators.limit_settings import LimitAction, LimitChangeRequested
 from stepstream.contract.topics import EVENTS
+from stepstream.runtime.decisions import Decision, decide
+from stepstream.runtime.overview import RunningWorker
 from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.reruns import RerunOptions, rerun_request
 from stepstream.testing import VirtualEngine
-from tests.api.pages.browsing import Browser, Page, browser_of
+from tests.api.pages.browsing import Browser, Page
+from tests.api.pages.streaming import api_of, source_of, streaming
+from tests.fakes.facades import facade_of
 
 IMAGE = "<img src=x onerror=alert(1)>"
 SCRIPT = '"><script>alert(1)</script>'
@@ -24,6 +36,9 @@ URL = "javascript:alert(1)"
 TERMINAL = "\x1b[31mred\x1b]8;;http://evil\x07"
 MARKS = "\u202eevil\u2066\u200f\u2069"
 SHORT = (IMAGE, SCRIPT, QUOTES, URL, MARKS, "../../etc", "&lt;&amp;")
+# What an operator writes: a name, a comment, and a reason of the greatest length.
+ALL = " ".join((*SHORT, TERMINAL))
+REASON = ALL + "x" * (REASON_CHARACTERS_MAX - len(ALL))
 HUGE = IMAGE + "x" * (4 * MIB - 1_000)
 # A page of all of them has less than this; most of it is the text of tracebacks and results that are open.
 PAGE_BYTES_MAX = MIB
@@ -31,7 +46,8 @@ PAGES_MAX = 500
 PAGES_OF_A_KIND_MAX = 24
 ELEMENTS = {"img", "iframe", "object", "embed", "base", "style", "math", "foreignobject", "use"}
 
-app = App("hostile")
+app = App("hostile", queues=["gpu"])
+PER_TEXT = Concurrency(1_000, counts="runs", key="event.data.key")
 
 
 class Refused(Exception):
@@ -66,12 +82,19 @@ def text_of(ctx: Context) -> str:
     return str(ctx.event.data["t"])
 
 
-@app.function(on("hostile/*"), retries=0)
+@app.function(on("hostile/*"), retries=0, concurrency=PER_TEXT)
 async def attack(ctx: Context) -> object:
     """Write hostile values wherever a function can."""
-    for text in (*SHORT, TERMINAL):
+    for number, text in enumerate((*SHORT, TERMINAL)):
         await ctx.step.run(text, echo, text)
-    huge = await ctx.step.run("huge", lambda: HUGE) if ctx.event.data["end"] == "huge" else ""
+        ctx.logger.warning("%s", text)
+        ctx.set_attributes({f"text-{number}": text})
+    huge = ""
+    if ctx.event.data["end"] == "huge":
+        huge = await ctx.step.run("huge", lambda: HUGE)
+        ctx.logger.warning("%s", HUGE)
+        with suppress(StepError):
+            await ctx.step.run("huge error", refuse, HUGE)
     for number in range(6):
         await ctx.step.run(f"{SCRIPT} {number}", lambda: "done")
     await ctx.step.send_event("sent", Event(SCRIPT, {IMAGE: SCRIPT}, id=MARKS[:1] + "1"))
@@ -83,10 +106,44 @@ async def attack(ctx: Context) -> object:
             ctx.step.wait_for_signal(f"s{SCRIPT}{ctx.event.id}", signal=QUOTES + ctx.event.id, timeout="1d"),
             ctx.step.sleep(IMAGE, "1d"),
             ctx.step.wait_for_approval(
-                f"a{SCRIPT}", title=text_of(ctx), description=text_of(ctx) * 9, to=SHORT, form=HostileForm, timeout="1d"
+                f"a{SCRIPT}",
+                title=text_of(ctx),
+                description=text_of(ctx) * 9,
+                to=(*SHORT, TERMINAL),
+                form=HostileForm,
+                timeout="1d",
             ),
         )
     return {IMAGE: huge[: 2 * MIB]}
+
+
+async def operate(engine: VirtualEngine) -> None:
+    """Write hostile values wherever an operator can: names, reasons, comments, and data."""
+    operator, index, signal = engine.engine.operator, engine.index, engine.engine.signal
+    paused, cancelled, signalled, decided, resumed, *_ = engine.runs(status="running")
+    await operator.pause(paused.run_id, Pause(0, ALL, REASON))
+    await operator.cancel(cancelled.run_id, ALL, REASON)
+    await signal(next(step.detail for step in signalled.steps if step.detail.startswith(QUOTES)), HUGE, ALL)
+    (asked,) = (each for each in index.open_approvals() if each.run_id == decided.run_id)
+    values = HostileForm.model_construct().model_dump(by_alias=True)
+    await decide(signal, asked, Decision(approved=True, by=ALL, comment=ALL * 9, values=values), engine.now_ms)
+    failed = index.recorded(engine.runs(status="failed")[0].run_id)
+    assert failed
+    await operator.rerun(rerun_request(failed, RerunOptions("again", by=ALL, why=REASON), DEFAULT_LIMITS))
+    for action in ("pause", "resume"):
+        await engine.bulk(action, ids=[resumed.run_id], by=ALL, why=REASON)
+    await operator.pause_scope(function_scope("attack"), Pause(0, ALL, REASON))
+    await operator.pause_scope(function_scope("attack"), None, ALL, REASON)
+    await operator.pause_scope(queue_scope("hostile", "gpu"), Pause(0, ALL, REASON))
+    for key in (IMAGE, ""):
+        limit = "concurrency of function attack"
+        await operator.change_limit(LimitChangeRequested(limit, LimitAction.PAUSE, key, by=ALL, why=REASON))
+    await engine.until_idle()
+
+
+async def workers(names: Sequence[str]) -> dict[str, list[RunningWorker]]:
+    """Return a worker of each name whose release and versions are hostile."""
+    return {name: [RunningWorker(ALL, SCRIPT, MARKS)] for name in names}
 
 
 def kind_of(url: str) -> tuple[str, ...]:
@@ -99,7 +156,7 @@ async def crawl(browser: Browser) -> dict[str, Page]:
     """Return each page that links lead to, by its URL."""
     pages: dict[str, Page] = {}
     kinds = Counter[tuple[str, ...]]()
-    pending = deque(["/ui/"])
+    pending = deque(["/ui/", "/ui/bulk"])
     while pending and len(pages) < PAGES_MAX:
         url = pending.popleft().partition("#")[0]
         kind = kind_of(url)
@@ -124,12 +181,17 @@ def faults(url: str, page: Page) -> list[str]:
             found.append(f"header {name}")
     if not page.response.headers["content-type"].startswith("text/html"):
         return found
-    if len(page.response.content) > PAGE_BYTES_MAX:
-        found.append(f"{len(page.response.content):,} bytes")
+    return [f"{url}: {each}" for each in (*found, *faults_of(page.response.text))]
+
+
+def faults_of(text: str) -> list[str]:
+    """Return what a hostile value could do in HTML."""
     # A field for a filter has the text itself; a browser shows it apart from all other text.
-    shown = re.sub(r"<input [^>]*>", "", page.response.text)
-    found += [f"U+{ord(mark):04x}" for mark in "\x00\x1b\x07\u202e\u2066\u200f" if mark in shown]
-    for node in page.all("*"):
+    shown = re.sub(r"<input [^>]*>", "", text)
+    found = [f"U+{ord(mark):04x}" for mark in "\x00\x1b\x07\u202e\u2066\u200f" if mark in shown]
+    if len(text.encode()) > PAGE_BYTES_MAX:
+        found.append(f"{len(text.encode()):,} bytes")
+    for node in LexborHTMLParser(text).css("*"):
         attributes = node.attributes
         if node.tag in ELEMENTS or (
             node.tag == "script" and not (attributes.get("src") or "").startswith("/ui/static/")
@@ -139,7 +201,20 @@ def faults(url: str, page: Page) -> list[str]:
         for name in ("href", "src", "action", "data-copy"):
             if not (attributes.get(name) or "/").startswith(("/", "#", "data:,")):
                 found.append(f"{name} {attributes[name]}")
-    return [f"{url}: {each}" for each in found]
+    return found
+
+
+async def streamed(engine: VirtualEngine) -> str:
+    """Return what the stream of a run sends when an operator changes it."""
+    run_id = engine.runs(status="running")[-1].run_id
+    api = api_of(engine)
+    page = await Browser(api).open(f"/ui/runs/{run_id}")
+    async with streaming(api, source_of(page)) as stream:
+        await engine.engine.operator.pause(run_id, Pause(0, ALL, REASON))
+        await engine.until_idle()
+        while "paused it" not in (message := await stream.message()).texts()["run"]:
+            pass
+    return message.html
 
 
 @pytest.mark.slow
@@ -148,22 +223,29 @@ async def test_hostile_values_stay_text_on_every_page() -> None:
     async with VirtualEngine(app) as engine:
         for end in ("completed", "failed", "open"):
             for number, text in enumerate(SHORT):
-                data = {"end": end, "t": text, text: {"deep": [text] * 3}}
+                more = text + TERMINAL
+                data = {"end": end, "key": text, "t": more, text: {"deep": [more] * 3}}
                 await engine.send(
-                    Event(f"hostile/{text}", data, id=f"{end}{number}{text[:40]}", user={text: text}, v=text)
+                    Event(f"hostile/{text}", data, id=f"{end}{number}{text[:40]}", user={text: more}, v=more)
                 )
-        await engine.send(Event("hostile/huge", {"end": "huge", "t": HUGE[: 500 * 1_024]}))
+        await engine.send(Event("hostile/huge", {"end": "huge", "key": "", "t": HUGE[: 500 * 1_024]}))
         assert {run.status for run in engine.runs()} == {"completed", "failed", "running"}
         await engine.embedded.append(
             [NewRecord(EVENTS, -1, text.encode(), text.encode(), ((text, text.encode()),)) for text in SHORT]
         )
         await engine.until_idle()
-        pages = await crawl(browser_of(engine))
+        await operate(engine)
+        facade = replace(facade_of(engine.engine), workers=workers)
+        pages = await crawl(Browser(make_api(facade, engine.index, lambda: b"", now_ms=lambda: engine.now_ms)))
+        assert faults_of(live := await streamed(engine)) == []
+        assert "&lt;img src=x onerror=alert(1)&gt;" in live
     assert len(pages) > 100
     assert sum("/raw?" in url for url in pages) > 10
     assert len(pages) < PAGES_MAX
-    assert sum("/approvals/" in url for url in pages) > 5
+    assert sum("/approvals/" in url for url in pages) > 4
     assert sum("/rerun" in url for url in pages) > 10
+    for page in ("/ui/bulk/", "/ui/limit?", "/ui/function?", "/ui/workers"):
+        assert any(url.startswith(page) and "\\u202eevil" in found.text for url, found in pages.items()), page
     assert [fault for url, page in pages.items() for fault in faults(url, page)] == []
     shown = "".join(page.response.text for url, page in pages.items() if "/raw?" not in url)
     assert "&lt;img src=x onerror=alert(1)&gt;" in shown
