@@ -103,6 +103,19 @@ def test_prune_drops_ended_runs_and_asks_first(invoke: Invoke, state: Path) -> N
     assert runs_of(invoke, state) == []
 
 
+def test_prune_drops_the_oldest_runs_by_size(invoke: Invoke, state: Path) -> None:
+    """A size that the list has drops nothing, and one that it cannot have all ended runs."""
+    kept = invoke("runs", "prune", "--max-bytes", "100000000", "--data-dir", state, "--yes", "--json")
+    assert json.loads(kept.stdout)["dropped"] == 0
+    asked = invoke("runs", "prune", "--max-bytes", "1", "--data-dir", state)
+    assert (asked.exit_code, len(runs_of(invoke, state))) == (1, 2)
+    assert "Drop the oldest ended runs until the list has at most 1 bytes?" in asked.stdout
+    done = invoke("runs", "prune", "--max-bytes", "1", "--data-dir", state, "--yes", "--json")
+    assert (json.loads(done.stdout)["dropped"], runs_of(invoke, state)) == (2, [])
+    none = invoke("runs", "prune", "--data-dir", state)
+    assert (none.exit_code, "give --older-than" in none.stderr) == (2, True)
+
+
 def test_prune_refuses_a_folder_in_use(invoke: Invoke, state: Path) -> None:
     """A process that uses the folder prunes by itself."""
     with locked_folder(state):

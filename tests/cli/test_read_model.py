@@ -1,11 +1,16 @@
 """`stepstream readmodel` prepares a database, and says in one sentence what is wrong with it."""
 
+import json
 import sys
+from contextlib import closing
 
 import pytest
 
+from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.readmodel.postgresql_tables import PostgresqlTables
 from tests.cli.refusals import assert_refused, invoke
 from tests.postgresql import PASSWORD, PostgresqlServer
+from tests.runtime.readmodel.shard_history import folded, history
 
 MODULE = "stepstream.runtime.readmodel.postgresql_tables"
 
@@ -58,3 +63,18 @@ def test_a_missing_client_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     done = invoke("readmodel", "create", "--read-model", "postgresql://h/d")
     assert_refused(done, "install it by `pip install 'stepstream[postgresql]'`")
+
+
+@pytest.mark.long
+def test_runs_of_a_database_are_pruned_by_age(postgresql: PostgresqlServer) -> None:
+    """The variable names it unless a folder is given; a size is refused with the reason, and drops nothing."""
+    url = postgresql.database()
+    with closing(RunIndex(PostgresqlTables(url))) as index:
+        folded(index, history(0, 5))
+    env = {"STEPSTREAM_READ_MODEL": url}
+    assert_refused(invoke("runs", "prune", "--max-bytes", 1, "--yes", env=env), "do not become smaller")
+    assert_refused(invoke("runs", "prune", "--older-than", "0s", "--data-dir", "none", env=env), "none has no runs")
+    done = invoke("runs", "prune", "--older-than", "0s", "--yes", "--json", env=env)
+    found = json.loads(done.stdout)
+    assert (found["dropped"], found["bytes"] > 0) == (5, True)
+    assert json.loads(invoke("runs", "prune", "--older-than", "0s", "--json", env=env).stdout)["dropped"] == 0

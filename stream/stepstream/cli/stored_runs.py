@@ -1,5 +1,6 @@
 """Runs that are read from a data directory, without an engine."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -8,11 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from stepstream.cli.terminal.console import EXIT_USAGE, fail
+from stepstream.contract.errors import InvalidInput
 from stepstream.host.folder import locked_folder
+from stepstream.host.read_models import open_read_model
+from stepstream.host.settings import Settings, settings_from
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.readmodel.search.filters import Filter, FilterError
 from stepstream.runtime.readmodel.tables.logged_lines import LOG_LINES_MAX
 from stepstream.runtime.readmodel.why import Surroundings, why_open
+
+_FOLDER = Path(".stepstream")
+_NO_SIZE = (
+    "the tables of a database do not become smaller when runs are dropped, because new rows use their space again; "
+    "give --older-than"
+)
 
 
 class StoredRuns:
@@ -54,10 +64,10 @@ class StoredRuns:
         with closing(self._open()) as index:
             return index.ended(before)
 
-    def prune(self, ended_before: int) -> None:
-        """Drop the runs that ended before a time (Unix ms); raise SettingsError while a process uses the folder."""
+    def prune(self, ended_before: int, bytes_max: int) -> None:
+        """Drop runs as RunIndex.drop does; raise SettingsError while a process uses the folder."""
         with locked_folder(self._path.parent), closing(self._open()) as index:
-            while index.drop(ended_before):
+            while index.drop(ended_before, bytes_max):
                 pass
             index.compact()
 
@@ -69,3 +79,40 @@ class StoredRuns:
     def _open(self) -> RunIndex:
         # A file of another version is left to the process that owns it, which may rebuild it.
         return RunIndex(self._path, keep=True)
+
+
+class SharedRuns:
+    """The runs in a PostgreSQL database, which engines may be writing; StoreError if it cannot be used."""
+
+    def __init__(self, url: str) -> None:
+        self._settings = Settings(read_model=url)
+
+    def ended(self, before: int) -> int:
+        """Return how many runs ended before a time (Unix ms)."""
+        with closing(self._open()) as index:
+            return index.ended(before)
+
+    def prune(self, ended_before: int, bytes_max: int) -> None:
+        """Drop the runs that ended before a time (Unix ms); raise InvalidInput for a size."""
+        if bytes_max:
+            raise InvalidInput(_NO_SIZE, "max_bytes")
+        with closing(self._open()) as index:
+            while index.drop(ended_before):
+                pass
+
+    @property
+    def bytes(self) -> int:
+        """The size of the tables, with the space of deleted rows."""
+        with closing(self._open()) as index:
+            return asyncio.run(index.server_bytes()) or 0
+
+    def _open(self) -> RunIndex:
+        return open_read_model(self._settings, "")
+
+
+def pruned_runs(data_dir: Path | None, read_model: str | None) -> StoredRuns | SharedRuns:
+    """Return the runs of a folder or, if none is given, those of the database that an option or the variable names."""
+    if data_dir and read_model:
+        raise InvalidInput("give either --data-dir or --read-model", "read_model")
+    url = "" if data_dir else settings_from(read_model=read_model).read_model
+    return SharedRuns(url) if url else StoredRuns(data_dir or _FOLDER)

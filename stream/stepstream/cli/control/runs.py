@@ -22,7 +22,7 @@ from stepstream.cli.control.bulk import (
     act_on_many,
     check_target,
 )
-from stepstream.cli.options import URL_DEFAULT, ApiKey, Url
+from stepstream.cli.options import URL_DEFAULT, ApiKey, ReadModel, Url
 from stepstream.cli.registry import load
 from stepstream.cli.terminal.console import EXIT_FAILED, EXIT_USAGE, AsJson, commands, err, fail, out
 from stepstream.cli.terminal.tables import print_errors, print_run, print_runs
@@ -34,6 +34,8 @@ from stepstream.contract.text.wording import counted, filter_value
 
 cli = commands("List, show, cancel, pause, resume, rerun and prune runs, and group their errors.")
 
+# A time (Unix ms) before which all runs ended.
+_EVER = 2**62
 DataDir = Annotated[
     Path | None,
     typer.Option(help="Read the runs of this folder (default: those of the engine at --url)."),
@@ -89,20 +91,20 @@ class EngineRuns:
                 return found
 
 
-class _StoredRuns(Runs, Protocol):
-    """The runs of a data directory, as in cli/stored_runs.py."""
+class _PrunedRuns(Protocol):
+    """The runs of a data directory or a database, as in cli/stored_runs.py."""
 
     bytes: int
 
     def ended(self, before: int) -> int:
         """Return how many runs ended before a time (Unix ms)."""
 
-    def prune(self, ended_before: int) -> None:
-        """Drop the runs that ended before a time (Unix ms)."""
+    def prune(self, ended_before: int, bytes_max: int) -> None:
+        """Drop the runs that ended before a time (Unix ms), and the oldest while the list is larger than a size."""
 
 
-def _stored(data_dir: Path) -> _StoredRuns:
-    stored: _StoredRuns = load("stored_runs").StoredRuns(data_dir)
+def _stored(data_dir: Path) -> Runs:
+    stored: Runs = load("stored_runs").StoredRuns(data_dir)
     return stored
 
 
@@ -254,24 +256,45 @@ def list_errors(
 
 @cli.command("prune", epilog="Example: stepstream runs prune --older-than 30d --data-dir .stepstream")
 def prune_runs(
-    older_than: Annotated[str, typer.Option(help="Drop runs that ended longer ago than this, such as 30d or 12h.")],
-    data_dir: Annotated[Path, typer.Option(help="The data directory with the list; no process may use it.")] = Path(
-        ".stepstream"
-    ),
+    older_than: Annotated[
+        str, typer.Option(help="Drop runs that ended longer ago than this, such as 30d or 12h.")
+    ] = "",
+    max_bytes: Annotated[
+        int | None, typer.Option(help="Drop the oldest ended runs until the list in a folder has this size.", min=1)
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="The data directory with the list; no process may use it (default: .stepstream)."),
+    ] = None,
+    read_model: ReadModel = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Drop ended runs from the list of runs in a folder, and return their space to the disk."""
+    """Drop ended runs from the list of runs: in a folder, whose disk gets their space back, or in PostgreSQL."""
+    if not older_than and not max_bytes:
+        raise typer.BadParameter("give --older-than, --max-bytes, or both")
     try:
-        ended_before = round(time.time() * 1_000) - duration_ms(older_than)
-        stored = _stored(data_dir)
-        dropped = stored.ended(ended_before)
-        if dropped and not yes:
-            typer.confirm(f"Drop {counted(dropped, 'run')} that ended more than {older_than} ago?", abort=True)
-        stored.prune(ended_before)
+        stored: _PrunedRuns = load("stored_runs").pruned_runs(data_dir, read_model)
+        dropped = _prune(stored, older_than, max_bytes or 0, yes=yes)
     except StepstreamError as error:
         raise fail(str(error), EXIT_USAGE) from None
     if as_json:
         out.json({"dropped": dropped, "bytes": stored.bytes})
     else:
         out.text(f"dropped {counted(dropped, 'run')}; the list of runs has {stored.bytes:,} bytes")
+
+
+def _prune(stored: _PrunedRuns, older_than: str, max_bytes: int, *, yes: bool) -> int:
+    """Drop runs once the user has agreed; return how many."""
+    ended_before, asked = 0, []
+    if older_than:
+        ended_before = round(time.time() * 1_000) - duration_ms(older_than)
+        if count := stored.ended(ended_before):
+            asked.append(f"{counted(count, 'run')} that ended more than {older_than} ago")
+    if max_bytes:
+        asked.append(f"the oldest ended runs until the list has at most {max_bytes:,} bytes")
+    if asked and not yes:
+        typer.confirm(f"Drop {', and '.join(asked)}?", abort=True)
+    before = stored.ended(_EVER)
+    stored.prune(ended_before, max_bytes)
+    return max(before - stored.ended(_EVER), 0)
