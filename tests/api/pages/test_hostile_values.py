@@ -142,8 +142,8 @@ async def operate(engine: VirtualEngine) -> None:
 
 
 async def workers(names: Sequence[str]) -> dict[str, list[RunningWorker]]:
-    """Return a worker of each name whose release and versions are hostile."""
-    return {name: [RunningWorker(ALL, SCRIPT, MARKS)] for name in names}
+    """Return a worker of each name whose release, versions, client id and host are hostile."""
+    return {name: [RunningWorker(ALL, SCRIPT, MARKS, ALL, IMAGE)] for name in names}
 
 
 def kind_of(url: str) -> tuple[str, ...]:
