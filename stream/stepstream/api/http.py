@@ -20,6 +20,7 @@ from stepstream.api.page_options import DEFAULT_PAGE, ROOT, PageMode, PageOption
 from stepstream.api.pages.gate import access_of
 from stepstream.api.pages.parts.context import Site
 from stepstream.api.pages.site import make_site
+from stepstream.api.responses import json_response
 from stepstream.api.routes.approvals import add_approval_links, add_approvals
 from stepstream.api.routes.bulk import add_bulk
 from stepstream.api.routes.control import Actor, OperatorRoutes, actors, add_control
@@ -58,7 +59,7 @@ _EVENTS = {
         "content": {"application/json": {"schema": {"anyOf": [{"type": "object"}, {"type": "array"}]}}},
     }
 }
-_LISTS = "the newest first, without outputs and the data of events"
+_LISTS = "the newest first, with their first events, without outputs and the data of events"
 _BEFORE = Query("", description="the `next` of the previous page")
 _LIMIT = Query(50, ge=1, le=1_000)
 
@@ -182,7 +183,7 @@ async def _refuse_unknown(request: Request) -> None:
 
 async def _page(
     index: RunIndex, filter: Filter, *, function: str = "", status: str = "", tail: str = "", before: str, limit: int
-) -> dict[str, Any]:
+) -> Response:
     if status and status not in list(RunStatus):
         raise InvalidInput(f"{status!r} is not one of {', '.join(RunStatus)}", "status")
     if 0 < len(tail) < TAIL_CHARACTERS:
@@ -190,15 +191,14 @@ async def _page(
     if before and not is_run_id(before):
         raise InvalidInput(f"{before!r} is not a run id", "before")
     more = {"function": function, "status": status, "run_id": tail}
-    page = await index.queries.search(filter.having_all(more), before=before, limit=limit)
-    return dataclasses.asdict(page)
+    return json_response(await index.queries.search(filter.having_all(more), before=before, limit=limit))
 
 
-async def _explained(run: RunView, engine: EngineFacade, now_ms: int) -> dict[str, Any]:
+async def _explained(run: RunView, engine: EngineFacade, now_ms: int) -> dict[str, object]:
     """Return a run with its running workers, and why it does not continue."""
     known = await engine.surroundings(run)
-    why = [dataclasses.asdict(each) for each in why_open(run, now_ms, known)]
-    return {**dataclasses.asdict(run), "workers": known.workers, "why": why}
+    values = {each.name: getattr(run, each.name) for each in dataclasses.fields(run)}
+    return {**values, "workers": known.workers, "why": list(why_open(run, now_ms, known))}
 
 
 def make_api(
@@ -293,19 +293,19 @@ def _add_runs(
         tail: str = Query("", description="the last 6 characters or more of the run id"),
         before: str = _BEFORE,
         limit: int = _LIMIT,
-    ) -> dict[str, Any]:
+    ) -> Response:
         found = Filter.parse(filter).at(now_ms())
         return await _page(index, found, function=function, status=status, tail=tail, before=before, limit=limit)
 
     @api.get("/v1/runs/{run_id}", dependencies=guarded, summary="Show a run with its steps")
-    async def show_run(run_id: str) -> dict[str, Any]:
+    async def show_run(run_id: str) -> Response:
         run = await index.queries.show(run_id)
         if run is None:
             raise HTTPException(404, f"there is no run {run_id!r}")
-        return await _explained(run, engine, now_ms())
+        return json_response(await _explained(run, engine, now_ms()))
 
     @api.get("/v1/events/{event_id:path}/runs", dependencies=guarded, summary=f"List the runs of an event, {_LISTS}")
-    async def list_event_runs(event_id: str, before: str = _BEFORE, limit: int = _LIMIT) -> dict[str, Any]:
+    async def list_event_runs(event_id: str, before: str = _BEFORE, limit: int = _LIMIT) -> Response:
         found = Filter().having_all({"event_id": event_id})
         return await _page(index, found, before=before, limit=limit)
 

@@ -1,16 +1,16 @@
 """The routes of approvals: what waits for a decision, and the decision of a person, which counts once."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.params import Depends
+from fastapi.responses import Response
 
 from stepstream.api.approval_links import ApprovalLink, ApprovalLinks, parse_link
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import SendSignal
 from stepstream.api.page_options import ROOT
+from stepstream.api.responses import json_response
 from stepstream.contract.limits import MIB
 from stepstream.runtime.decisions import decide, parse_decision
 from stepstream.runtime.readmodel.index import RunIndex
@@ -68,8 +68,8 @@ def add_approvals(
     """Add the routes."""
 
     @api.get("/v1/approvals", dependencies=guarded, summary="List what waits for a decision, the oldest first")
-    async def list_approvals(limit: int = Query(100, ge=1, le=1_000)) -> dict[str, Any]:
-        return {"approvals": [dataclasses.asdict(each) for each in await index.queries.open_approvals(limit)]}
+    async def list_approvals(limit: int = Query(100, ge=1, le=1_000)) -> Response:
+        return json_response({"approvals": await index.queries.open_approvals(limit)})
 
     @api.post("/v1/approvals/{run_id}/{step}", openapi_extra=_FORM, dependencies=guarded, summary="Decide")
     async def answer_approval(run_id: str, step: str, request: Request) -> dict[str, bool]:

@@ -21,11 +21,18 @@ async def runs_of_event(parts: RestParts, event_id: str, limit: int) -> list[Run
     filter, before = Filter().having_all({"event_id": event_id}), ""
     for _ in range(_PAGES_MAX):
         page = await parts.index.queries.search(filter, before=before, limit=limit)
-        found += [run for run in page.runs if event_id in {event["id"] for event in events_of(run)}]
+        found += [run for run in page.runs if await _started(parts, event_id, run)]
         before = page.next
         if not before or len(found) >= limit:
             break
     return found[:limit]
+
+
+async def _started(parts: RestParts, event_id: str, run: RunSummary) -> bool:
+    events = events_of(run)
+    if run.event_count > len(events) and (whole := await parts.index.queries.show(run.run_id)):
+        events = events_of(whole)  # A list has the first events of a batch only.
+    return event_id in {event["id"] for event in events}
 
 
 async def find_event_json(parts: RestParts, event_id: str) -> dict[str, Any] | None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.kinds import NOT_STARTED, OPEN_STEP_STATUSES, RunStatus, StepKind
@@ -15,7 +17,10 @@ RUN_COLUMNS = (
     "run_id, function, app, status, accepted_at, started_at, ended_at, events, error, caller, warnings, attempt, "
     "retry_at, epoch, origin, attributes, error_group, paused, waits"
 )
+# A run that a batch of events started has up to 1,000.
+LISTED_EVENTS_MAX = 10
 _NAMES = RUN_COLUMNS.split(", ")
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class UnreadableRuns(StepstreamError):
@@ -61,7 +66,8 @@ def queue_of(kind: str, detail: str) -> str:
 class RunSummary:
     """A run as in lists: `status` is a RunStatus; times in Unix ms, 0 if unknown. `origin` is the run that it repeats.
 
-    Large values are missing: the data of `events`, the stack of `error`, and the fields that only RunView has.
+    Large values are missing: the data of `events`, of which lists have the first LISTED_EVENTS_MAX of `event_count`;
+    the stack of `error`; and the fields that only RunView has.
     `attributes` is an object. `error_group` is the id of the group of its error, empty without an error. `paused` says
     since and until when (0: until an operator resumes it), who paused it and why; None if the run is not paused.
     `waits` says what a running run does whose code does not run: its `state` (sleeping, waiting, retrying), the id of
@@ -87,6 +93,7 @@ class RunSummary:
     error_group: str
     paused: Json
     waits: Json
+    event_count: int = 0
 
     @property
     def has_started(self) -> bool:
@@ -129,10 +136,12 @@ def json_of(text: str | None) -> Json:
     return None if text is None else load_json(text.encode(), own=True)
 
 
-def summary_of(row: Sequence[Any]) -> dict[str, Any]:
-    """Return the fields of a summary from a row of RUN_COLUMNS."""
+def summary_of(row: Sequence[Any], events_max: int | None = None) -> dict[str, Any]:
+    """Return the fields of a summary from a row of RUN_COLUMNS, with at most `events_max` of its events."""
     values = dict(zip(_NAMES, row, strict=False))
-    values |= {name: json_of(values[name]) for name in ("events", "error", "attributes", "paused", "waits")}
+    events = _split(values["events"] or "[]")
+    values["event_count"], values["events"] = len(events), [load_json(event, own=True) for event in events[:events_max]]
+    values |= {name: json_of(values[name]) for name in ("error", "attributes", "paused", "waits")}
     values["error_group"] = values["error_group"] or ""
     listed = json_of(values["warnings"])
     values["warnings"] = tuple(map(str, listed)) if isinstance(listed, list) else ()

@@ -269,7 +269,7 @@ def _row(run: RunSummary, now_ms: int) -> h.Element:
             run_state(run, now_ms),
             h.span(".warn")[f" {counted(len(run.warnings), 'warning')}"] if run.warnings else None,
         ],
-        h.td[text(first.get("name", "")), f" +{len(events) - 1}" if len(events) > 1 else None],
+        h.td[text(first.get("name", "")), f" +{run.event_count - 1}" if run.event_count > 1 else None],
         h.td[at(run.started_at) if run.has_started else ["waits since ", at(run.accepted_at)]],
         h.td(".number")[length_text(length) if length >= 0 and run.has_started else ""],
         h.td(".error")[text(f"{error.get('name')}: {error.get('message')}", _ERROR_CHARACTERS) if error else None],

@@ -27,7 +27,7 @@ from stepstream.runtime.readmodel.search.conditions import (
     statuses_of,
 )
 from stepstream.runtime.readmodel.search.filters import Filter, Pattern, Term
-from stepstream.runtime.readmodel.views import RUN_COLUMNS, RunSummary, summary_of
+from stepstream.runtime.readmodel.views import LISTED_EVENTS_MAX, RUN_COLUMNS, RunSummary, summary_of
 
 # What one request examines of the runs that an index has; the next request continues after them.
 EXAMINED_MAX = 20_000
@@ -99,14 +99,14 @@ class _Plan:
 def list_runs(db: Database, filter: Filter, before: str, limit: int) -> list[RunSummary]:
     """Return the runs of a filter without an expression, however many must be examined."""
     plan = _plan(db, filter, before, 0)
-    return [RunSummary(**summary_of(row)) for row in _rows(db, plan, ALL, limit)]
+    return [_listed(row) for row in _rows(db, plan, ALL, limit)]
 
 
 def find_runs(db: Database, run_ids: Sequence[str]) -> list[RunSummary]:
     """Return the runs with these ids, at most 1,000, that the tables have."""
     marks = ", ".join("?" * len(run_ids))
     query = f"SELECT {_COLUMNS} FROM runs AS r WHERE run_id IN ({marks})"
-    return [RunSummary(**summary_of(row)) for row in db.execute(query, run_ids)]
+    return [_listed(row) for row in db.execute(query, run_ids)]
 
 
 def search(db: Database, filter: Filter, now_ms: int, *, before: str = "", limit: int = 50) -> RunPage:
@@ -127,7 +127,7 @@ def search(db: Database, filter: Filter, now_ms: int, *, before: str = "", limit
                     break
     else:
         rows = list(_rows(db, plan, limit + 1 if plan.is_exact else EXAMINED_MAX, limit + 1))
-    runs = [RunSummary(**summary_of(row)) for row in rows[:limit]]
+    runs = [_listed(row) for row in rows[:limit]]
     if len(rows) > limit:
         return RunPage(runs, runs[-1].run_id, examined)
     if stopped:
@@ -136,6 +136,10 @@ def search(db: Database, filter: Filter, now_ms: int, *, before: str = "", limit
     if counted >= EXAMINED_MAX:
         return RunPage(runs, least, examined or counted, stopped=True)
     return RunPage(runs, "", examined or counted)
+
+
+def _listed(row: Sequence[Any]) -> RunSummary:
+    return RunSummary(**summary_of(row, LISTED_EVENTS_MAX))
 
 
 def count(db: Database, filter: Filter, now_ms: int) -> RunCount:
