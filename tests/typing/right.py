@@ -53,7 +53,7 @@ async def steps(ctx: Context) -> Receipt:
     assert_type(await ctx.step.send_event("send", Event("b")), list[str])
     assert_type(await ctx.step.invoke("tax", function=tax, data={"n": 1}, on_parent_end="cancel"), float)
     assert_type(await ctx.step.invoke("other", function="by-name"), Any)
-    assert_type(await ctx.step.options(retries=0, timeout="5s").run("quick", label, "x"), str)
+    assert_type(await ctx.step.options(retries=0, timeout="5s", heartbeat_timeout="1s").run("quick", label, "x"), str)
     both = await asyncio.gather(ctx.step.run("l", label, "x"), ctx.step.invoke("t", function=tax))
     assert_type(both, tuple[str, float])
     assert_type(await ctx.group.parallel(*[ctx.step.run(n, label, n) for n in "ab"]), list[str])

@@ -278,6 +278,7 @@ WRONG_CALLS: dict[str, tuple[Callable[[Context], object], list[str]]] = {
     "run-result": (lambda ctx: ctx.step.run("s", 5), ["callable itself"]),  # type: ignore[call-overload]  # The point.
     "run-no-id": (lambda ctx: ctx.step.run(int, 5), ["run('int', int, …)"]),  # type: ignore[call-overload]
     "retries-21": (lambda ctx: ctx.step.options(retries=21), ["0 to 20"]),
+    "silent-soon": (lambda ctx: ctx.step.options(heartbeat_timeout="soon"), ["heartbeat_timeout=", "30s"]),
     "long-id": (lambda ctx: ctx.step.run("x" * 1_025, int), ["1 to 1024 characters"]),
     "no-id": (lambda ctx: ctx.step.run("", int), ["step id ''"]),
     "surrogate-id": (lambda ctx: ctx.step.run("\ud800", int), ["step id '\\ud800'", "lone surrogate"]),
