@@ -6,11 +6,20 @@ from stepstream.contract.history import RunBegan, RunEnded
 from stepstream.contract.topics import INBOX
 from stepstream.engine.state.changes import Send
 from stepstream.engine.state.records import Input
-from stepstream.engine.state.tables import KEPT_HEAD, LOOKBACK_WINDOWS, QUEUED_COUNT, REGISTRATIONS, TRIGGERS
+from stepstream.engine.state.tables import (
+    KEPT_HEAD,
+    LOOKBACK_WINDOWS,
+    QUEUED_COUNT,
+    REGISTRATIONS,
+    SCOPE_CHANGES,
+    TRIGGERS,
+)
 from stepstream.engine.transition import transition
 from tests.engine.tables import Line, World
 
-LASTING = {table.prefix for table in (REGISTRATIONS, TRIGGERS, LOOKBACK_WINDOWS, KEPT_HEAD, QUEUED_COUNT)}
+LASTING = {
+    table.prefix for table in (REGISTRATIONS, TRIGGERS, LOOKBACK_WINDOWS, KEPT_HEAD, QUEUED_COUNT, SCOPE_CHANGES)
+}
 
 
 class Delayed(World):

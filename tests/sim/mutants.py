@@ -200,8 +200,8 @@ MUTANTS = (
         # The timer of an expiry arms itself again, and would fire forever within one pass if it were kept.
         (
             (
-                '    draft.delete(tick.timer)\n    draft.time("timer_late"',
-                '    if timer.kind.endswith("-expiry"):\n        draft.delete(tick.timer)\n    draft.time("timer_late"',
+                "    draft.delete(tick.timer)\n    if timer.first_due",
+                '    if timer.kind.endswith("-expiry"):\n        draft.delete(tick.timer)\n    if timer.first_due',
             ),
         ),
         program="parallel",
