@@ -93,12 +93,21 @@ def is_idle(page: Page) -> bool:
     return "The list of runs is up to date." in page.text and all(row.endswith("serves 0 rows 0 0.0 s") for row in own)
 
 
+def agree(pages: Sequence[Page]) -> bool:
+    """Return whether one engine says of each shard that it serves it: a shard moves to an engine that has joined."""
+    rows = zip(*(page.texts(SHARD_TABLE) for page in pages), strict=True)
+    return all(sum("(this engine)" in row for row in of_shard) == 1 for of_shard in rows)
+
+
 async def test_each_engine_shows_workers_and_shards(browsers: Sequence[Browser]) -> None:
     """The running worker and the queue without one; all shards as served, and which of the two engines serves each."""
-    pages = [
-        await opened(each, "/ui/workers", lambda page: is_idle(page) and len(page.all(WORKERS)) == 2)
-        for each in browsers
-    ]
+    deadline, pages = time.monotonic() + WAIT_S_MAX, list[Page]()
+    while not pages or not agree(pages):
+        assert time.monotonic() < deadline, [page.text for page in pages]
+        pages = [
+            await opened(each, "/ui/workers", lambda page: is_idle(page) and len(page.all(WORKERS)) == 2)
+            for each in browsers
+        ]
     for page in pages:
         app, queue = page.texts(WORKERS)
         assert re.match(r"desk 1 which stepstream-\S+ on [\d.:]+ ", app)
