@@ -87,6 +87,24 @@ async def test_shards_are_copied_before_they_are_served(tmp_path: Path, monkeypa
         assert (claim.starting, claim.copied) == ({1: -1, 3: -1}, ())
 
 
+async def test_copy_that_ends_during_a_rebalance_moves_its_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader did not know of the copy, and the group ignores the request to join again: it is made once more."""
+    async with Joining(tmp_path, monkeypatch) as joining:
+        await joining.place([], [1, 2])
+        joining.copies[2].position = None
+        joining.copies[1].warm_up()
+        joining.copies[2].position = 10
+        joining.copies[2].warm_up()
+        before = joining.cluster.joined_again
+        await joining.place([1], [2])
+        await until(lambda: joining.cluster.joined_again == before + 1)
+        await joining.place([1, 2], [])
+        await iterate(10)
+        assert joining.cluster.joined_again == before + 1
+
+
 async def test_copy_that_fails_does_not_delay_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its shard stays where it is, and the engine stays ready for the others."""
     async with Joining(tmp_path, monkeypatch) as joining:

@@ -258,11 +258,11 @@ class ShardGroup:
         """Note what the leader has decided for this engine."""
         self._placement = decode_placement(data)
 
-    def _copied(self, shard: int) -> None:
+    def _join_with_copies(self) -> None:
         """Join again once the shards that this engine should have are copied; one whose copy fails delays no other."""
-        copies = {at: self._copies[at] for at in self._placement.copies if at in self._copies and at in self._copying}
-        reading = [copy for copy in copies.values() if copy.position is not None]
-        if self._reader and shard in copies and not any(copy.unready for copy in reading):
+        copies = [self._copies[at] for at in self._placement.copies if at in self._copies and at in self._copying]
+        reading = [copy for copy in copies if copy.position is not None]
+        if self._reader and reading and not any(copy.unready for copy in reading):
             self._reader.join_again()
 
     async def _rebalance(self, _: list[int]) -> None:
@@ -275,8 +275,7 @@ class ShardGroup:
     async def _assign(self, reader: Reader, shards: list[int]) -> None:
         reader.pause()
         self.assignments += 1
-        # Partitions that were added to the inbox are no shards, and no record is in them.
-        shards = [shard for shard in shards if shard < self._options.shards]
+        shards = [shard for shard in shards if shard < self._options.shards]  # Added partitions are no shards.
         logger.info("shards %s assigned", shards)
         if self._placement.copies:
             logger.info("shards %s are copied before they move to this engine", sorted(self._placement.copies))
@@ -285,6 +284,7 @@ class ShardGroup:
         if self._reader is reader:
             self._joined = True
             self._settled.set()
+            self._join_with_copies()  # A copy that ended during the rebalance was not in the claim.
 
     async def _reconcile(self) -> None:
         """Serve the assigned shards and copy the others; a shard's tables are closed before they are opened again."""
@@ -372,7 +372,7 @@ class ShardGroup:
     async def _follow(self, shard: int) -> None:
         tables, shards = self._tables(shard), self._options.shards
         copy = self._copies[shard] = Standby(self._cluster, tables, self._clock, shard, shards, STALE_MS)
-        await copy.serve(functools.partial(self._copied, shard))
+        await copy.serve(self._join_with_copies)
 
     async def _serve(self, shard: int) -> None:
         if shard not in self._taken:
