@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import combinations
-from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,12 +14,10 @@ from stepstream.contract.limits import GATE_WEIGHT_ONE, Limits
 from stepstream.engine.gates.shares import tag_cost
 from stepstream.engine.state.changes import Send
 from stepstream.engine.state.gate_rows import GateShare, GateState, ShareWaiter
-from stepstream.engine.state.keys import Key
 from stepstream.engine.state.records import Input, Tick
-from stepstream.engine.state.rows import Row
 from stepstream.engine.state.tables import GATE_SHARES, GATE_TAGS, GATES, SHARE_QUEUE
 from stepstream.engine.transition import due_timers, transition
-from tests.fakes.tables import Tables
+from tests.fakes.tables import CountingTables, Tables
 
 LIMITS = Limits(waits_per_match_max=500)
 # Costs are rounded to a millionth of a unit.
@@ -154,27 +151,16 @@ def test_a_newcomer_is_served_next() -> None:
     assert order == [1, 0] * 4
 
 
-class _CountedTables(Tables):
-    """Tables that count the rows that are read."""
-
-    read = 0
-
-    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key[Any], Row]]:
-        found = super().scan(table, part, limit, after)
-        self.read += len(found)
-        return found
-
-
 def test_a_grant_reads_few_rows_however_many_wait() -> None:
     """Neither the length of a sub-queue nor the number of them counts."""
     schedule = Schedule([1] * 60)
-    schedule.tables = tables = _CountedTables()
+    schedule.tables = tables = CountingTables()
     for number in range(180):
         tables.apply(transition(tables, GateAsked(Gate("limit", 1, share=str(number % 60)), _run_id(number)), 10))
-    tables.read = 0
+    tables.start_over()
     for number in range(20):
         tables.apply(transition(tables, GateLeft("limit\x00", _run_id(number)), 10))
-    assert tables.read <= 20 * 40
+    assert tables.scanned.total() <= 20 * 40
 
 
 def test_sub_queues_of_an_idle_limit_are_forgotten_in_portions() -> None:

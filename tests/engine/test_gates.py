@@ -1,19 +1,16 @@
 """Limits on the runs of a function, as record tables: how many are open at a time, and how many start in a period."""
 
 from itertools import pairwise
-from typing import Any
 
 from stepstream.contract.gates import Gate, GateAsked, GateGranted, GateLeft
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.limits import DEFAULT_LIMITS
 from stepstream.engine.state.changes import Send
-from stepstream.engine.state.keys import Key
 from stepstream.engine.state.records import Input, Tick
-from stepstream.engine.state.rows import Row
 from stepstream.engine.state.tables import GATE_QUEUE
 from stepstream.engine.transition import due_timers, transition
 from tests.engine.tables import table
-from tests.fakes.tables import Tables
+from tests.fakes.tables import CountingTables, Tables
 
 
 @table()
@@ -334,17 +331,6 @@ def test_time_and_events_end_a_run_that_waits() -> None:
     """
 
 
-class _CountedTables(Tables):
-    """Tables that count the rows of queues that are read."""
-
-    read = 0
-
-    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key[Any], Row]]:
-        found = super().scan(table, part, limit, after)
-        self.read += len(found) * (table == GATE_QUEUE.prefix)
-        return found
-
-
 def _apply(tables: Tables, record: Input) -> list[Send]:
     changes = transition(tables, record, 10)
     tables.apply(changes)
@@ -353,14 +339,14 @@ def _apply(tables: Tables, record: Input) -> list[Send]:
 
 def test_the_cost_of_a_grant_does_not_grow_with_the_queue() -> None:
     """A run that ends reads the first of those that wait, and none that have passed."""
-    tables, gate = _CountedTables(), Gate("limit", 1)
+    tables, gate = CountingTables(), Gate("limit", 1)
     ids = [run_id_at(10, run_hash("f", str(number))) for number in range(100)]
     for run_id in ids:
         _apply(tables, GateAsked(gate, run_id))
-    tables.read = 0
+    tables.start_over()
     for run_id, following in pairwise(ids[:51]):
         assert [send.record for send in _apply(tables, GateLeft(gate.id, run_id))] == [GateGranted(gate.id, following)]
-    assert tables.read <= 50 * 16
+    assert tables.scanned[GATE_QUEUE.prefix] <= 50 * 16
 
 
 def test_many_grants_at_once_are_separate_inputs() -> None:

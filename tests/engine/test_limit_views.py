@@ -1,16 +1,12 @@
 """What operators see of limits, as record tables: who holds them and who waits, on any number of shards."""
 
-from typing import Any
-
 from stepstream.contract.gates import Gate, GateAsked
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.operators.limit_views import LimitsRequested, decode_limits
 from stepstream.engine.state.changes import Reply
-from stepstream.engine.state.keys import Key
-from stepstream.engine.state.rows import Row
 from stepstream.engine.transition import transition
 from tests.engine.tables import table
-from tests.fakes.tables import Tables
+from tests.fakes.tables import CountingTables
 
 
 @table()
@@ -81,26 +77,15 @@ def test_a_list_has_the_first_runs_of_each_limit() -> None:
     """
 
 
-class _CountedTables(Tables):
-    """Tables that count the rows that are read."""
-
-    read = 0
-
-    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key[Any], Row]]:
-        found = super().scan(table, part, limit, after)
-        self.read += len(found)
-        return found
-
-
 def test_a_page_of_the_list_reads_no_more_for_more_limits() -> None:
     """Each of its limits takes its own row, and a few of those that hold it and wait."""
-    tables = _CountedTables()
+    tables = CountingTables()
     for number in range(100):
         gate = Gate("limit", 1, f"{number:03}")
         for run in range(3):
             tables.apply(transition(tables, GateAsked(gate, run_id_at(10, run_hash("f", str(run)))), 10))
-    tables.read = 0
+    tables.start_over()
     (reply,) = transition(tables, LimitsRequested("R", 5, "limit", "limit\x00049"), 10).changes
     assert isinstance(reply, Reply)
     assert [view.key for view in decode_limits(reply.status).limits] == ["050", "051", "052", "053", "054", "055"]
-    assert tables.read <= 6 * (1 + 2 * 3)
+    assert tables.scanned.total() <= 6 * (1 + 2 * 3)

@@ -1,5 +1,6 @@
 """The tables of one shard in memory, as the engine reads and changes them."""
 
+from collections import Counter
 from typing import Any
 
 from stepstream.engine.state.changes import Changes, Delete, Put
@@ -41,3 +42,28 @@ class Tables:
                 self.rows[change.key] = encode_row(change.row)
             elif isinstance(change, Delete):
                 self.rows.pop(change.key, None)
+
+
+class CountingTables(Tables):
+    """Tables that count the rows that they return: `found` by key, and `scanned` by table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = 0
+        self.scanned: Counter[bytes] = Counter()
+
+    def get(self, key: Key[Any]) -> Row | None:
+        """Return a row."""
+        self.found += 1
+        return super().get(key)
+
+    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key[Any], Row]]:
+        """Return the rows of a part."""
+        found = super().scan(table, part, limit, after)
+        self.scanned[table] += len(found)
+        return found
+
+    def start_over(self) -> None:
+        """Count from 0 again."""
+        self.found = 0
+        self.scanned.clear()

@@ -25,9 +25,7 @@ from stepstream.engine.matching.kept import indexed_value
 from stepstream.engine.matching.match_budget import Candidate
 from stepstream.engine.state.changes import Put, Send
 from stepstream.engine.state.kept_rows import KeptEvent, KeptPaths
-from stepstream.engine.state.keys import Key
 from stepstream.engine.state.records import Tick
-from stepstream.engine.state.rows import Row
 from stepstream.engine.state.tables import (
     KEPT_EVENTS,
     KEPT_INDEX,
@@ -40,30 +38,11 @@ from stepstream.engine.state.tables import (
 )
 from stepstream.engine.transition import due_timers, transition
 from tests.engine.matching.predicates import EVENT, wait_closed, wait_opened
-from tests.fakes.tables import Tables
+from tests.fakes.tables import CountingTables
 
 KEEPS = FunctionRegistered("f", "app", (EventTrigger("go"),), lookback_ms=HOUR_MS)
 DROPS = FunctionRegistered("f", "app", (EventTrigger("go"),))
 TIMEOUT = "~"
-
-
-class CountingTables(Tables):
-    """Tables that count the rows that they return."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read = 0
-
-    def get(self, key: Key[Any]) -> Row | None:
-        """Return a row."""
-        self.read += 1
-        return super().get(key)
-
-    def scan(self, table: bytes, part: bytes, limit: int = 0, after: bytes = b"") -> list[tuple[Key[Any], Row]]:
-        """Return the rows of a part."""
-        found = super().scan(table, part, limit, after)
-        self.read += len(found)
-        return found
 
 
 class Matcher:
@@ -139,12 +118,12 @@ class Matcher:
         queue: deque[InboxRecord | Tick] = deque([record])
         tables = self.tables[shard]
         while queue:
-            tables.read = 0
+            tables.start_over()
             current = queue.popleft()
             if isinstance(current, WaitClosed | WaitRemoved) and current.expired and self.rows(QUEUED_EVENTS):
                 self.overtaken.add(current.waiter.run_id)
             changes = transition(tables, current, self.now, shard=shard, shards=self.shards, limits=self.limits)
-            self.most_read = max(self.most_read, tables.read)
+            self.most_read = max(self.most_read, tables.found + tables.scanned.total())
             for change in changes.changes:
                 if isinstance(change, Put):
                     routing_key = TABLES[change.key.table].routing_of(change.key, change.row)
