@@ -93,8 +93,8 @@ class FakeCluster(Cluster):
         found = {topic: self.extents_of.get(topic, Extent(1, 1)) for topic in topics or self.extents_of}
         return {topic: extent for topic, extent in found.items() if extent.partitions}
 
-    async def members(self, group: str) -> list[str]:
-        """Return the client ids of the members."""
+    async def members(self, *groups: str) -> list[str]:
+        """Return the client ids of the members, which are those of one group."""
         await self.calls.made("members")
         return self.clients
 

@@ -132,7 +132,7 @@ class AppTopics:
 
     async def clients(self) -> list[str]:
         """Return the client ids of the gateways that serve an app, and of its other workers."""
-        return [client for app in self._apps for client in await self._cluster.members(f"worker-{app}")]
+        return await self._cluster.members(*(f"worker-{app}" for app in self._apps)) if self._apps else []
 
 
 async def follow_functions(cluster: Cluster, registry: AppRegistry, known: asyncio.Event) -> None:

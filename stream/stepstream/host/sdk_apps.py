@@ -21,7 +21,7 @@ from stepstream.gateway.rest.routes import rest_routes
 from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.runs.client import POOL, ClientOptions, HttpTransport
 from stepstream.gateway.runs.function import RemoteFunction
-from stepstream.gateway.runs.metadata_log import MetadataLog, WriteLines
+from stepstream.gateway.runs.metadata_log import MetadataLog
 from stepstream.gateway.runs.open_runs import OpenRuns
 from stepstream.gateway.runs.peers import Peers, no_clients
 from stepstream.gateway.sync.addresses import AddressPolicy
@@ -37,6 +37,7 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.supervision import keep_serving
+from stepstream.runtime.worker.step_logs import Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Hosting:
     prepare: Callable[[str], Awaitable[None]]
     append: Callable[[Sequence[NewRecord]], Awaitable[object]]
     serves: Callable[[str], Awaitable[bool]]
-    write_lines: WriteLines
+    write_lines: Write
     start: Callable[[RemoteApp], None]
     report: Callable[[str], None]
     is_alone: bool = False

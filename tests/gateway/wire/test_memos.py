@@ -10,7 +10,7 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import CANCELLED, CRON, FAILED, FINISHED, INVOKED, EventRecord
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
-from stepstream.gateway.wire.calls import CallState, call_body, step_url
+from stepstream.gateway.wire.calls import CallState, call_parts, step_url
 from stepstream.gateway.wire.internal_events import check_sent_name, event_json, own_condition, own_name, sdk_name
 from stepstream.gateway.wire.memos import memo_json
 
@@ -163,7 +163,7 @@ def test_step_is_set_in_the_url(endpoint: str, url: str) -> None:
 def test_call_may_leave_its_state_to_the_api() -> None:
     """A call that is too large has neither events nor memos, but the order of the steps; Go cannot receive one."""
     state = CallState("R", "demo-f", (event_json(_EVENT),), {"H": NULL}, use_api=True, checkpoints=False)
-    body = json.loads(call_body(state))
+    body = json.loads(b"".join(call_parts(state)))
     assert (body["events"], body["steps"], body["use_api"], body["event"]) == ([], {}, True, _SHOWN)
     assert body["ctx"]["stack"] == {"current": 1, "stack": ["H"]}
     assert body["ctx"]["use_api"]

@@ -10,7 +10,7 @@ from stepstream.contract.codec import Raw, encode
 from stepstream.contract.events import INVOKED, EventRecord
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
-from stepstream.gateway.wire.calls import CallState, call_body, call_headers, function_uuid, step_url
+from stepstream.gateway.wire.calls import CallState, call_headers, call_parts, function_uuid, step_url
 from stepstream.gateway.wire.canonical import canonical
 from stepstream.gateway.wire.internal_events import event_json, own_name
 from stepstream.gateway.wire.memos import memo_json
@@ -106,7 +106,7 @@ def test_calls_equal_those_that_sdks_accepted() -> None:
     """Each field of a call, and each memo in the order of the steps, is as the SDKs had accepted it."""
     assert len(_CALLS) > 150
     for exchange in _CALLS:
-        built, sent = json.loads(call_body(_state(exchange))), json.loads(json.dumps(exchange.body))
+        built, sent = json.loads(b"".join(call_parts(_state(exchange)))), json.loads(json.dumps(exchange.body))
         assert built["ctx"].pop("fn_id") == function_uuid(_state(exchange).function)
         del sent["ctx"]["fn_id"]
         for body in (built, sent):
@@ -121,7 +121,7 @@ def test_calls_equal_those_that_sdks_accepted() -> None:
 def test_calls_are_canonical() -> None:
     """The parts of a body make canonical JSON together."""
     for exchange in _CALLS:
-        body = call_body(_state(exchange))
+        body = b"".join(call_parts(_state(exchange)))
         assert body == canonical(json.loads(body))
 
 

@@ -26,10 +26,11 @@ from stepstream.gateway.wire.registration import AppRegistration
 logger = logging.getLogger(__name__)
 PATH, PROTOCOL = "/v0/connect", "v0.connect.inngest.com"
 CONNECTIONS_MAX = 1_000
-# Of clients that are not known yet: one more closes the oldest of them.
+# Connections of clients that have not identified themselves; one more closes the oldest of them.
 STRANGERS_MAX = 512
+# Handshakes that run at a time: each may receive a frame of the largest size.
 _GREETED_AT_ONCE_MAX = 16
-# A client that does not say what it serves for so long gives its place to one that waits.
+# While others wait, a client must identify itself within this time.
 _SILENT_S_MAX = 0.5
 GOING_AWAY = 1001
 _CLOSING = "connect_gateway_closing"

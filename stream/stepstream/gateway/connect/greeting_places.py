@@ -1,4 +1,4 @@
-"""The places of clients that are not known yet, of which each may send a frame of the largest size."""
+"""Limits the handshakes that run at a time: each client may send a frame of the largest size."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 
 class GreetingPlaces:
-    """So many clients are greeted at a time; the others wait, and the latest of them gets the next place.
+    """At most `most` handshakes run at a time; of the clients that wait, the latest is next.
 
-    While others wait, a greeting that has lasted for `silent_s` is ended: clients that say nothing keep no worker out.
+    While others wait, a handshake that has lasted for `silent_s` is aborted, so silent clients keep no worker out.
     """
 
     def __init__(self, most: int, silent_s: float) -> None:
@@ -57,7 +57,7 @@ class GreetingPlaces:
             self._free += 1
 
     def _evict(self) -> None:
-        """End the greeting that has lasted the longest, if it has lasted for long."""
+        """Abort the oldest handshake if it has lasted for `silent_s`."""
         now = asyncio.get_running_loop().time()
         longest, began = next(iter(self._held.items()), (None, now))
         if longest and now - began >= self._silent_s and (longest.when() or now) > now:

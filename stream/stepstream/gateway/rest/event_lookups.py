@@ -29,10 +29,12 @@ async def runs_of_event(parts: RestParts, event_id: str, limit: int) -> list[Run
 
 
 async def _started(parts: RestParts, event_id: str, run: RunSummary) -> bool:
-    events = events_of(run)
-    if run.event_count > len(events) and (whole := await parts.index.queries.show(run.run_id)):
-        events = events_of(whole)  # A list has the first events of a batch only.
-    return event_id in {event["id"] for event in events}
+    listed = events_of(run)
+    if any(event["id"] == event_id for event in listed):
+        return True
+    # A list has the first events of a batch only.
+    whole = await parts.index.queries.show(run.run_id) if run.event_count > len(listed) else None
+    return whole is not None and any(event["id"] == event_id for event in events_of(whole))
 
 
 async def find_event_json(parts: RestParts, event_id: str) -> dict[str, Any] | None:

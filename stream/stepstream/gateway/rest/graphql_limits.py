@@ -16,7 +16,7 @@ from graphql import (
 )
 
 CHARACTERS_MAX, TOKENS_MAX, DEPTH_MAX, FIELDS_MAX = 16 * 1024, 1_000, 20, 10_000
-# How many items lists have, about; some are long, but few of their items have many of their own.
+# The estimated length of each list. Some may be longer, but then few of their items have long lists of their own.
 _ITEMS = {"childrenSpans": 2, "triggers": 2, "functionRuns": 10, "edges": 100, "events": 100, "stream": 100}
 
 
@@ -29,9 +29,9 @@ def parse_query(_context: Any, data: Any) -> DocumentNode:
 
 
 def check_cost(document: DocumentNode, items: Mapping[str, int]) -> None:
-    """Raise GraphQLError for a query whose answer would have too many fields; lists have so many `items`, by field.
+    """Raise GraphQLError for a query whose answer would have too many fields.
 
-    The cost is that of an estimate: nested lists multiply, whatever the size of the query.
+    `items` are the lengths of lists, by field. The number of fields is an estimate, in which nested lists multiply.
     """
     fields = _Fields(document, {**_ITEMS, **items})
     roots = (each for each in document.definitions if isinstance(each, OperationDefinitionNode))

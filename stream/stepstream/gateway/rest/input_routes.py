@@ -14,7 +14,10 @@ _JSON = "application/json"
 
 
 def add_inputs(router: APIRouter, parts: RestParts) -> None:
-    """Add the endpoints. A request does not say which gateway calls the app: one that has not the run asks all."""
+    """Add the endpoints.
+
+    A request does not name the gateway that calls the app, so a gateway without the run asks all others.
+    """
 
     @router.get("/v0/runs/{run_id}/batch")
     async def fetch_events(run_id: str, request: Request) -> Response:

@@ -25,7 +25,7 @@ class AuthorizationKey(Protocol):
 
 
 class RunInputs(Protocol):
-    """The inputs of the open runs that this gateway calls, as SDKs fetch them when a call has not room for them."""
+    """The inputs of the open runs that this gateway calls; SDKs fetch them when they do not fit into a call."""
 
     def events(self, run_id: str) -> RunInput | None:
         """Return the events of a run, a JSON array; None if the gateway does not have the run."""

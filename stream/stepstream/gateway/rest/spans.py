@@ -36,7 +36,7 @@ def run_state(run_status: str) -> str:
     return _SCHEDULED.get(RunStatus(run_status), run_status.upper())
 
 
-def trace_of(run: RunView, lines: Sequence[LoggedLine] = ()) -> dict[str, Any]:
+def trace_of(run: RunView, lines: Sequence[LoggedLine]) -> dict[str, Any]:
     """Return the span of a run, with its steps in the order of their execution as children.
 
     The metadata of both is among the `lines` that the run has logged.

@@ -110,15 +110,18 @@ class Caller:
 
     def size(self, results: int) -> int:
         """Return about how many bytes a call has with results of so many bytes."""
-        size = sum(len(bytes(event.data)) for event in self.events) + results
+        size = self._event_bytes + results
         is_sent = size <= CALL_BYTES_MAX or not (self.is_go or self.function_of().inputs)
         return size if is_sent else 0
 
     async def encode_events(self) -> None:
         """Encode the events of the run, once."""
         if not self._events:
-            size = sum(len(bytes(event.data)) for event in self.events)
-            self._events = await encoded(size, self._encoded_events)
+            self._events = await encoded(self._event_bytes, self._encoded_events)
+
+    @property
+    def _event_bytes(self) -> int:
+        return sum(len(event.data) for event in self.events)
 
     def events_json(self) -> list[Raw]:
         """Return the events of the run as its app sees them."""

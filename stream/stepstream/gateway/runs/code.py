@@ -30,8 +30,8 @@ from stepstream.sdk.replay.calls import RUN, Call, CallEvent, CallState, Finishe
 logger = logging.getLogger(__name__)
 # So many discovery calls without a new step or result are a fault of the app: it would be called without end.
 _FRUITLESS_CALLS_MAX = 10
-# A call counts as one more start for each so many bytes: calls with 2 MiB at most are built in one iteration of the
-# event loop, or a single larger one.
+# What a start costs more by the bytes of its call: one iteration of the event loop builds calls with at most 2 MiB, or
+# a single larger one.
 _BYTES_PER_START = 2 * MIB // BODIES_STARTED_PER_ITERATION_MAX
 
 
@@ -58,7 +58,7 @@ class RemoteCode(Answering):
         transport: Transport,
         start: CodeStart,
         forget: Callable[["RemoteCode"], None],
-        metadata: MetadataLog | None = None,
+        metadata: MetadataLog | None,
     ) -> None:
         calls = OpenCalls(self._discover, self._break, self._proceed)
         super().__init__(function_of, transport, start, calls, metadata)

@@ -1,25 +1,25 @@
-"""Stores the metadata and scores of runs among the lines that they log: at most once, as all of these lines."""
+"""Stores metadata and scores of runs as log lines of these runs: at most once, as every log line."""
 
 import itertools
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from stepstream.contract.logs import LogLine, StepLogged
 from stepstream.gateway.wire.metadata import Metadata, line_text
 from stepstream.runtime.ports import LogError, StoreError
+from stepstream.runtime.worker.step_logs import Write
 
 logger = logging.getLogger(__name__)
 # The loggers of these lines begin with it; the scope follows.
 METADATA_LOGGER = "metadata."
 _SOURCE_BYTES = 6
-WriteLines = Callable[[Sequence[StepLogged]], Awaitable[None]]
 
 
 class MetadataLog:
     """Writes metadata by `write`; `now_ms` returns the time (Unix ms)."""
 
-    def __init__(self, write: WriteLines, now_ms: Callable[[], int]) -> None:
+    def __init__(self, write: Write, now_ms: Callable[[], int]) -> None:
         self._write = write
         self._now_ms = now_ms
         self._source = secrets.token_hex(_SOURCE_BYTES)
@@ -35,7 +35,7 @@ class MetadataLog:
         await self._write([StepLogged(run_id, step, attempt, self._source, tuple(lines))])
 
     async def note(self, run_id: str, step: str, attempt: int, items: Sequence[Metadata]) -> None:
-        """Write what came with the result of a step, which is kept whether or not this succeeds."""
+        """Write metadata that came with the result of a step; a failure is logged and does not affect the result."""
         try:
             await self.add(run_id, step, attempt, items)
         except (LogError, StoreError) as error:

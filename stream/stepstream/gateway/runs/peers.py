@@ -1,4 +1,4 @@
-"""The gateways that share the runs: what an app sends may reach another one than the one that calls it."""
+"""The other gateways of the cluster: a request of an app may reach a gateway that did not call the app."""
 
 import asyncio
 import hmac
@@ -126,7 +126,7 @@ class Peers:
 
 
 def _unreachable(url: str, why: str) -> Unreachable:
-    return Unreachable(f"the gateway at {url} does not answer: {why}")
+    return Unreachable(f"the gateway at {url} does not answer with the input of the run: {why}")
 
 
 def _place_in(client: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stepstream.contract.codec import Raw
 from stepstream.contract.commands import Memo
 from stepstream.contract.kinds import StepKind
-from stepstream.contract.outcomes import Failure, Outcome, TimedOut, Value
+from stepstream.contract.outcomes import Failure, Outcome, TimedOut, outcome_bytes
 from stepstream.gateway.runs.encoding import encoded
 from stepstream.gateway.wire.memos import memo_json
 from stepstream.sdk.replay.calls import RUN, Call
@@ -23,15 +23,6 @@ class _Result:
     kind: StepKind
     outcome: Outcome
     signal: str = ""
-
-    @property
-    def size(self) -> int:
-        """About how many bytes it has."""
-        match self.outcome:
-            case Value(data) | Failure(_, data):
-                return len(bytes(data))
-            case TimedOut():
-                return 0
 
     def memo(self) -> Raw:
         """Return it in the shape of SDKs."""
@@ -67,7 +58,7 @@ class Results:
     async def encode(self) -> None:
         """Encode the results that have come; one call of it at a time encodes each of them once."""
         while found := self._results():
-            size = sum(each.size for each in found.values())
+            size = sum(outcome_bytes(each.outcome) for each in found.values())
             self._memos |= await encoded(size, functools.partial(_encoded, found))
 
     def _results(self) -> dict[str, _Result]:
@@ -105,7 +96,7 @@ class Results:
 
     def _take(self, step: str, result: _Result) -> None:
         self._memos[step] = result
-        self.size += result.size
+        self.size += outcome_bytes(result.outcome)
 
 
 def _encoded(results: Mapping[str, _Result]) -> dict[str, Raw]:

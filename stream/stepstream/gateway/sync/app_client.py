@@ -41,7 +41,7 @@ Register = Callable[[AppRegistration], Awaitable[Synced]]
 class AppClient:
     """Asks apps to register; what they then send to this process on their own is passed to `arrived`.
 
-    Those that send no registration are noted in `failures`.
+    Failed attempts are recorded in `failures`.
     """
 
     def __init__(

@@ -131,7 +131,7 @@ class AppRegistry:
         stored = (self._stored.get(each.id) for each in app.refused)
         found = [each for each in stored if each and each.app == app.topic_name and each.endpoint and not each.retired]
         place = place_of_url(app.functions[0].url if app.functions else app.url)
-        return [_at(each, place, release="", replaced=()) for each in found]
+        return [_moved_to(each, place, release="", replaced=()) for each in found]
 
     def _moved(self, functions: Sequence[str]) -> list[NewRecord]:
         """Return the records by which the retired functions of an app, whose open runs continue, move to its URL."""
@@ -141,7 +141,7 @@ class AppRegistry:
         url = place_of_url(current.endpoint)
         common = {"release": current.release, "replaced": current.replaced}
         moved = [
-            _at(each, url, **common)
+            _moved_to(each, url, **common)
             for each in self._stored.values()
             if each.app == current.app and each.retired and each.endpoint and place_of_url(each.endpoint) != url
         ]
@@ -174,6 +174,6 @@ class AppRegistry:
         return bool(self._stored[function].endpoint)
 
 
-def _at(function: FunctionRegistered, place: str, **changes: Any) -> FunctionRegistered:
+def _moved_to(function: FunctionRegistered, place: str, **more: Any) -> FunctionRegistered:
     endpoint = function.endpoint.replace(place_of_url(function.endpoint), place, 1)
-    return replace(function, endpoint=endpoint, **changes)
+    return replace(function, endpoint=endpoint, **more)

@@ -6,7 +6,7 @@ from stepstream.contract.errors import StepstreamError
 from stepstream.gateway.wire.registration import SyncFailure, place_of_url
 from stepstream.runtime.clocks import SystemClock
 
-# Only apps that may register are noted, so only a deployment with so many broken apps loses one.
+# Only requests that pass authentication are recorded, so only so many broken apps reach the limit.
 _FAILURES_MAX = 1_000
 _CHARACTERS_MAX = 2_000
 

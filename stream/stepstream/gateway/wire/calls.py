@@ -57,21 +57,19 @@ class CallState:
     checkpoints: bool = True
 
 
-def call_body(state: CallState) -> bytes:
-    """Return the body of a call in canonical JSON; it may be larger than CALL_BYTES_MAX."""
-    return b"".join(call_parts(state))
-
-
 def call_parts(state: CallState) -> list[bytes]:
-    """Return the body of a call in parts; large ones are those of `state`."""
+    """Return the chunks of the body of a call, in canonical JSON; it may be larger than CALL_BYTES_MAX.
+
+    Events and memos are not copied, so the size is known before the body is built.
+    """
     defers = {step: {"abortable": abortable} for step, abortable in state.defers.items()}
     events = [] if state.use_api else state.events
     memos = {} if state.use_api else state.memos
-    steps = [(encode(step) + b":", bytes(memos[step])) for step in sorted(memos)]
+    steps = [(encode(step) + b":", memos[step]) for step in sorted(memos)]
     # The parts are canonical, and so are their names in this order.
     return [
-        b'{"ctx":', canonical(_context(state)), b',"defers":', canonical(defers), b',"event":', bytes(state.events[0]),
-        b',"events":[', *_separated([bytes(event)] for event in events), b'],"steps":{', *_separated(steps),
+        b'{"ctx":', canonical(_context(state)), b',"defers":', canonical(defers), b',"event":', state.events[0],
+        b',"events":[', *_separated([event] for event in events), b'],"steps":{', *_separated(steps),
         b'},"use_api":', encode(state.use_api), b',"version":', encode(state.version), b"}",
     ]  # fmt: skip
 

@@ -70,7 +70,7 @@ def _number(number: float) -> str:
     """Return a number as ECMAScript's Number::toString writes it."""
     text = repr(number)
     if "e" not in text:
-        return text.removesuffix(".0") if number else "0"
+        return text.removesuffix(".0")
     sign, mantissa = ("-", text[1:]) if number < 0 else ("", text)
     mantissa, _, exponent = mantissa.partition("e")
     digits = mantissa.replace(".", "").rstrip("0")

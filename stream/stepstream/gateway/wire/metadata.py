@@ -1,13 +1,13 @@
 """Metadata and scores: what an app notes about its runs and steps, with an op or by a separate request."""
 
 from collections.abc import Sequence
-from hashlib import sha1
 from typing import Any
 
 import msgspec
 
 from stepstream.contract.codec import NULL, Raw, load_json
 from stepstream.contract.errors import InvalidInput, TooLarge
+from stepstream.contract.ids import step_hash
 from stepstream.contract.logs import LOG_LINE_CHARACTERS_MAX
 
 ITEMS_MAX = 100
@@ -48,7 +48,7 @@ _decode_items = msgspec.json.Decoder(list[Metadata]).decode
 
 
 def read_update(body: bytes) -> MetadataUpdate:
-    """Return what `POST /v1/runs/{id}/metadata` notes; raise InvalidInput if it is malformed, TooLarge for too much."""
+    """Read the body of `POST /v1/runs/{id}/metadata`; raise InvalidInput if it is malformed, TooLarge for too much."""
     load_json(body, field="body")
     try:
         found = _decode_update(body)
@@ -58,7 +58,8 @@ def read_update(body: bytes) -> MetadataUpdate:
     target = found.target or _Target()
     scope = _STEP if target.step_id else _RUN
     items = [msgspec.structs.replace(each, scope=scope) for each in found.metadata]
-    return MetadataUpdate(_hash(target), max(target.step_attempt or 0, 0), items)
+    step = step_hash(target.step_id, target.step_index or 0) if target.step_id else ""
+    return MetadataUpdate(step, max(target.step_attempt or 0, 0), items)
 
 
 def read_items(raw: Raw) -> tuple[Metadata, ...]:
@@ -90,13 +91,9 @@ def _check(items: Sequence[Metadata]) -> None:
     for each in items:
         for name in (each.kind, each.op, each.scope):
             if not 0 < len(name) <= _NAME_CHARACTERS_MAX or not name.isprintable() or " " in name:
-                raise InvalidInput(f"use 1 to {_NAME_CHARACTERS_MAX} printable characters without blanks", "metadata")
+                rule = f"kind, op and scope need 1 to {_NAME_CHARACTERS_MAX} printable characters without spaces"
+                raise InvalidInput(f"{name[:40]!r} is not valid; {rule}", "metadata")
         if (size := len(line_text(each))) > LOG_LINE_CHARACTERS_MAX:
-            raise TooLarge(f"{size:,} characters; at most {LOG_LINE_CHARACTERS_MAX:,} are kept", "metadata")
-
-
-def _hash(target: _Target) -> str:
-    """Return the hash by which SDKs know a step that users name by an id and, if it is repeated, an index."""
-    id = target.step_id or ""
-    numbered = f"{id}:{target.step_index}" if target.step_index else id
-    return sha1(numbered.encode(), usedforsecurity=False).hexdigest() if id else ""
+            raise TooLarge(
+                f"{each.kind!r} has {size:,} characters; at most {LOG_LINE_CHARACTERS_MAX:,} are allowed", "metadata"
+            )

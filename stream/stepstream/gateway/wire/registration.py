@@ -81,8 +81,8 @@ class SyncFailure:
     @property
     def text(self) -> str:
         """The failure as a sentence."""
-        subject = f"App {self.app} at" if self.app else "What is at"
-        return f"{subject} {self.url} failed to register: {self.error}"
+        subject = f"App {self.app}" if self.app else "The app"
+        return f"{subject} at {self.url} failed to register: {self.error}"
 
 
 class _Registration(msgspec.Struct):

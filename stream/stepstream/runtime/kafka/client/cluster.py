@@ -108,10 +108,10 @@ class Cluster:
                 answers = await admin.describe_configs(resources)
         return {names[name]: config for name, config in configs_in(answers).items()}
 
-    async def members(self, group: str) -> list[str]:
-        """Return the client ids of the members of a consumer group."""
+    async def members(self, *groups: str) -> list[str]:
+        """Return the client ids of the members of consumer groups."""
         async with self.admin() as admin:
-            return [member.client for member in await self.members_by(admin, group)]
+            return [member.client for group in groups for member in await self.members_by(admin, group)]
 
     async def members_by(self, admin: AIOKafkaAdminClient, group: str) -> list[Member]:
         """Return the members of a consumer group, by a client that is connected."""
