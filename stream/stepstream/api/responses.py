@@ -8,7 +8,7 @@ from stepstream.contract.codec import encode
 def json_response(value: object) -> Response:
     """Return records, dataclasses and JSON values as JSON.
 
-    FastAPI would copy and check each part of the value, which takes half a second for 4 MiB of numbers; shards of the
-    process would wait meanwhile.
+    FastAPI would copy and validate every element: 4 MiB of numbers would block the event loop, and so the shards of the
+    process, for half a second.
     """
     return Response(encode(value), media_type="application/json")

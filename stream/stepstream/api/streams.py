@@ -62,9 +62,9 @@ class Streams:
         self._closing = closing or asyncio.Event()
         self._open = 0
 
-    def beside(self, options: StreamOptions) -> "Streams":
-        """Return streams of the same process that are counted by themselves."""
-        return Streams(self.changes, self._closing, options)
+    def beside(self) -> "Streams":
+        """Return streams of the same process, with the same options, that are counted apart from these."""
+        return Streams(self.changes, self._closing, self.options)
 
     @property
     def is_full(self) -> bool:

@@ -93,15 +93,17 @@ class AppTopics:
         self._cluster = cluster
         self._shards = shards
         self._workers = workers
-        self.names: list[str] = []
         self._apps: dict[str, tuple[RemoteApp, TopicHealth]] = {}
 
     def add(self, app: RemoteApp) -> None:
         """Note an app that registered."""
         topic = commands_topic(app.name)
-        self.names.append(topic)
         health = TopicHealth(self._cluster.settings, [topic], self._shards, [app.name], f"app {app.name}: ")
         self._apps[app.name] = app, health
+
+    def names(self) -> list[str]:
+        """Return the names of the topics."""
+        return [commands_topic(app) for app in self._apps]
 
     def check(self, topics: Mapping[str, Extent]) -> None:
         """Note which apps have topics that cannot be used, and log them unless all functions of an app are retired."""
@@ -131,7 +133,7 @@ class AppTopics:
         return any(worker_of(client).release != GATEWAY_RELEASE for client in members)
 
     async def clients(self) -> list[str]:
-        """Return the client ids of the gateways that serve an app, and of its other workers."""
+        """Return the client ids of all members of the groups of the registered apps: gateways and workers."""
         return await self._cluster.members(*(f"worker-{app}" for app in self._apps)) if self._apps else []
 
 

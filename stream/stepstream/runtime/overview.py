@@ -60,7 +60,7 @@ class ScopePauseView:
 class ScopeChangeView:
     """A change of the pause of a function or a queue: when (Unix ms), who and why, and whether it is paused since then.
 
-    A pause ends at `until` (Unix ms, 0: no end). Without `by`, the time of the pause had come.
+    A pause ends at `until` (Unix ms, 0: no end). Without `by`, the pause expired.
     """
 
     at: int

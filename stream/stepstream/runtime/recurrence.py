@@ -12,8 +12,9 @@ class Recurrence:
     """When to log a condition that lasts: at once, then again after 1, 2, 4, … minutes, at most an hour apart.
 
     A condition with a new key, or one that returns after it was absent for as long as it takes to log it again, is
-    logged at once. Keys that alternate are one condition: each is logged once, and then the one that occurs next. Keys
-    that differ only in numbers count as equal: numbers are often offsets or times. `elapsed_s` is a monotonic clock.
+    logged at once. Keys that alternate are one condition: each is logged when it first occurs, and after that, one line
+    per interval has whichever occurs then. Keys that differ only in numbers count as equal: numbers are often offsets
+    or times. `elapsed_s` is a monotonic clock.
     """
 
     def __init__(self, elapsed_s: Callable[[], float] = time.monotonic) -> None:
@@ -29,7 +30,9 @@ class Recurrence:
         key, now = re.sub(r"\d+", "0", key), self._elapsed_s()
         lately = {each: at for each, at in self._seen.items() if now - at <= self._interval_s}
         is_new = lately.pop(key, None) is None
-        self._seen = dict([*lately.items()][1 - _KEYS_MAX :]) | {key: now}
+        self._seen = {**lately, key: now}
+        if len(self._seen) > _KEYS_MAX:
+            del self._seen[next(iter(self._seen))]
         if is_new:
             self._count, self._interval_s, self._logged_at, self._first_at = 1, _LOG_AGAIN_S, now, now
             return ""

@@ -22,6 +22,7 @@ class Topic:
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.failures = 0
+        self.error: Exception = LogError("no broker")
         self.open = asyncio.Event()
 
     async def append(self, records: Sequence[NewRecord]) -> None:
@@ -29,7 +30,7 @@ class Topic:
         await self.open.wait()
         if self.failures:
             self.failures -= 1
-            raise LogError("no broker")
+            raise self.error
         self.batches.append([decode_published(record.value).number for record in records])
 
 
@@ -64,11 +65,12 @@ async def test_a_full_queue_holds_up_the_code() -> None:
     assert len(topic.batches) < 10
 
 
+@pytest.mark.parametrize("error", [LogError("no broker"), RuntimeError("a bug")])
 @pytest.mark.parametrize(("failures", "is_written"), [(2, True), (3, False)])
-async def test_a_failed_write_is_repeated_a_few_times(failures: int, is_written: bool) -> None:
+async def test_a_failed_write_is_repeated_a_few_times(failures: int, is_written: bool, error: Exception) -> None:
     """A write whose outcome is unknown is repeated; then its messages are lost, and who waits for them learns it."""
     topic = Topic()
-    topic.failures = failures
+    topic.failures, topic.error = failures, error
     topic.open.set()
     publisher = LivePublisher(topic.append, 1)
     written = publisher.add("run", message(0))

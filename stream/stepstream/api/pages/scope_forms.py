@@ -6,14 +6,13 @@ import htpy as h
 
 from stepstream.api.pages.parts.components import at, note, text
 from stepstream.api.pages.parts.context import Site, Visit
-from stepstream.api.pages.parts.fields import Refusal, line
+from stepstream.api.pages.parts.fields import Refusal, entered_reason, line
 from stepstream.api.pages.parts.forms import post_form
 from stepstream.api.pages.runs.run_forms import UNTIL
 from stepstream.api.routes.pauses import pause_scope, resume_scope
 from stepstream.contract.limits import REASON_CHARACTERS_MAX
 from stepstream.runtime.overview import ScopeChangeView, ScopePauseView
 from stepstream.runtime.pauses import pause_of
-from stepstream.runtime.reruns import check_reason
 
 # The field with which the form that resumes differs from the one that pauses.
 _RESUME = "resume"
@@ -26,10 +25,10 @@ _MESSAGES = {
 
 async def change_pause(site: Site, visit: Visit, form: Mapping[str, str], scope: str) -> str:
     """Pause or resume a scope as a form asks; return what was done. Raise InvalidInput that names the field."""
-    until, why = form.get("until", "").strip(), form.get("why", "").strip()
     if _RESUME in form:
-        check_reason(why)
+        why = entered_reason(form)
         return "resumed" if await resume_scope(site.engine.operator, scope, visit.user, why) else "not-paused"
+    until, why = form.get("until", "").strip(), form.get("why", "").strip()
     await pause_scope(site.engine.operator, scope, pause_of(until, visit.user, why, site.now_ms()))
     return "paused"
 
@@ -49,9 +48,7 @@ def pause_text(pause: ScopePauseView) -> h.Node:
     return [
         "paused since ",
         at(pause.since),
-        [" until ", at(pause.until)] if pause.until else None,
-        [" by ", text(pause.by)] if pause.by else None,
-        [": ", text(pause.why, REASON_CHARACTERS_MAX)] if pause.why else None,
+        *_details(pause.until, pause.by, pause.why),
     ]
 
 
@@ -69,10 +66,17 @@ def _change_text(change: ScopeChangeView) -> h.Node:
     return [
         "paused " if change.paused else "resumed ",
         at(change.at),
-        [" until ", at(change.until)] if change.until else None,
-        [" by ", text(change.by)] if change.by else None if change.paused else ": its time had come",
-        [": ", text(change.why, REASON_CHARACTERS_MAX)] if change.why else None,
+        None if change.paused or change.by else ": the pause expired",
+        *_details(change.until, change.by, change.why),
     ]
+
+
+def _details(until: int, by: str, why: str) -> tuple[h.Node, ...]:
+    return (
+        [" until ", at(until)] if until else None,
+        [" by ", text(by)] if by else None,
+        [": ", text(why, REASON_CHARACTERS_MAX)] if why else None,
+    )
 
 
 def pause_form(

@@ -42,10 +42,9 @@ class RunEnd:
     async def status(self) -> str:
         """Return the status of the run if it has ended, else ""."""
         changes = self._index.changes
-        version, since = changes.version, self._since
-        if since != NOTHING and (since == version or not changes.among([self._run_id], since)):
+        if not changes.among([self._run_id], self._since):
             return ""
-        self._since = version
+        self._since = changes.version
         found = await self._index.queries.find_runs([self._run_id])
         return next((run.status for run in found if run.status in ENDED_RUN_STATUSES), "")
 
@@ -54,7 +53,7 @@ def add_live_streams(
     api: FastAPI, live: LiveLog | None, index: RunIndex, guarded: Sequence[Any], streams: Streams
 ) -> None:
     """Add the routes of the messages of a run and of a shared channel; they are counted apart from `streams`."""
-    streams, failures = streams.beside(streams.options), Recurrence()
+    streams, failures = streams.beside(), Recurrence()
 
     def listen(stream: str, after: str, since_ms: int) -> Listening:
         if live is None:
@@ -75,7 +74,7 @@ def add_live_streams(
             raise HTTPException(404, f"there is no run {run_id!r}")
         after = _last_id(request, after)
         if after == _ENDED:
-            # To this, browsers do not reconnect.
+            # A browser does not reconnect after a 204.
             return Response(status_code=204)
         since_ms = max(found[0].accepted_at - _CLOCKS_MS, 0)
         listening = listen(run_stream(run_id), after, since_ms)

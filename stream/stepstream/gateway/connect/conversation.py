@@ -13,7 +13,7 @@ from stepstream.gateway.connect.handshake import REFUSED, Hangup
 from stepstream.gateway.connect.worker_calls import WorkerCalls
 from stepstream.gateway.connect.worker_connection import WorkerConnection
 
-# Reading does not yield while frames are buffered; after so many, other tasks get a turn.
+# Reading does not yield while frames are buffered; after so many, other tasks may run.
 _FRAMES_PER_ITERATION_MAX = 50
 # A worker that has been silent for so many intervals of its heartbeat is gone.
 SILENT_INTERVALS_MAX = 5

@@ -78,6 +78,8 @@ class Peers:
 
     async def others(self) -> list[str]:
         """Return the URLs of the other gateways, by their client ids."""
+        if not self.url:
+            return []
         return sorted({url for client in await self.clients() if (url := self.of(_place_in(client)))})
 
     async def pass_on(self, url: str, path: str, body: bytes, authorization: str) -> int:

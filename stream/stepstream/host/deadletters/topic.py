@@ -3,14 +3,12 @@
 import heapq
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from stepstream.contract.topics import DEAD_LETTERS
 from stepstream.host.deadletters.dead_letter import DeadLetter, DeadLetterError, dead_letter_of, marked_place
-from stepstream.runtime.kafka.client.cluster import Cluster
-from stepstream.runtime.kafka.client.reader import Reader
+from stepstream.runtime.kafka.client.cluster import Cluster, reading
 from stepstream.runtime.ports import LogRecord
 
 _READ_MS = 1_000
@@ -76,7 +74,7 @@ async def dead_letter_records(
         topic = cluster.settings.name(DEAD_LETTERS)
         raise DeadLetterError(f"there is no topic {topic!r}; check --kafka and --namespace")
     places = list(since or [(DEAD_LETTERS, partition) for partition in range(count)])
-    async with _reader(cluster) as reader:
+    async with reading(cluster) as reader:
         reader.assign(places)
         beginnings, ends = await reader.beginnings(places), await reader.ends(places)
         if last:
@@ -86,12 +84,3 @@ async def dead_letter_records(
             for record in await reader.read(_RECORDS_PER_READ, _READ_MS):
                 if record.offset < ends[record.topic, record.partition]:
                     yield record
-
-
-@asynccontextmanager
-async def _reader(cluster: Cluster) -> AsyncIterator[Reader]:
-    reader = await cluster.reader()
-    try:
-        yield reader
-    finally:
-        await reader.close()

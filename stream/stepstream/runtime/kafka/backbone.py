@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stepstream.contract.limits import HOUR_MS
 from stepstream.contract.topics import FUNCTIONS, HISTORY
-from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.cluster import Cluster, reading
 from stepstream.runtime.kafka.client.producer import Producer
 from stepstream.runtime.kafka.client.reader import Reader
 from stepstream.runtime.kafka.live_topic import LiveTopic
@@ -107,8 +107,7 @@ class KafkaBackbone:
     async def functions(self) -> list[bytes]:
         """Return the records of `functions`, oldest first."""
         at = (FUNCTIONS, 0)
-        reader = await self._cluster.reader()
-        try:
+        async with reading(self._cluster) as reader:
             reader.assign([at])
             reader.seek({at: 0})
             end = (await reader.ends([at]))[at]
@@ -116,8 +115,6 @@ class KafkaBackbone:
             while await reader.position(at) < end:
                 found += [record.value for record in await reader.read(_RECORDS_PER_READ, _READ_MS) if record.value]
             return found
-        finally:
-            await reader.close()
 
     def history(self, position: Callable[[int], int]) -> AsyncIterator[list[LogRecord]]:
         """Yield the records of `history`, each partition from its position."""

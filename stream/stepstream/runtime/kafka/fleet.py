@@ -275,7 +275,6 @@ class ShardGroup:
     async def _assign(self, reader: Reader, shards: list[int]) -> None:
         reader.pause()
         self.assignments += 1
-        shards = [shard for shard in shards if shard < self._options.shards]  # Added partitions are no shards.
         logger.info("shards %s assigned", shards)
         if self._placement.copies:
             logger.info("shards %s are copied before they move to this engine", sorted(self._placement.copies))

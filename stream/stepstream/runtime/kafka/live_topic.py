@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from stepstream.contract.ids import shard_of
 from stepstream.contract.live import offset_after
 from stepstream.contract.topics import LIVE
-from stepstream.runtime.kafka.client.cluster import Cluster
+from stepstream.runtime.kafka.client.cluster import Cluster, reading
 from stepstream.runtime.kafka.client.reader import Reader
 from stepstream.runtime.ports import LogRecord, NewRecord, TopicPartition
 
@@ -35,13 +35,10 @@ class LiveTopic:
     async def _listen(
         self, stream: str, at: TopicPartition, start: int | None, since_ms: int
     ) -> AsyncIterator["TopicListener"]:
-        reader = await self._cluster.reader()
-        try:
+        async with reading(self._cluster) as reader:
             reader.assign([at])
             reader.seek({at: await _start(reader, at, start, since_ms)})
             yield TopicListener(reader, at, stream.encode())
-        finally:
-            await reader.close()
 
 
 async def _start(reader: Reader, at: TopicPartition, start: int | None, since_ms: int) -> int:

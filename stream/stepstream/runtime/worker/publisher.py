@@ -13,7 +13,7 @@ from stepstream.contract.ids import shard_of
 from stepstream.contract.limits import MIB
 from stepstream.contract.live import Published
 from stepstream.contract.topics import LIVE
-from stepstream.runtime.ports import LogError, NewRecord, StoreError
+from stepstream.runtime.ports import LogError, NewRecord
 
 logger = logging.getLogger(__name__)
 QUEUED_BYTES_MAX = 4 * MIB
@@ -86,8 +86,10 @@ class LivePublisher:
         for attempt in range(1, _ATTEMPTS_MAX + 1):
             try:
                 await self._append(batch.records)
-            except (LogError, StoreError) as error:
-                logger.warning("attempt %d to write %d live messages failed: %s", attempt, len(batch.records), error)
+            except Exception as error:
+                # Whatever the error is, code that waits for the batch must continue.
+                trace, count = None if isinstance(error, LogError) else error, len(batch.records)
+                logger.warning("attempt %d to write %d live messages failed: %s", attempt, count, error, exc_info=trace)
                 failure = NotPublished(f"{len(batch.records):,} live messages could not be written: {error}")
             else:
                 batch.written.set_result(None)

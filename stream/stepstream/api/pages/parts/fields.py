@@ -7,6 +7,7 @@ import htpy as h
 
 from stepstream.api.pages.parts.components import text
 from stepstream.contract.text.printable import printable
+from stepstream.runtime.reruns import check_reason
 
 _REASON_CHARACTERS_MAX = 2_000
 _ROWS_MAX = 20
@@ -31,6 +32,12 @@ class Refusal:
 
 
 ACCEPTED = Refusal()
+
+
+def entered_reason(form: Mapping[str, str]) -> str:
+    """Return the reason that was entered; raise InvalidInput if it is too long."""
+    check_reason(why := form.get("why", "").strip())
+    return why
 
 
 def area(refusal: Refusal, id: str, name: str, label: h.Node, value: str = "") -> h.Element:

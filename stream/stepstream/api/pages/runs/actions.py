@@ -6,23 +6,22 @@ from starlette.responses import Response
 
 from stepstream.api.pages.parts.components import url
 from stepstream.api.pages.parts.context import Site, Visit, see_done
-from stepstream.api.pages.parts.fields import Refusal
+from stepstream.api.pages.parts.fields import Refusal, entered_reason
 from stepstream.api.pages.runs.run_forms import CANCEL, PAUSE, awaited_signals
 from stepstream.api.pages.runs.run_page import found, show_run
 from stepstream.contract.codec import dump_json, load_json
 from stepstream.contract.errors import InvalidInput, TooLarge
 from stepstream.contract.limits import MIB
 from stepstream.runtime.pauses import pause_of
-from stepstream.runtime.reruns import check_reason
 
 _SIGNAL_BYTES_MAX = MIB
 
 
 async def cancel_run(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
     """Cancel a run."""
-    run_id, why = visit.request.path_params["run_id"], form.get("why", "").strip()
+    run_id = visit.request.path_params["run_id"]
     try:
-        check_reason(why)
+        why = entered_reason(form)
     except InvalidInput as error:
         return await show_run(site, visit, Refusal(CANCEL, form, error.field, error.reason))
     children = form.get("children", "") == "cancel"
@@ -44,9 +43,9 @@ async def pause_run(site: Site, visit: Visit, form: Mapping[str, str]) -> Respon
 
 async def resume_run(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
     """Resume a run."""
-    run_id, why = visit.request.path_params["run_id"], form.get("why", "").strip()
+    run_id = visit.request.path_params["run_id"]
     try:
-        check_reason(why)
+        why = entered_reason(form)
     except InvalidInput as error:
         return await show_run(site, visit, Refusal(PAUSE, form, error.field, error.reason))
     done = "resumed" if await site.engine.operator.unpause(run_id, visit.user, why) else "not-paused"

@@ -19,7 +19,7 @@ from stepstream.api.pages.parts.components import (
     url,
 )
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
-from stepstream.api.pages.parts.fields import ACCEPTED, Refusal, line, other_reason
+from stepstream.api.pages.parts.fields import ACCEPTED, Refusal, entered_reason, line, other_reason
 from stepstream.api.pages.parts.forms import post_form
 from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.runs.run_forms import FROM_FAILURE, UNTIL
@@ -36,7 +36,6 @@ from stepstream.contract.text.wording import counted
 from stepstream.runtime.bulk import BulkOptions, BulkSelection, select, start, started_before, until_listed
 from stepstream.runtime.pauses import end_of_pause
 from stepstream.runtime.readmodel.search.filters import Filter
-from stepstream.runtime.reruns import check_reason
 
 ROWS = 100
 _REFRESH_S = "2"
@@ -171,7 +170,7 @@ def _action(form: Mapping[str, str]) -> BulkAction:
 
 def _options(site: Site, visit: Visit, form: Mapping[str, str]) -> BulkOptions:
     """Return what a form asks for; raise InvalidInput that names the field."""
-    check_reason(why := form.get("why", "").strip())
+    why = entered_reason(form)
     rate = form.get("rate", "").strip() or str(BULK_RATE_DEFAULT)
     return BulkOptions(
         _action(form),

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from stepstream.api.pages.parts.components import facts, note, run_link, text, url
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see_done
-from stepstream.api.pages.parts.fields import ACCEPTED, Refusal, area, line, other_reason
+from stepstream.api.pages.parts.fields import ACCEPTED, Refusal, area, entered_reason, line, other_reason
 from stepstream.api.pages.parts.forms import FORM_TOKEN, post_form
 from stepstream.api.pages.parts.json_tree import snippet
 from stepstream.api.pages.parts.layout import document
@@ -23,7 +23,7 @@ from stepstream.contract.limits import REASON_CHARACTERS_MAX, REQUEST_ID_CHARACT
 from stepstream.contract.outcomes import Value
 from stepstream.contract.text.wording import counted
 from stepstream.runtime.readmodel.tables.recorded import RecordedRun
-from stepstream.runtime.reruns import RerunOptions, check_reason, copied_memos, rerun_request
+from stepstream.runtime.reruns import RerunOptions, copied_memos, rerun_request
 
 _EDITABLE_BYTES_MAX = 64 * 1024
 _LISTED_MAX = 200
@@ -80,7 +80,7 @@ async def _plan(site: Site, visit: Visit, origin: str) -> _Plan:
 
 def _options(visit: Visit, plan: _Plan, form: Mapping[str, str]) -> RerunOptions:
     """Return what a form asks for; a field whose value has not changed is as if it were missing."""
-    check_reason(why := form.get("why", "").strip())
+    why = entered_reason(form)
     data = _edited(form["data"], plan.run.events[0].data, "data") if "data" in form else None
     if data is not None and not isinstance(load_json(data), dict):
         raise InvalidInput("expected a JSON object", "data")

@@ -47,7 +47,7 @@ class _FirstPartitions(NamedTuple):
 
 
 class Assignor(StickyPartitionAssignor):  # type: ignore[misc]  # aiokafka's classes have no types.
-    """Divides the first `partitions_max` partitions of a topic: stickily, or as `placing` decides.
+    """Assigns partitions as `placing` decides; without it stickily, and only the first `partitions_max` of a topic.
 
     Each consumer has a separate class.
     """

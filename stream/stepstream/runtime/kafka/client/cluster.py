@@ -139,3 +139,13 @@ class Cluster:
             yield client
         finally:
             await client.close()
+
+
+@asynccontextmanager
+async def reading(cluster: Cluster) -> AsyncIterator[Reader]:
+    """Connect a consumer of a cluster for a block."""
+    reader = await cluster.reader()
+    try:
+        yield reader
+    finally:
+        await reader.close()

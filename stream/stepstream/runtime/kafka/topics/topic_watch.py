@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 
 from stepstream.runtime.kafka.client.answers import Extent
@@ -52,7 +52,7 @@ class TopicHealth:
 class TopicWatch:
     """Looks at some topics periodically, by one client, and gives the extents of those that exist to observers.
 
-    The observers get those of `others` too, without which the process is ready; these may be appended to.
+    The observers get those of `others` too, topics whose problems do not make the process unready.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class TopicWatch:
         shards: int,
         observers: Sequence[Callable[[Mapping[str, Extent]], None]],
         apps: Sequence[str] = (),
-        others: Sequence[str] = (),
+        others: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self._cluster = cluster
         self._health = TopicHealth(cluster.settings, topics, shards, apps)
@@ -90,7 +90,7 @@ class TopicWatch:
             while True:
                 began = time.monotonic()
                 async with asyncio.timeout(ANSWER_S_MAX):
-                    extents = await self._cluster.extents_by(admin, [*self._health.topics, *self._others])
+                    extents = await self._cluster.extents_by(admin, [*self._health.topics, *self._others()])
                 self._look(extents)
                 await asyncio.sleep(max(began + WATCH_S - time.monotonic(), 0))
 

@@ -47,7 +47,7 @@ class KafkaWorkerLog:
         self._return_none = False
         self._creation = CreationWatch(self._topic)
         self._start_over_asked = False
-        self._not_over = Recurrence()
+        self._restart_failures = Recurrence()
         self._lost = LostCommands(workers, shards, self._write)
 
     @property
@@ -102,9 +102,9 @@ class KafkaWorkerLog:
             reader.seek(dict.fromkeys(partitions, 0) | await reader.committed(partitions))
             await self._assign(list(range(count)))
         else:
-            # Partitions that an operator added have no commands. If the topic is created again, it lacks them; a member
-            # that has one would wait for its beginning forever, since the group may not notice the change: a leader
-            # that restarts under the name of its instance does not know that it is the leader.
+            # Added partitions hold no commands. If the topic is deleted and created again, they are missing, and a
+            # member that was assigned one would wait forever for its beginning: the group may not rebalance, because a
+            # static member that restarts does not know that it is the leader.
             reader.join(self._topic, Membership(self._assign, self._revoke, partitions_max=self._shards))
         self._tasks = [asyncio.ensure_future(self._keep_committed(reader))]
         if not options.alone:
@@ -193,7 +193,7 @@ class KafkaWorkerLog:
                 try:
                     await self._start_over(reader)
                 except LogError as error:
-                    if (more := self._not_over.occurs(str(error))) is not None:
+                    if (more := self._restart_failures.occurs(str(error))) is not None:
                         logger.warning(
                             "topic %s was created again and cannot be read yet: %s%s", self._topic, error, more
                         )
