@@ -1,15 +1,19 @@
 """A worker's probes: ready with its place in the group, alive while the group knows it, metrics behind the key."""
 
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 
 from stepstream.api.routes.probes import make_probes
+from stepstream.host.kafka_worker import WorkerSpec, _parts
 from stepstream.host.settings import Settings, SettingsError, settings_from
 from stepstream.host.worker_slot import LOST_S_MAX, WorkerSlot
 from stepstream.runtime.kafka.workers.worker_log import KafkaWorkerLog
 from stepstream.runtime.metrics import Metrics
+from stepstream.sdk.app import App
 from tests.fakes.cluster import FakeCluster
 from tests.host.stand_ins import StandIn, gauges_of, slot_of
 
@@ -43,6 +47,18 @@ async def test_a_worker_is_ready_with_its_place_in_the_group() -> None:
     assert stand_in.drained == 1_000
     assert await answers(slot) == [200, 503, 200]
     assert slot.unready == "draining: no new work is taken, running steps finish"
+
+
+@pytest.mark.parametrize(("queue", "reason"), [("", "the functions are not registered yet"), ("gpu", "")])
+def test_a_worker_is_ready_once_its_functions_are_registered(queue: str, reason: str) -> None:
+    """An event that was sent before would start no run. Workers of queues register nothing."""
+    backbone: Any = SimpleNamespace(append=None)
+    slot, registrar, _ = _parts(WorkerSpec(App("shop", queues=["gpu"]), queue), FakeCluster(), 1, backbone)
+    slot.take(StandIn(), StandIn())  # type: ignore[arg-type]
+    assert slot.joined
+    assert slot.unready == reason
+    registrar.registered.set()
+    assert slot.unready == ""
 
 
 async def test_ready_says_why_not() -> None:

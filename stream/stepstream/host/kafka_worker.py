@@ -91,9 +91,13 @@ async def _drain(slot: WorkerSlot, settings: Settings) -> bool:
 def _parts(
     spec: WorkerSpec, cluster: Cluster, shards: int, backbone: KafkaBackbone
 ) -> tuple[WorkerSlot, FunctionRegistrar, TopicWatch]:
-    """Return the parts that depend on one another: the worker is ready, and registers, only while its topics exist."""
-    slot = WorkerSlot(spec.name, BrokerContact(), lambda: watch.unready)
-    registrar = FunctionRegistrar(cluster, spec.app, backbone.append, lambda: not slot.unready)
+    """Return the parts that depend on one another: a worker whose topics exist registers, and is ready after it.
+
+    An event that is sent once a worker is ready starts the runs of its app. The workers of queues register nothing.
+    """
+    registers = not spec.queue
+    slot = WorkerSlot(spec.name, BrokerContact(), lambda: watch.unready, lambda: registrar.unready if registers else "")
+    registrar = FunctionRegistrar(cluster, spec.app, backbone.append, lambda: slot.joined)
     topics = [commands_topic(spec.name), INBOX, FUNCTIONS]
     watch = TopicWatch(cluster, topics, shards, [slot.check, registrar.watch], [spec.name])
     return slot, registrar, watch

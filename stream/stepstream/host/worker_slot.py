@@ -18,12 +18,20 @@ LOST_S_MAX = 300.0
 class WorkerSlot:
     """Holds the current worker and its log; a worker that fails is replaced, readiness and counters carry over.
 
-    `topics` says why the topics of the worker cannot be used, and is empty if they can.
+    `topics` says why the topics of the worker cannot be used, and is empty if they can; `functions` says why no run of
+    the app would start.
     """
 
-    def __init__(self, name: str, contact: BrokerContact, topics: Callable[[], str] = lambda: "") -> None:
+    def __init__(
+        self,
+        name: str,
+        contact: BrokerContact,
+        topics: Callable[[], str] = lambda: "",
+        functions: Callable[[], str] = lambda: "",
+    ) -> None:
         self.name = name
         self._topics_unready = topics
+        self._functions_unready = functions
         self.contact = contact
         self._current: tuple[Worker | PoolWorker, KafkaWorkerLog] | None = None
         self._earlier_assignments = 0
@@ -64,12 +72,20 @@ class WorkerSlot:
 
     @property
     def unready(self) -> str:
-        """Why the worker is not ready; empty when it polls and its group has assigned its partitions, even if none."""
+        """Why the worker is not ready; empty when it has joined and its functions are registered."""
+        return self._not_joined() or self._functions_unready()
+
+    @property
+    def joined(self) -> bool:
+        """Whether the worker polls and its group has assigned its partitions, even if none."""
+        return not self._not_joined()
+
+    def _not_joined(self) -> str:
         if self._draining:
             return "draining: no new work is taken, running steps finish"
-        return self.contact.unready or self._topics_unready() or self._unready()
+        return self.contact.unready or self._topics_unready() or self._not_assigned()
 
-    def _unready(self) -> str:
+    def _not_assigned(self) -> str:
         if self._current is None or not self._current[0].serving:
             return "starting: commands are not read yet"
         log = self._current[1]

@@ -100,6 +100,11 @@ class FunctionRegistrar:
         """Register again if the topic of functions was created again."""
         self._created_again |= self._creation.created_again(topics)
 
+    @property
+    def unready(self) -> str:
+        """Why an event would start no run of the app; empty once the functions are registered."""
+        return "" if self.registered.is_set() else "the functions are not registered yet"
+
     async def until_registered(self, stop: asyncio.Event) -> bool:
         """Return whether this release or a newer one has registered the functions before `stop` is set."""
         waiting = [asyncio.ensure_future(event.wait()) for event in (self.registered, stop)]
