@@ -43,6 +43,7 @@ class Backbone:
 
     async def ping(self) -> None:
         """Answer a new connection."""
+        self.asked.set()
         if not self.up:
             raise LogError("reaching the cluster: no broker answers")
 
@@ -54,8 +55,8 @@ class Backbone:
         return dict.fromkeys(places, 10)
 
     async def answered(self) -> None:
-        """Return when the cluster was asked once more and its answer was processed."""
-        for _ in range(2):
+        """Return when the cluster was asked, after a ping if it did not answer before, and its answer was processed."""
+        for _ in range(3):
             self.asked.clear()
             await asyncio.wait_for(self.asked.wait(), 10)
 

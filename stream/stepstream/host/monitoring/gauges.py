@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Protocol
 
 from stepstream.contract.topics import CHANGELOG, FUNCTIONS, HISTORY
-from stepstream.host.broker_contact import BrokerContact
+from stepstream.host.broker_contact import LOST_S, BrokerContact
 from stepstream.host.monitoring.arrivals import Arrivals
 from stepstream.host.sources.readers import SourceReaders
 from stepstream.host.worker_slot import WorkerSlot
@@ -55,31 +55,41 @@ class _Lags:
         self.readings: list[Reading] = []
 
     async def measure(self) -> None:
-        """Measure until cancelled."""
+        """Measure until cancelled; while no broker answers, only ask for an answer."""
+        reachable = True
         while True:
-            try:
-                async with asyncio.timeout(ANSWER_S_MAX):
-                    self.readings = await self._read()
-            except (LogError, TimeoutError):
-                # An unknown figure is left out, because an old one would look like a good one.
-                self.readings = []
-                await self._ping()
-                await asyncio.sleep(AGAIN_S)
-            else:
+            if reachable and await self._measured():
                 self._contact.answered()
                 await asyncio.sleep(MEASURE_S)
+            else:
+                reachable = await self._ping()
+                await asyncio.sleep(AGAIN_S)
 
-    async def _ping(self) -> None:
-        """Find out whether no broker answers, or only the one that had to be asked."""
-        if self._ask_any is None:
-            return
+    async def _measured(self) -> bool:
+        """Return whether the brokers that had to be asked answered."""
         try:
-            async with asyncio.timeout(PING_S_MAX):
+            async with asyncio.timeout(ANSWER_S_MAX):
+                self.readings = await self._read()
+        except (LogError, TimeoutError):
+            # An unknown figure is left out, because an old one would look like a good one.
+            self.readings = []
+            return False
+        return True
+
+    async def _ping(self) -> bool:
+        """Return whether a broker answers, because then only the one that had to be asked does not."""
+        if self._ask_any is None:
+            return True
+        # The loss of contact is noticed when it is due, not at the end of the ping after that.
+        due_s = LOST_S - self._contact.silent_s
+        try:
+            async with asyncio.timeout(due_s if 0 < due_s < PING_S_MAX + AGAIN_S else PING_S_MAX):
                 await self._ask_any()
         except (LogError, TimeoutError) as error:
             self._contact.missed(error)
-        else:
-            self._contact.answered()
+            return False
+        self._contact.answered()
+        return True
 
     async def _read(self) -> list[Reading]:
         raise NotImplementedError
