@@ -65,6 +65,15 @@ def test_a_missing_client_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_refused(done, "install it by `pip install 'stepstream[postgresql]'`")
 
 
+def test_a_size_of_a_database_is_refused_before_the_question() -> None:
+    """The command asks for no confirmation of what it refuses, and does not connect to the server, which is down."""
+    done = invoke(
+        "runs", "prune", "--max-bytes", 1, "--older-than", "1h", "--read-model", "postgresql://u:p@127.0.0.1:1/d"
+    )
+    assert_refused(done, "do not become smaller")
+    assert "Drop" not in done.output
+
+
 @pytest.mark.long
 def test_runs_of_a_database_are_pruned_by_age(postgresql: PostgresqlServer) -> None:
     """The variable names it unless a folder is given; a size is refused with the reason, and drops nothing."""

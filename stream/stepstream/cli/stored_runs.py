@@ -64,7 +64,7 @@ class StoredRuns:
         with closing(self._open()) as index:
             return index.ended(before)
 
-    def prune(self, ended_before: int, bytes_max: int) -> None:
+    def prune(self, ended_before: int, bytes_max: int, /) -> None:
         """Drop runs as RunIndex.drop does; raise SettingsError while a process uses the folder."""
         with locked_folder(self._path.parent), closing(self._open()) as index:
             while index.drop(ended_before, bytes_max):
@@ -92,10 +92,8 @@ class SharedRuns:
         with closing(self._open()) as index:
             return index.ended(before)
 
-    def prune(self, ended_before: int, bytes_max: int) -> None:
-        """Drop the runs that ended before a time (Unix ms); raise InvalidInput for a size."""
-        if bytes_max:
-            raise InvalidInput(_NO_SIZE, "max_bytes")
+    def prune(self, ended_before: int, _: int, /) -> None:
+        """Drop the runs that ended before a time (Unix ms)."""
         with closing(self._open()) as index:
             while index.drop(ended_before):
                 pass
@@ -110,9 +108,16 @@ class SharedRuns:
         return open_read_model(self._settings, "")
 
 
-def pruned_runs(data_dir: Path | None, read_model: str | None) -> StoredRuns | SharedRuns:
-    """Return the runs of a folder or, if none is given, those of the database that an option or the variable names."""
+def pruned_runs(data_dir: Path | None, read_model: str | None, bytes_max: int) -> StoredRuns | SharedRuns:
+    """Return the runs of a folder or, if none is given, those of the database that an option or the variable names.
+
+    Raise InvalidInput if the runs of a database are to be dropped by size (0: they are not).
+    """
     if data_dir and read_model:
         raise InvalidInput("give either --data-dir or --read-model", "read_model")
     url = "" if data_dir else settings_from(read_model=read_model).read_model
-    return SharedRuns(url) if url else StoredRuns(data_dir or _FOLDER)
+    if not url:
+        return StoredRuns(data_dir or _FOLDER)
+    if bytes_max:
+        raise InvalidInput(_NO_SIZE, "max_bytes")
+    return SharedRuns(url)

@@ -99,7 +99,7 @@ class _PrunedRuns(Protocol):
     def ended(self, before: int) -> int:
         """Return how many runs ended before a time (Unix ms)."""
 
-    def prune(self, ended_before: int, bytes_max: int) -> None:
+    def prune(self, ended_before: int, bytes_max: int, /) -> None:
         """Drop the runs that ended before a time (Unix ms), and the oldest while the list is larger than a size."""
 
 
@@ -274,7 +274,7 @@ def prune_runs(
     if not older_than and not max_bytes:
         raise typer.BadParameter("give --older-than, --max-bytes, or both")
     try:
-        stored: _PrunedRuns = load("stored_runs").pruned_runs(data_dir, read_model)
+        stored: _PrunedRuns = load("stored_runs").pruned_runs(data_dir, read_model, max_bytes or 0)
         dropped = _prune(stored, older_than, max_bytes or 0, yes=yes)
     except StepstreamError as error:
         raise fail(str(error), EXIT_USAGE) from None
