@@ -109,7 +109,7 @@ def test_prune_drops_the_oldest_runs_by_size(invoke: Invoke, state: Path) -> Non
     assert json.loads(kept.stdout)["dropped"] == 0
     asked = invoke("runs", "prune", "--max-bytes", "1", "--data-dir", state)
     assert (asked.exit_code, len(runs_of(invoke, state))) == (1, 2)
-    assert "Drop the oldest ended runs until the list has at most 1 bytes?" in asked.stdout
+    assert "Drop the oldest ended runs and log lines until the list has at most 1 bytes?" in asked.stdout
     done = invoke("runs", "prune", "--max-bytes", "1", "--data-dir", state, "--yes", "--json")
     assert (json.loads(done.stdout)["dropped"], runs_of(invoke, state)) == (2, [])
     none = invoke("runs", "prune", "--data-dir", state)

@@ -13,6 +13,7 @@ from stepstream.contract.events import EventRecord, EventRef
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.limits import DAY_MS
+from stepstream.contract.logs import LogLine, StepLogged
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord, StoreError
@@ -55,6 +56,12 @@ class Folded(RunIndex):
         event = Value(Raw(encode(EventRecord("came", id=f"came-{run}"))))
         came = (StepEnded(run, 2 + steps + n, at, f"w{n}", f"w{n}", StepKind.WAIT, event) for n in range(waits))
         self.put(*came, RunEnded(run, 2 + steps + waits, at, RunStatus.COMPLETED, "function"))
+
+    def log(self, run: str, at: int, lines: int) -> None:
+        """Add lines of a KiB that a run logged, each a millisecond after the one before."""
+        self.add_logs(
+            [StepLogged(run, "s", 0, "w", (LogLine(at + n, n, "INFO", "shop", "x" * KB),)) for n in range(lines)]
+        )
 
     def ids(self) -> list[str]:
         """Return the ids of all runs, sorted."""
@@ -164,6 +171,33 @@ def test_open_runs_are_kept_above_the_size(caplog: pytest.LogCaptureFixture) -> 
         assert not pruned(index)
     assert len(index.ids()) == 5
     assert caplog.text.count("bytes of open runs, which are kept; its limit is 512,000 bytes") == 1
+
+
+def test_lines_are_dropped_before_newer_runs_by_size() -> None:
+    """An open run that logs more than the size allows does not push out the runs that ended since."""
+    index = Folded(retention=Retention(bytes=1_000 * KB))
+    index.begin("open", 1)
+    index.log("open", 1, 2_000)
+    for number in range(10):
+        index.add(f"r{number}", DAY_MS + number)
+    assert pruned(index)
+    assert len(index.ids()) == 11
+    assert pruning.used_bytes(index._db) <= 1_000 * KB
+    left = index.logs("open", limit=2_000)
+    assert left
+    assert left[-1].at == 2_000
+
+
+def test_lines_are_dropped_by_size_once_no_run_has_ended() -> None:
+    """The oldest runs and lines go first, so the runs that ended before the lines precede them."""
+    index = Folded(retention=Retention(bytes=1_000 * KB))
+    index.begin("open", 1)
+    index.add("old", 1)
+    index.log("open", DAY_MS, 2_000)
+    assert pruned(index)
+    assert index.ids() == ["open"]
+    assert pruning.used_bytes(index._db) <= 1_000 * KB
+    assert index.logs("open", limit=2_000)
 
 
 def test_a_slice_has_a_bounded_number_of_rows(monkeypatch: pytest.MonkeyPatch, new_tables: NewTables) -> None:

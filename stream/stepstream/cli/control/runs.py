@@ -100,7 +100,7 @@ class _PrunedRuns(Protocol):
         """Return how many runs ended before a time (Unix ms)."""
 
     def prune(self, ended_before: int, bytes_max: int, /) -> None:
-        """Drop the runs that ended before a time (Unix ms), and the oldest while the list is larger than a size."""
+        """Drop the runs that ended before a time (Unix ms), and the oldest runs and lines to reach a size."""
 
 
 def _stored(data_dir: Path) -> Runs:
@@ -260,7 +260,8 @@ def prune_runs(
         str, typer.Option(help="Drop runs that ended longer ago than this, such as 30d or 12h.")
     ] = "",
     max_bytes: Annotated[
-        int | None, typer.Option(help="Drop the oldest ended runs until the list in a folder has this size.", min=1)
+        int | None,
+        typer.Option(help="Drop the oldest ended runs and log lines until the list in a folder has this size.", min=1),
     ] = None,
     data_dir: Annotated[
         Path | None,
@@ -292,7 +293,7 @@ def _prune(stored: _PrunedRuns, older_than: str, max_bytes: int, *, yes: bool) -
         if count := stored.ended(ended_before):
             asked.append(f"{counted(count, 'run')} that ended more than {older_than} ago")
     if max_bytes:
-        asked.append(f"the oldest ended runs until the list has at most {max_bytes:,} bytes")
+        asked.append(f"the oldest ended runs and log lines until the list has at most {max_bytes:,} bytes")
     if asked and not yes:
         typer.confirm(f"Drop {', and '.join(asked)}?", abort=True)
     before = stored.ended(_EVER)

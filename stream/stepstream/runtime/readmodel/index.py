@@ -373,7 +373,7 @@ class RunIndex:
     def drop(self, ended_before: int, bytes_max: int = 0) -> int:
         """Delete one slice of the runs that ended before a time (Unix ms); return how many rows, 0 if none is left.
 
-        While the tables have more than `bytes_max` (0: any size), the oldest ended runs are dropped too.
+        While the tables have more than `bytes_max` (0: any size), the oldest ended runs and lines are dropped too.
         """
         kept = Retention(ms=0, bytes=bytes_max)
         return self._drop(functools.partial(limit_of, self._tables.used_bytes, kept, ended_before))

@@ -11,7 +11,7 @@ from stepstream.contract.events import decode_stored_events
 from stepstream.contract.limits import DAY_MS
 from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel.dialect import Database, SqliteDatabase, lock_sums
-from stepstream.runtime.readmodel.tables.logged_lines import drop_lines_of
+from stepstream.runtime.readmodel.tables.logged_lines import drop_lines_before, drop_lines_of
 from stepstream.runtime.readmodel.tables.schema import attribute_text
 
 RETENTION_DAYS = 90
@@ -30,6 +30,7 @@ _FREE_SHARE_MAX = 0.25
 _PAGES_PER_SLICE = 256
 # What is deleted at a time where that does not hold up the event loop.
 STEPS_PER_STATEMENT = 100
+_LINES_PER_STATEMENT = 50
 _NEVER = 2**62
 # The tables with one row for a run, or few, that have an index by run.
 _BY_RUN = ("run_texts", "approvals", "event_cancels", "runs")
@@ -39,7 +40,8 @@ _BY_RUN = ("run_texts", "approvals", "event_cancels", "runs")
 class Retention:
     """Which runs are kept after their end: those of the last `ms`, and the newest that fit into `bytes` (0: all).
 
-    Runs that have not ended are always kept.
+    Runs that have not ended are always kept. If the tables exceed `bytes`, the lines that any run logged before the
+    end of the oldest ended run are dropped before that run.
     """
 
     ms: int = RETENTION_DAYS * DAY_MS
@@ -56,7 +58,7 @@ def drop_slice(db: Database, ended_before: Callable[[], int], steps_max: int = 1
     deadline = time.perf_counter() + SLICE_S
     deleted = 0
     while deleted < ROWS_PER_SLICE_MAX and time.perf_counter() < deadline:
-        rows = _drop_steps(db, min(steps_max, ROWS_PER_SLICE_MAX - deleted)) or _drop_run(db, ended_before())
+        rows = _drop_steps(db, min(steps_max, ROWS_PER_SLICE_MAX - deleted)) or _drop_oldest(db, ended_before())
         if not rows:
             break
         deleted += rows
@@ -84,6 +86,15 @@ def _drop_steps(db: Database, most: int) -> int:
     ]
     db.executemany("DELETE FROM event_waits WHERE event_id = ? AND run_id = ? AND step = ?", waits)
     return db.executemany("DELETE FROM steps WHERE run_id = ? AND step = ?", [step for _, *step in steps]).rowcount
+
+
+def _drop_oldest(db: Database, ended_before: int) -> int:
+    if ended_before == _NEVER:
+        # The tables are too large. Lines of open runs must not push out the runs that ended since.
+        (first,) = db.execute("SELECT min(ended_at) FROM runs WHERE ended_at > 0").fetchone()
+        if dropped := drop_lines_before(db, _NEVER if first is None else first, _LINES_PER_STATEMENT):
+            return dropped
+    return _drop_run(db, ended_before)
 
 
 def _drop_run(db: Database, ended_before: int) -> int:
@@ -117,7 +128,7 @@ def _indexed(run_id: str, events: Json, attributes: Json) -> Iterator[tuple[str,
 
 
 def limit_of(used_bytes: Callable[[], int], kept: Retention, now: int) -> int:
-    """Return the time (Unix ms) before which runs must have ended to be dropped now."""
+    """Return the time (Unix ms) before which runs must have ended to be dropped now: _NEVER to reduce the size."""
     return _NEVER if kept.bytes and used_bytes() > kept.bytes else now - kept.ms
 
 

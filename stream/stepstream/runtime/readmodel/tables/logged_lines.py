@@ -79,17 +79,22 @@ def drop_lines(db: Database, now: int) -> int:
     """Delete some lines that are older than LOG_KEPT_MS or exceed LOG_LINES_MAX, the oldest first; return how many."""
     (lines,) = db.execute("SELECT lines FROM log_sums").fetchone()
     limit = now if lines > LOG_LINES_MAX else now - LOG_KEPT_MS
-    return _drop(db, "at < ? ORDER BY at", (limit,))
+    return drop_lines_before(db, limit, _LINES_PER_SLICE)
+
+
+def drop_lines_before(db: Database, at: int, most: int) -> int:
+    """Delete at most so many lines that are older than a time (Unix ms), the oldest first; return how many."""
+    return _drop(db, "at < ? ORDER BY at", (at,), most)
 
 
 def drop_lines_of(db: Database, run_id: str) -> int:
     """Delete some lines of a run; return how many, 0 if none is left."""
-    return _drop(db, "run_id = ?", (run_id,))
+    return _drop(db, "run_id = ?", (run_id,), _LINES_PER_SLICE)
 
 
-def _drop(db: Database, where: str, values: Sequence[object]) -> int:
+def _drop(db: Database, where: str, values: Sequence[object], most: int) -> int:
     key = "run_id, at, source, number"
-    some = f"SELECT {key} FROM logs WHERE {where} LIMIT {_LINES_PER_SLICE}"
+    some = f"SELECT {key} FROM logs WHERE {where} LIMIT {most}"
     dropped = db.execute(f"DELETE FROM logs WHERE ({key}) IN ({some})", values).rowcount
     if dropped:
         lock_sums(db)
