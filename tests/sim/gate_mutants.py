@@ -6,6 +6,7 @@ _GATE = "engine/gates/gate.py"
 _CHANGES = "engine/gates/limit_changes.py"
 _PASSING = "engine/gates/passing.py"
 _SHARES = "engine/gates/shares.py"
+_STEPS = "engine/runs/steps.py"
 
 _ONE_EDIT = tuple(
     Mutant(name, module, (edit,), program=program)
@@ -189,6 +190,57 @@ GATE_MUTANTS = (
         _GATE,
         (("            leave_share(draft, left.gate, row.share)\n", "            pass\n"),),
         program="shares",
+    ),
+    Mutant(
+        "what a body used does not count",
+        _STEPS,
+        (
+            (
+                "    opened = draft.step(report.run_id, report.step)\n    settle_gates(draft, opened, report.used)\n",
+                "    opened = draft.step(report.run_id, report.step)\n",
+            ),
+        ),
+        program="metered",
+    ),
+    Mutant(
+        "what a body in a queue used does not count",
+        _STEPS,
+        (
+            (
+                "engine_memo(run, report.step, opened, report.outcome)\n    settle_gates(draft, opened, report.used)\n",
+                "engine_memo(run, report.step, opened, report.outcome)\n",
+            ),
+        ),
+        program="metered",
+    ),
+    Mutant(
+        "what an attempt that fails used does not count",
+        _STEPS,
+        (("    settle_gates(draft, opened, report.used)\n    if run.expired:", "    if run.expired:"),),
+        program="metered",
+    ),
+    Mutant(
+        "what a body used counts beside what was expected",
+        _GATE,
+        (("    more_us = (settled.units - settled.gate.units) *", "    more_us = settled.units *"),),
+        program="metered",
+    ),
+    Mutant(
+        "units that a body did not use are not returned",
+        _GATE,
+        (
+            (
+                "    more_us = (settled.units - settled.gate.units) *",
+                "    more_us = max(settled.units - settled.gate.units, 0) *",
+            ),
+        ),
+        program="metered",
+    ),
+    Mutant(
+        "a step passes no named limits",
+        _PASSING,
+        (("        if not plan.limits:\n", "        if plan:\n"),),
+        program="metered",
     ),
     # Either of the two alone lets it pass, at once or by the timer.
     Mutant(

@@ -266,6 +266,45 @@ def shares() -> Program:
     return program
 
 
+def metered() -> Program:
+    """Four calls that share a unit a minute: each uses ten for an answer, and ten for each of two attempts that fail.
+
+    The answer uses fewer units than expected, and the attempts use more. Half of the bodies run in a queue. Those that
+    have not ended after 95 minutes are cancelled while they wait for units.
+    """
+    app = App("sim", queues=["slow"])
+
+    async def script(world: World) -> None:
+        await world.send(*(Event("call", {"n": n}) for n in range(4)))
+        await world.advance("95m")
+        await world.send(Event("stop", id="stop"))
+        await world.advance("3h")
+
+    program = Program(app, script, {("call", "completed"): 2, ("call", "cancelled"): 2}, expiry="61d")
+    limits = [Limit("slots", 8), Limit("units", 60, "1h", counts="units")]
+
+    async def answer(ctx: Context) -> str:
+        ctx.settle(10)
+        return await program.body(ctx, "answer")
+
+    async def fail(ctx: Context) -> None:
+        ctx.settle(10)
+        await program.body(ctx, "fail")
+        raise ValueError("no")
+
+    @app.function(on("call"), cancel_on=[CancelOn("stop")], backoff="5s")
+    async def call(ctx: Context) -> list[str]:
+        queue = "slow" if ctx.event.data["n"] % 2 else None
+        answered = await ctx.step.options(limit=limits, units=15, queue=queue).run("answer", answer, ctx)
+        try:
+            await ctx.step.options(limit=limits, units=5, retries=1, queue=queue).run("fail", fail, ctx)
+        except StepError as error:
+            return [answered, error.name]
+        return [answered]
+
+    return program
+
+
 def steered() -> Program:
     """Reports of two tenants, one at a time, until an operator pauses, resumes and raises the limit of all of them."""
     app = App("sim")
@@ -308,6 +347,7 @@ GATE_PROGRAMS: dict[str, Callable[[], Program]] = {
     "batches": batches,
     "single": single,
     "bodies": bodies,
+    "metered": metered,
     "steered": steered,
     "shares": shares,
 }
