@@ -1,20 +1,14 @@
 """Links by which a person without a key answers one approval until a time: signed, so no engine stores them."""
 
-import base64
-import binascii
-import hashlib
-import hmac
 from dataclasses import dataclass
 
 import msgspec
 
+from stepstream.api.signing import TokenSigner, expiry
 from stepstream.contract.errors import Conflict, InvalidInput
-from stepstream.contract.limits import DAY_MS
-from stepstream.contract.text.durations import duration_ms
 from stepstream.runtime.decisions import NAME_CHARACTERS_MAX
 
-LINK_MS_MAX = 30 * DAY_MS
-_TOKEN_CHARACTERS_MAX = 4_096
+_LONGEST = "30d"
 _NO_KEY = "links are signed with the API key, and this engine has none; set STEPSTREAM_API_KEY"
 _NO_PAGE = "this engine serves no page that acts, and the link leads to one; start it without --page"
 
@@ -46,8 +40,8 @@ class ApprovalLinks:
     is_served: bool = False
 
     @property
-    def _secret(self) -> bytes:
-        return hashlib.sha256(f"stepstream approval link\0{self.api_key}".encode()).digest()
+    def _signer(self) -> TokenSigner:
+        return TokenSigner("approval link", self.api_key)
 
     def check(self) -> None:
         """Raise Conflict if this process has no links."""
@@ -59,24 +53,12 @@ class ApprovalLinks:
     def token(self, link: ApprovalLink) -> str:
         """Return a link as the last part of its URL; raise Conflict if this process has no links."""
         self.check()
-        body = base64.urlsafe_b64encode(msgspec.json.encode(link)).decode().rstrip("=")
-        return f"{body}.{self._signature(body)}"
+        return self._signer.token(link)
 
     def link(self, token: str) -> ApprovalLink | None:
         """Return the link of a token, also if it has expired; None if it is not of this key."""
         self.check()
-        body, _, signature = token.rpartition(".")
-        expected = self._signature(body)
-        if len(token) > _TOKEN_CHARACTERS_MAX or not hmac.compare_digest(signature.encode(), expected.encode()):
-            return None
-        try:
-            return msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=ApprovalLink)
-        except (msgspec.MsgspecError, binascii.Error, UnicodeError):
-            return None
-
-    def _signature(self, body: str) -> str:
-        signed = hmac.new(self._secret, body.encode(errors="replace"), hashlib.sha256).digest()
-        return base64.urlsafe_b64encode(signed).decode().rstrip("=")
+        return self._signer.value(token, ApprovalLink)
 
 
 NO_LINKS = ApprovalLinks()
@@ -90,10 +72,4 @@ def parse_link(body: bytes, now_ms: int) -> tuple[int, str]:
         raise InvalidInput(str(error), "body") from None
     if len(parsed.by) > NAME_CHARACTERS_MAX:
         raise InvalidInput(f"use at most {NAME_CHARACTERS_MAX} characters", "by")
-    try:
-        length_ms = duration_ms(parsed.expires)
-    except InvalidInput as error:
-        raise InvalidInput(error.reason, "expires") from None
-    if not 0 < length_ms <= LINK_MS_MAX:
-        raise InvalidInput(f"use a duration of at most {LINK_MS_MAX // DAY_MS} days, such as 24h", "expires")
-    return now_ms + length_ms, parsed.by.strip()
+    return expiry(parsed.expires, _LONGEST, now_ms), parsed.by.strip()

@@ -27,12 +27,13 @@ from stepstream.api.routes.control import Actor, OperatorRoutes, actors, add_con
 from stepstream.api.routes.dead_letters import add_dead_letters
 from stepstream.api.routes.functions import add_functions
 from stepstream.api.routes.limits import add_limits
-from stepstream.api.routes.live_streams import add_live_streams
+from stepstream.api.routes.live_streams import add_live_streams, add_stream_tokens
 from stepstream.api.routes.logs import add_logs
 from stepstream.api.routes.pauses import add_pauses
 from stepstream.api.routes.probes import ready_response
 from stepstream.api.routes.timings import add_timings
 from stepstream.api.routes.workers import add_workers
+from stepstream.api.stream_tokens import stream_tokens
 from stepstream.api.streams import Streams
 from stepstream.api.summaries import add_summaries
 from stepstream.contract.codec import Json, Raw, dump_json, load_json
@@ -176,7 +177,8 @@ async def _refuse_foreign(request: Request) -> None:
 
 async def _refuse_unknown(request: Request) -> None:
     """Refuse an unknown parameter: a misspelled filter would otherwise list all runs."""
-    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    dependant = request.scope["route"].dependant
+    known = {parameter.alias for each in (dependant, *dependant.dependencies) for parameter in each.query_params}
     if unknown := sorted(request.query_params.keys() - known):
         raise InvalidInput(f"unknown parameter; this route takes {', '.join(sorted(known)) or 'none'}", unknown[0])
 
@@ -201,6 +203,21 @@ async def _explained(run: RunView, engine: EngineFacade, now_ms: int) -> dict[st
     return {**values, "workers": known.workers, "why": list(why_open(run, now_ms, known))}
 
 
+def _new_api(keys: Keys) -> FastAPI:
+    # While a key is missing, only programs on this machine may send requests.
+    everywhere = [] if keys.event and keys.api else [Depends(_refuse_foreign)]
+    api = FastAPI(
+        title="stepstream",
+        version="1",
+        openapi_url=None,
+        dependencies=everywhere,
+        # A redirect would repeat the event key, which is in the path, in the clear.
+        redirect_slashes=False,
+    )
+    _add_errors(api)
+    return api
+
+
 def make_api(
     engine: EngineFacade,
     index: RunIndex,
@@ -218,17 +235,7 @@ def make_api(
     `now_ms` returns the time (Unix ms) by which relative times count, by default that of the wall clock.
     """
     keys, now_ms = keys or Keys(), now_ms or SystemClock().now_ms
-    # While a key is missing, only programs on this machine may send requests.
-    everywhere = [] if keys.event and keys.api else [Depends(_refuse_foreign)]
-    api = FastAPI(
-        title="stepstream",
-        version="1",
-        openapi_url=None,
-        dependencies=everywhere,
-        # A redirect would repeat the event key, which is in the path, in the clear.
-        redirect_slashes=False,
-    )
-    _add_errors(api)
+    api = _new_api(keys)
     bodies = bodies or BodyBudget()
     _add_events(api, engine, keys.event, limits, bodies)
     actor = actors(page, keys.api)
@@ -245,7 +252,10 @@ def make_api(
     add_functions(api, engine, index, guarded, now_ms)
     add_timings(api, index, guarded, now_ms)
     add_logs(api, index, guarded)
-    add_live_streams(api, engine.live, index, guarded, streams := streams or Streams(index.changes))
+    tokens = stream_tokens(keys.api, now_ms)
+    add_stream_tokens(api, tokens, guarded, bodies)
+    streams = streams or Streams(index.changes)
+    add_live_streams(api, engine.live, index, tokens, [Depends(_refuse_unknown)], streams)
     _add_operations(api, engine, metrics, _guard(keys.api))
     if page.mode != PageMode.OFF:
         site = Site(engine, index, bodies, now_ms, streams, limits, links)

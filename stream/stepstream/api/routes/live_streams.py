@@ -4,11 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 
+from stepstream.api.bodies import BodyBudget
+from stepstream.api.stream_tokens import Grant, ReadableFromPages, StreamTokens
 from stepstream.api.streams import NOTHING, RETRY_MS, EventStream, Streams
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.kinds import ENDED_RUN_STATUSES
@@ -26,6 +29,16 @@ _CLOCKS_MS = MINUTE_MS
 _ENDED = "end"
 _FIRST = f": connected\nretry: {RETRY_MS}\n\n".encode()
 _HEARTBEAT = b": heartbeat\n\n"
+# It has no id, so a client continues after its last message.
+_EXPIRED = b"event: expired\ndata: {}\n\n"
+TOKEN_BODY_BYTES_MAX = 64 * 1024
+_TOKEN_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": 'what the token opens: {"runs"?, "run_channels"?, "channels"?, "expires"?: "15m"}',
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
 _AFTER = Query("", description="the id of a message; those that follow it are sent. The header `Last-Event-ID` wins")
 _CHANNEL = Query([], description="only messages on this channel; may be repeated")
 Listening = AbstractAsyncContextManager[LiveListener]
@@ -49,26 +62,43 @@ class RunEnd:
         return next((run.status for run in found if run.status in ENDED_RUN_STATUSES), "")
 
 
+def add_stream_tokens(api: FastAPI, tokens: StreamTokens, guarded: Sequence[Any], bodies: BodyBudget) -> None:
+    """Add the route that issues tokens by which browsers read streams."""
+    api.add_middleware(ReadableFromPages)
+
+    @api.post("/v1/streams/tokens", openapi_extra=_TOKEN_BODY, dependencies=guarded, summary="Issue a stream token")
+    async def issue_token(request: Request) -> dict[str, str | int]:
+        async with bodies.body(request, TOKEN_BODY_BYTES_MAX) as body:
+            return tokens.issue(body)
+
+
 def add_live_streams(
-    api: FastAPI, live: LiveLog | None, index: RunIndex, guarded: Sequence[Any], streams: Streams
+    api: FastAPI, live: LiveLog | None, index: RunIndex, tokens: StreamTokens, checks: Sequence[Any], streams: Streams
 ) -> None:
     """Add the routes of the messages of a run and of a shared channel; they are counted apart from `streams`."""
     streams, failures = streams.beside(), Recurrence()
+    allowed = Depends(tokens.grant)
+    guarded = [allowed, *checks]
 
     def listen(stream: str, after: str, since_ms: int) -> Listening:
         if live is None:
             raise HTTPException(503, "this process has no live streams; ask an engine")
         return live.listen(stream, after, since_ms)
 
-    def respond(listening: Listening, channels: Collection[str] = (), end: RunEnd | None = None) -> Response:
+    def respond(
+        listening: Listening, grant: Grant, channels: Collection[str] = (), end: RunEnd | None = None
+    ) -> Response:
         if streams.is_full:
             limit = streams.options.streams_max
             raise HTTPException(503, f"this engine has {limit} live streams, its limit", {"Retry-After": "5"})
-        messages = _messages(listening, channels, end, streams.options.heartbeat_s)
-        return EventStream(streams, _logging(messages, failures))
+        selected = Selection(grant, channels, end, streams.options.heartbeat_s)
+        return EventStream(streams, _logging(_messages(listening, selected), failures))
 
     @api.get("/v1/runs/{run_id}/stream", dependencies=guarded, summary="Stream what a run publishes, up to its end")
-    async def stream_run(request: Request, run_id: str, channel: list[str] = _CHANNEL, after: str = _AFTER) -> Response:
+    async def stream_run(
+        request: Request, run_id: str, channel: list[str] = _CHANNEL, after: str = _AFTER, grant: Grant = allowed
+    ) -> Response:
+        channels = grant.check_run(run_id, {check_channel(each) for each in channel})
         found = await index.queries.find_runs([run_id])
         if not found:
             raise HTTPException(404, f"there is no run {run_id!r}")
@@ -77,12 +107,12 @@ def add_live_streams(
             # A browser does not reconnect after a 204.
             return Response(status_code=204)
         since_ms = max(found[0].accepted_at - _CLOCKS_MS, 0)
-        listening = listen(run_stream(run_id), after, since_ms)
-        return respond(listening, {check_channel(each) for each in channel}, RunEnd(index, run_id))
+        return respond(listen(run_stream(run_id), after, since_ms), grant, channels, RunEnd(index, run_id))
 
     @api.get("/v1/channels/{name:path}/stream", dependencies=guarded, summary="Stream what runs publish on a channel")
-    async def stream_channel(request: Request, name: str, after: str = _AFTER) -> Response:
-        return respond(listen(shared_stream(check_channel(name)), _last_id(request, after), 0))
+    async def stream_channel(request: Request, name: str, after: str = _AFTER, grant: Grant = allowed) -> Response:
+        grant.check_channel(check_channel(name))
+        return respond(listen(shared_stream(name), _last_id(request, after), 0), grant)
 
 
 def _last_id(request: Request, after: str) -> str:
@@ -101,9 +131,23 @@ async def _logging(messages: AsyncGenerator[bytes, None], failures: Recurrence) 
             logger.warning("a live stream was closed, and its client connects again: %s%s", error, more)
 
 
-async def _messages(
-    listening: Listening, channels: Collection[str], end: RunEnd | None, heartbeat_s: float
-) -> AsyncGenerator[bytes, None]:
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a request sees of a stream.
+
+    grant        until when it may read
+    channels     the channels that it shows, empty for all
+    end          notices the end of the run, None for a shared channel, which has no end
+    heartbeat_s  after this time without a message a comment is sent
+    """
+
+    grant: Grant
+    channels: Collection[str]
+    end: RunEnd | None
+    heartbeat_s: float
+
+
+async def _messages(listening: Listening, selected: Selection) -> AsyncGenerator[bytes, None]:
     """Yield the parts of a stream; the next messages are read once the client took the previous ones.
 
     What a run publishes is in the log before its end is, so all of it was read at the end that the log has then.
@@ -112,18 +156,21 @@ async def _messages(
     async with listening as listener:
         yield _FIRST
         sent_at, last, status = loop.time(), 0, ""
-        while True:
-            if end and not status and (status := await end.status()):
+        while not selected.grant.is_expired:
+            if selected.end and not status and (status := await selected.end.status()):
                 last = await listener.end()
             if status and await listener.position() >= last:
-                break
-            for part in _parts(await listener.read(_READ_S_MAX), channels):
+                yield _end_event(status)
+                return
+            for part in _parts(await listener.read(_READ_S_MAX), selected.channels):
+                if selected.grant.is_expired:
+                    break
                 yield part
                 sent_at = loop.time()
-            if loop.time() - sent_at >= heartbeat_s:
+            if loop.time() - sent_at >= selected.heartbeat_s:
                 yield _HEARTBEAT
                 sent_at = loop.time()
-        yield _end_event(status)
+        yield _EXPIRED
 
 
 def _parts(records: Sequence[LogRecord], channels: Collection[str]) -> Iterator[bytes]:
