@@ -51,6 +51,7 @@ ENTRY_POINTS = {
     "stepstream": "users import it",
     "stepstream.__main__": "python -m stepstream",
     "stepstream.cli.main": "the command",
+    "stepstream.client.stream_client": "users import it",
     "stepstream.contract.publishing.render": "make topics",
     "stepstream.pytest_plugin": "pytest loads it",
     "stepstream.sdk.models": "sdk/deferred.py loads it by name",

@@ -1,5 +1,8 @@
 # What type checkers and editors read; __init__.py imports the same names at their first use.
 
+from stepstream.client.errors import StreamLost, StreamRefused
+from stepstream.client.messages import StreamMessage
+from stepstream.client.stream_client import StreamClient
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.functions import CronTrigger, EventTrigger
 from stepstream.contract.receipts import SignalReceipt
@@ -49,6 +52,10 @@ __all__ = [
     "StepLimitError",
     "StepUsageError",
     "StepstreamError",
+    "StreamClient",
+    "StreamLost",
+    "StreamMessage",
+    "StreamRefused",
     "ThreadedContext",
     "Throttle",
     "Timeouts",

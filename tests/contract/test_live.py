@@ -4,7 +4,15 @@ import pytest
 
 from stepstream.contract.codec import Raw
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.live import Published, check_channel, current_messages, message_id, offset_after
+from stepstream.contract.live import (
+    MessageOrder,
+    Placing,
+    Published,
+    check_channel,
+    current_messages,
+    message_id,
+    offset_after,
+)
 
 CASES = {
     "nothing is replaced in one execution": ("A0 A1 A2", "A0 A1 A2"),
@@ -41,3 +49,14 @@ def test_wrong_channels_are_refused(name: object) -> None:
     """A channel is a text of 1 to 256 characters."""
     with pytest.raises(InvalidInput, match="1 to 256 characters"):
         check_channel(name)
+
+
+def test_the_steps_whose_messages_came_last_are_remembered() -> None:
+    """A channel that runs share for years does not fill the memory of its clients."""
+    order = MessageOrder(steps_max=2)
+    placed = [
+        order.place(Published(run, "c", "", "", 0, "A", number, 0, Raw(b"1")))
+        for run, number in (("r1", 0), ("r2", 0), ("r1", 0), ("r3", 0), ("r1", 0), ("r2", 0))
+    ]
+    follows, ignored = Placing.FOLLOWS, Placing.IGNORED
+    assert placed == [follows, follows, ignored, follows, ignored, follows]

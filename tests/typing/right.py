@@ -4,7 +4,21 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Literal, assert_type
 
-from stepstream import App, Approval, CancelOn, Context, Event, SignalReceipt, ThreadedContext, Timeouts, Wait, cron, on
+from stepstream import (
+    App,
+    Approval,
+    CancelOn,
+    Context,
+    Event,
+    SignalReceipt,
+    StreamClient,
+    StreamMessage,
+    ThreadedContext,
+    Timeouts,
+    Wait,
+    cron,
+    on,
+)
 
 app = App("types")
 
@@ -87,3 +101,10 @@ async def outside() -> None:
     assert_type(await app.send(Event("a"), Event("b", {"n": 1}, id="x")), list[str])
     assert_type(await app.signal("s", {"by": "ann"}), bool)
     assert_type(await app.signal_with_start("s", 1, function=tax, start={"n": 1}), SignalReceipt)
+
+
+async def streams(client: StreamClient) -> None:
+    """Read live streams."""
+    async for message in client.run("run", "tokens"):
+        assert_type(message, StreamMessage)
+    assert_type(await client.issue_token(runs=["run"]), str)

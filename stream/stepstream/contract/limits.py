@@ -36,6 +36,8 @@ SIGNAL_NAME_CHARACTERS_MAX = 1_024
 # A message on a live stream, and the name of its channel.
 LIVE_DATA_BYTES_MAX = 256 * 1024
 LIVE_CHANNEL_CHARACTERS_MAX = 256
+# The steps of which a client remembers the latest message, to know what it repeats or replaces.
+LIVE_STEPS_REMEMBERED_MAX = 10_000
 # The signals, and their bytes, that wait for a run which a signal has started. They are one row, of at most 8 MiB.
 SIGNALS_QUEUED_MAX = 100
 SIGNALS_QUEUED_BYTES_MAX = 6 * MIB

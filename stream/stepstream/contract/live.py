@@ -1,12 +1,15 @@
 """The records of `live`: messages that the code of runs publishes, and which of them a client shows."""
 
+import enum
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
 from stepstream.contract.codec import Raw, has_lone_surrogate
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.limits import LIVE_CHANNEL_CHARACTERS_MAX
+from stepstream.contract.limits import LIVE_CHANNEL_CHARACTERS_MAX, LIVE_STEPS_REMEMBERED_MAX
 
 _SHARED = "channel:"
 _OFFSET_DIGITS_MAX = 18
@@ -63,24 +66,83 @@ def check_channel(name: object) -> str:
     return name
 
 
-def current_messages(messages: Sequence[Published]) -> list[Published]:
-    """Return messages in their order, without those that a later execution of the same code replaced.
+class Placing(enum.Enum):
+    """What a client does with a message: shows it after the earlier ones, or in place of some, or ignores it."""
+
+    FOLLOWS = "follows"
+    REPLACES = "replaces"
+    IGNORED = "ignored"
+
+
+@dataclass(slots=True)
+class _Executions:
+    """The executions of the code of one step: the latest one with its latest number, and those that it replaced."""
+
+    latest: str = ""
+    number: int = -1
+    replaced: set[str] = field(default_factory=set)
+
+
+class MessageOrder:
+    """Decides which messages of a stream are shown, in the order in which they are read.
 
     A new execution replaces what earlier ones published under the same number or a higher one. A body counts from 0, so
-    a new attempt replaces all that failed ones published.
+    a new attempt replaces all that failed ones published. The steps whose messages came last are remembered.
     """
-    kept: dict[tuple[str, str], list[Published]] = {}
-    replaced: set[str] = set()
+
+    def __init__(self, steps_max: int = LIVE_STEPS_REMEMBERED_MAX) -> None:
+        self._steps: dict[tuple[str, str], _Executions] = {}
+        self._steps_max = steps_max
+
+    def place(self, message: Published) -> Placing:
+        """Return what to do with the next message."""
+        key = (message.run_id, message.step)
+        of_step = self._steps[key] = self._steps.pop(key) if key in self._steps else _Executions()
+        if len(self._steps) > self._steps_max:
+            del self._steps[next(iter(self._steps))]
+        is_new = message.execution != of_step.latest
+        if message.execution in of_step.replaced or (not is_new and message.number <= of_step.number):
+            return Placing.IGNORED
+        placing = Placing.REPLACES if is_new and of_step.latest else Placing.FOLLOWS
+        if placing == Placing.REPLACES:
+            of_step.replaced.add(of_step.latest)
+        of_step.latest, of_step.number = message.execution, message.number
+        return placing
+
+
+def current_messages(messages: Sequence[Published]) -> list[Published]:
+    """Return messages in their order, without those that a later execution of the same code replaced."""
+    order, shown = MessageOrder(), list[Published]()
     for message in messages:
-        of_step = kept.setdefault((message.run_id, message.step), [])
-        last = of_step[-1] if of_step else None
-        if message.execution in replaced:
-            continue
-        if last and last.execution != message.execution:
-            replaced.add(last.execution)
-            of_step[:] = [each for each in of_step if each.number < message.number]
-        elif last and message.number <= last.number:
-            continue
-        of_step.append(message)
-    shown = {id(message) for of_step in kept.values() for message in of_step}
-    return [message for message in messages if id(message) in shown]
+        placing = order.place(message)
+        if placing == Placing.REPLACES:
+            shown = [each for each in shown if not is_replaced(each, message)]
+        if placing != Placing.IGNORED:
+            shown.append(message)
+    return shown
+
+
+class Numbered(Protocol):
+    """A message with its place in the execution of its code."""
+
+    @property
+    def run_id(self) -> str:
+        """The run."""
+
+    @property
+    def step(self) -> str:
+        """The hash of the step."""
+
+    @property
+    def execution(self) -> str:
+        """The execution of the code."""
+
+    @property
+    def number(self) -> int:
+        """The number of the message in the execution."""
+
+
+def is_replaced(earlier: Numbered, later: Numbered) -> bool:
+    """Return whether a message of the same code replaces an earlier one."""
+    is_same_code = (earlier.run_id, earlier.step) == (later.run_id, later.step)
+    return is_same_code and earlier.execution != later.execution and earlier.number >= later.number

@@ -1,0 +1,1 @@
+"""Reads live streams of an engine over HTTP, from any program."""

@@ -1,0 +1,250 @@
+"""Reads live streams: it connects again after a failure, and yields each message once and in order."""
+
+import asyncio
+import logging
+import math
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote, urlencode, urlsplit
+
+import aiohttp
+import msgspec
+
+from stepstream.client.errors import StreamLost, StreamRefused
+from stepstream.client.messages import EventParser, ServerSentEvent, StreamMessage, stream_message
+from stepstream.contract.errors import InvalidInput
+from stepstream.contract.live import MessageOrder, Placing, check_channel, decode_published
+from stepstream.contract.text.durations import Duration, duration_ms
+
+logger = logging.getLogger(__name__)
+# An engine sends a comment after 15 s without a message.
+_SILENT_S_MAX = 45.0
+_CONNECT_S_MAX = 10.0
+_PAUSE_S_MAX = 30.0
+# A run that one engine lists may be unknown to another one for a moment.
+_UNKNOWN_RUN_S = 5.0
+_REASON_CHARACTERS_MAX = 1_000
+_decode_error = msgspec.json.Decoder(dict[str, dict[str, str]]).decode
+_decode_end = msgspec.json.Decoder(dict[str, str]).decode
+
+
+class _Interrupted(Exception):
+    """The stream ended before its end, or is not served now."""
+
+
+class StreamClient:
+    """Reads what runs publish from an engine: `async for message in client.run(run_id, "tokens")`.
+
+    Args:
+        url: The address of any engine, or of a load balancer in front of them.
+        api_key: The engine's `STEPSTREAM_API_KEY`.
+        reconnect_timeout: How long a stream tries to connect again without success, before it raises `StreamLost`.
+        pause: Waits for some seconds before a stream connects again; a test may pass another function.
+
+    Use it in `async with`, which closes its connections. One client reads any number of streams at a time.
+
+    Example:
+        ```python
+        async with StreamClient("http://127.0.0.1:8288") as client:
+            shown = []
+            async for message in client.run(run_id, "tokens"):
+                shown = [each for each in shown if not message.replaces(each)]
+                shown.append(message)
+                print("".join(each.data for each in shown))
+        ```
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8288",
+        *,
+        api_key: str = "",
+        reconnect_timeout: Duration = "5m",
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        address = urlsplit(url)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise InvalidInput(f"{url!r} is not an address; give it as http://HOST:PORT", "url")
+        self._options = _Options(url.rstrip("/"), api_key, duration_ms(reconnect_timeout) / 1_000, pause)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the client."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S_MAX, sock_read=_SILENT_S_MAX)
+        self._session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def run(self, run_id: str, *channels: str, after: str = "") -> "LiveStream":
+        """Return the stream of a run on these channels, or on all of its own; it ends after the end of the run.
+
+        `after` is the id of a message: only those that follow it are read.
+        """
+        query = [("channel", check_channel(each)) for each in channels]
+        return self._stream(f"/v1/runs/{quote(run_id, safe='')}/stream", query, after)
+
+    def channel(self, name: str, *, after: str = "") -> "LiveStream":
+        """Return the stream of a shared channel, which has no end."""
+        return self._stream(f"/v1/channels/{quote(check_channel(name), safe='')}/stream", [], after)
+
+    async def issue_token(
+        self,
+        *,
+        runs: Collection[str] = (),
+        run_channels: Collection[str] = (),
+        channels: Collection[str] = (),
+        expires: str = "15m",
+    ) -> str:
+        """Return a token by which a browser reads these streams: runs, on `run_channels` if given, and shared channels.
+
+        Raises `StreamRefused` if the engine does not issue it, and `StreamLost` if none answers.
+        """
+        names = {"runs": list(runs), "run_channels": list(run_channels), "channels": list(channels)}
+        url = f"{self._options.url}/v1/streams/tokens"
+        try:
+            async with self._opened().post(
+                url, json={**names, "expires": expires}, headers=self._options.headers(), allow_redirects=False
+            ) as response:
+                if response.status != 200:
+                    raise StreamRefused(response.status, await _reason(response))
+                token: str = (await response.json())["token"]
+                return token
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise StreamLost(f"no token from {self._options.url}: {_text(error)}") from None
+
+    def _stream(self, path: str, query: Sequence[tuple[str, str]], after: str) -> "LiveStream":
+        url = f"{self._options.url}{path}" + (f"?{urlencode(query)}" if query else "")
+        return LiveStream(self._opened(), self._options, url, after)
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise InvalidInput("the client is not open; use it in `async with`", "StreamClient")
+        return self._session
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """How a client reaches engines, and how it waits until it connects again."""
+
+    url: str
+    api_key: str = field(repr=False)
+    reconnect_s: float
+    pause: Callable[[float], Awaitable[None]] = field(repr=False)
+
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
+
+class LiveStream:
+    """One stream: an asynchronous iterator of messages, which can be iterated over once.
+
+    Attributes:
+        last_id: The id of the last message that was read; a later stream continues there, by `after=`.
+        status: How the run has ended, "" until then.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, options: _Options, url: str, after: str) -> None:
+        self.last_id = after
+        self.status = ""
+        self._session = session
+        self._options = options
+        self._url = url
+        self._order = MessageOrder()
+        self._served_at = self._connected_at = asyncio.get_running_loop().time()
+        self._failures = 0
+        self._unknown_at = math.inf
+
+    async def __aiter__(self) -> AsyncIterator[StreamMessage]:
+        """Yield messages until the run has ended.
+
+        Messages that were written twice are yielded once, and those of an execution that was replaced no longer. The
+        first message of a new execution `replaces` some that were yielded before. Raises `StreamRefused` and
+        `StreamLost`.
+        """
+        while not self.status:
+            try:
+                async for message in self._connection():
+                    yield message
+            except (_Interrupted, aiohttp.ClientError, TimeoutError, OSError) as error:
+                await self._wait(error)
+            except ValueError as error:
+                raise StreamRefused(200, f"{self._url} sends other things than messages: {error}") from None
+
+    async def _connection(self) -> AsyncIterator[StreamMessage]:
+        """Yield the messages of one connection, until the end of the stream; raise an error if it breaks before."""
+        loop = asyncio.get_running_loop()
+        self._connected_at = loop.time()
+        headers = {**self._options.headers(), "Accept": "text/event-stream"}
+        if self.last_id:
+            headers["Last-Event-ID"] = self.last_id
+        async with self._session.get(self._url, headers=headers, allow_redirects=False) as response:
+            await self._check(response)
+            parser = EventParser()
+            async for part in response.content.iter_any():
+                self._served_at = loop.time()
+                for event in parser.feed(part):
+                    if (message := self._take(event)) is not None:
+                        yield message
+                    if self.status:
+                        return
+        raise _Interrupted("the connection was closed")
+
+    def _take(self, event: ServerSentEvent) -> StreamMessage | None:
+        """Return the message of an event, unless another one repeats or replaces it."""
+        if event.kind == "end":
+            self.status = _decode_end(event.data)["status"]
+        if event.kind:
+            return None
+        published = decode_published(event.data)
+        self.last_id, self._failures = event.id, 0
+        return None if self._order.place(published) == Placing.IGNORED else stream_message(event.id, published)
+
+    async def _check(self, response: aiohttp.ClientResponse) -> None:
+        """Raise an error unless a response is a stream."""
+        if response.status == 200 and response.content_type == "text/event-stream":
+            self._unknown_at = math.inf
+            return
+        reason = await _reason(response)
+        if response.status == 404:
+            now = asyncio.get_running_loop().time()
+            self._unknown_at = min(self._unknown_at, now)
+            if now - self._unknown_at < _UNKNOWN_RUN_S:
+                raise _Interrupted(reason)
+        if response.status >= 500:
+            raise _Interrupted(reason)
+        raise StreamRefused(response.status, reason)
+
+    async def _wait(self, error: Exception) -> None:
+        """Return when to connect again: at once after a connection that served, else later each time."""
+        now = asyncio.get_running_loop().time()
+        if now - self._served_at >= self._options.reconnect_s:
+            limit = f"{self._options.reconnect_s:g} s"
+            raise StreamLost(f"no engine served {self._url} for {limit}: {_text(error)}") from None
+        if now - self._connected_at >= _PAUSE_S_MAX:
+            self._failures = 0
+        pause_s = min(2.0 ** (self._failures - 1), _PAUSE_S_MAX) if self._failures else 0.0
+        self._failures += 1
+        logger.info("stream %s connects again in %.1f s: %s", self._url, pause_s, _text(error))
+        # Clients that lost the same engine do not all connect at the same time.
+        await self._options.pause(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+
+
+def _text(error: Exception) -> str:
+    return f"{error}" or type(error).__name__
+
+
+async def _reason(response: aiohttp.ClientResponse) -> str:
+    body = await response.content.read(_REASON_CHARACTERS_MAX * 4)
+    try:
+        return _decode_error(body)["error"]["message"]
+    except (msgspec.MsgspecError, UnicodeError, KeyError):
+        return f"the response has the status {response.status}, and is not of an engine; check the address"
