@@ -1,15 +1,19 @@
 """What `stepstream dev` exports: the gauges of the engine and of the worker, in one process."""
 
 import asyncio
+import json
 import threading
 from datetime import timedelta
 from pathlib import Path
+
+import pytest
 
 from stepstream import App, Context, Event, on
 from stepstream.contract.codec import load_json
 from stepstream.contract.history import HistoryEntry, RunEnded
 from stepstream.host.embedded import running_engine
 from stepstream.host.monitoring.versions import build_info
+from stepstream.host.replaying import Replaying
 from stepstream.host.settings import Settings
 from stepstream.sdk.event import to_record
 from tests.runtime.exposition import Scrape
@@ -45,6 +49,26 @@ async def test_one_process_has_the_gauges_of_both(tmp_path: Path) -> None:
         assert scrape.sum("stepstream_worker_step_attempts_total", function="work", outcome="value") == 1
         (labels, _) = scrape.values("stepstream_build_info")[0]
         assert (labels["app"], labels["app_version"]) == ("shop", "v3")
+
+
+@pytest.mark.parametrize(("retention", "kept"), [("90d", 2), ("1d", 1), ("never", 2)])
+async def test_replayed_runs_stay_listed(retention: str, kept: int, tmp_path: Path) -> None:
+    """Runs of 2013 ended in 2013: without an age that the user set, an event of today must not drop them as too old."""
+    app = App("shop")
+
+    @app.function(on("go"))
+    async def work(_: Context) -> None:
+        pass
+
+    day, state = tmp_path / "day.jsonl", tmp_path / "state"
+    day.write_text(json.dumps({"name": "go", "ts": 1_357_000_000_000}))
+    await Replaying(app, day, state, lambda _: None).run()
+    async with running_engine(app, Settings(data_dir=state, retention=retention), lambda _: None) as parts:
+        await parts.engine.send([to_record(Event("go"))])
+        await parts.engine.until_idle()
+        while parts.runs.prune():
+            pass
+        assert parts.runs.counts() == {"completed": kept}
 
 
 def test_workers_of_a_queue_have_their_own_name() -> None:

@@ -67,14 +67,21 @@ def test_invalid_ports_are_refused(port: str) -> None:
 def test_runs_are_listed_for_a_day_to_a_year(text: str, days: int) -> None:
     """The retention is a duration; without a size the list may have any."""
     assert settings_from({"STEPSTREAM_RETENTION": text}).kept_runs == Retention(days * DAY_MS)
+    assert settings_from({"STEPSTREAM_RETENTION": text}).kept_runs.by_age
     sized = settings_from({"STEPSTREAM_RETENTION_BYTES": "2000000"}).kept_runs
     assert sized.bytes == 2_000_000
+
+
+def test_no_run_is_too_old_with_a_retention_of_never() -> None:
+    """The size of the list still counts."""
+    kept = settings_from({"STEPSTREAM_RETENTION": "never", "STEPSTREAM_RETENTION_BYTES": "2000000"}).kept_runs
+    assert (kept.by_age, kept.bytes) == (False, 2_000_000)
 
 
 @pytest.mark.parametrize("text", ["23h", "367d", "90", "forever", "-1d"])
 def test_other_retentions_are_refused(text: str) -> None:
     """Less than a day would drop runs that a person still looks for; a number without unit is ambiguous."""
-    with pytest.raises(SettingsError, match=f"retention '{text}': expected a duration from 1d to 366d"):
+    with pytest.raises(SettingsError, match=f"retention '{text}': expected a duration from 1d to 366d, or never"):
         settings_from({"STEPSTREAM_RETENTION": text})
 
 

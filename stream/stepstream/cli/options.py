@@ -15,7 +15,11 @@ Target = Annotated[
 # Processes.
 StateDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder for state (default: .stepstream).")]
 Retention = Annotated[
-    str | None, typer.Option(help="How long to list a run after its end, from 1d to 366d (default: 90d).")
+    str | None,
+    typer.Option(
+        help="How long to list a run after its end, from 1d to 366d; never drops none for its age (default: 90d, and "
+        "never in a folder of `stepstream replay`)."
+    ),
 ]
 RetentionBytes = Annotated[
     int | None,

@@ -4,6 +4,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple, Protocol
 
@@ -21,16 +22,17 @@ from stepstream.host.http_server import engine_api, probes, serve_http
 from stepstream.host.monitoring.disk import DiskGauges
 from stepstream.host.monitoring.gauges import EmbeddedGauges, index_readings, memory_readings
 from stepstream.host.monitoring.versions import build_info
+from stepstream.host.replaying import was_replayed
 from stepstream.host.sdk_apps import Hosting, Polling, SdkApps, connections_of, polled
 from stepstream.host.serving import listen, stop_on_signals
-from stepstream.host.settings import Settings
+from stepstream.host.settings import NEVER, RETENTION, Settings
 from stepstream.host.unmatched import UnmatchedEventReporter
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.metrics import Metrics
 from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
-from stepstream.runtime.readmodel.pruning import keep_pruned
+from stepstream.runtime.readmodel.pruning import Retention, keep_pruned
 from stepstream.runtime.readmodel.views import RunSummary, UnreadableRuns
 from stepstream.runtime.storage.rocks import RocksJournal
 from stepstream.runtime.supervision import keep_serving
@@ -63,7 +65,7 @@ async def running_engine(
         metrics = Metrics("engine", "worker", "gateway")
         journal = RocksJournal(settings.data_dir / "db", durable=settings.durable)
         clock = SystemClock()
-        index = RunIndex(settings.data_dir / RUNS_FILE, retention=settings.kept_runs)
+        index = RunIndex(settings.data_dir / RUNS_FILE, retention=_kept_runs(settings, journal))
         backbone = EmbeddedBackbone(journal, clock)
         options = EngineOptions(
             live_cache=settings.live_cache,
@@ -96,6 +98,12 @@ async def running_engine(
             await engine.stop()
             index.close()
             journal.close()
+
+
+def _kept_runs(settings: Settings, journal: RocksJournal) -> Retention:
+    """Return which runs are kept. Those of a replay ended long ago by their clock, and stay unless a limit was set."""
+    unlimited = settings.retention == RETENTION and was_replayed(journal)
+    return replace(settings, retention=NEVER).kept_runs if unlimited else settings.kept_runs
 
 
 class DevReporter(Protocol):

@@ -206,6 +206,11 @@ class Replaying:
         return event
 
 
+def was_replayed(journal: RocksJournal) -> bool:
+    """Return whether a replay wrote to this journal, so that its runs ended at the times of recorded events."""
+    return journal.committed(_GROUP, *_LINES) > 0
+
+
 def _count_lines(path: Path) -> int:
     if not path.is_file():
         raise ReplayError(f"there is no file {str(path)!r}; give a file with one event as JSON per line, ordered by ts")

@@ -18,6 +18,7 @@ from stepstream.contract.text.names import check_topic_part
 from stepstream.gateway.sync.signing_keys import SigningKeys
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.readmodel.pruning import (
+    FOREVER_MS,
     RETENTION_BYTES_MIN,
     RETENTION_DAYS,
     RETENTION_DAYS_MAX,
@@ -29,6 +30,8 @@ from stepstream.sdk.source import Source
 DRAIN_S = 25.0
 FAILOVER_S = 1.2
 RETENTION = f"{RETENTION_DAYS}d"
+# The retention of runs that are dropped only for the size of the list.
+NEVER = "never"
 _PORT_MAX = 65_535
 _KEY_REMEDY = "use ASCII letters, digits and . _ ~ - + =, for example the output of `openssl rand -hex 32`"
 # All other characters are not allowed in a bearer token (RFC 6750).
@@ -60,7 +63,7 @@ class Settings:
     standby          an engine keeps warm copies of the shards that other engines own
     failover_s       after how many silent seconds standbys take over the shards of an engine; 0 leaves it to the group
     sources          a TOML file of topics whose records an engine turns into events
-    retention        how long the list of runs keeps a run after its end
+    retention        how long the list of runs keeps a run after its end; "never" drops none because it is old
     retention_bytes  how large the list of runs may be; None for any size
     drain_s          for how many seconds running steps may finish after SIGTERM
     memory_mib       how many MiB of results and reports the workers of the process hold
@@ -167,7 +170,9 @@ class Settings:
     @property
     def kept_runs(self) -> Retention:
         """Which runs the list of runs keeps after their end."""
-        reason = f"retention {self.retention!r}: expected a duration from 1d to {RETENTION_DAYS_MAX}d"
+        reason = f"retention {self.retention!r}: expected a duration from 1d to {RETENTION_DAYS_MAX}d, or {NEVER}"
+        if self.retention == NEVER:
+            return Retention(FOREVER_MS, self.retention_bytes or 0)
         try:
             kept_ms = duration_ms(self.retention)
         except InvalidDuration:

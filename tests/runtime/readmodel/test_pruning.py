@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from stepstream.contract.codec import Raw, dump_json, encode
 from stepstream.contract.events import EventRecord, EventRef
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded
 from stepstream.contract.kinds import RunStatus, StepKind
-from stepstream.contract.limits import DAY_MS
+from stepstream.contract.limits import DAY_MS, MINUTE_MS
 from stepstream.contract.logs import LogLine, StepLogged
 from stepstream.contract.outcomes import Value
 from stepstream.contract.topics import HISTORY
@@ -20,7 +21,7 @@ from stepstream.runtime.ports import LogRecord, StoreError
 from stepstream.runtime.readmodel import pruning
 from stepstream.runtime.readmodel.dialect import SqliteDatabase, Tables
 from stepstream.runtime.readmodel.index import RunIndex
-from stepstream.runtime.readmodel.pruning import Retention
+from stepstream.runtime.readmodel.pruning import FOREVER_MS, DroppedRuns, Retention
 from tests.runtime.readmodel.conftest import NewTables
 
 TABLES = ("runs", "run_texts", "run_events", "run_names", "event_waits", "event_cancels", "steps", "dropped_runs")
@@ -125,6 +126,47 @@ def test_what_events_cancelled_is_dropped_with_the_run(new_tables: NewTables) ->
     index.add("new", 11 * DAY_MS + 1)
     assert pruned(index)
     assert index._db.execute("SELECT run_id FROM event_cancels").fetchall() == [("kept",)]
+
+
+def test_nothing_is_dropped_for_its_age_if_age_does_not_count(new_tables: NewTables) -> None:
+    """Neither runs nor the lines and timings beside them: in a day of 2013, all of them are old after one event."""
+    index = Folded(new_tables(), Retention(FOREVER_MS))
+    index.add("old", DAY_MS)
+    index.log("old", DAY_MS, lines=2)
+    index.add("new", 5_000 * DAY_MS)
+    assert not pruned(index)
+    assert index.ids() == ["new", "old"]
+    assert len(index.logs("old")) == 2
+    assert index._db.execute("SELECT count(*) FROM timings WHERE hour < 100").fetchone()[0] > 0
+
+
+def test_dropped_runs_are_logged_at_growing_intervals(caplog: pytest.LogCaptureFixture) -> None:
+    """The first at once; what is dropped within a minute of a line, then within two, is one line."""
+    caplog.set_level(logging.INFO)
+    dropped = DroppedRuns()
+    for minute in range(8):
+        dropped.add(minute * DAY_MS)
+        dropped.report(minute * MINUTE_MS)
+    text = "the list of runs dropped {} that ended up to 1970-01-{}T00:00:00Z: "
+    expected = [("1 run", "01"), ("1 run", "02"), ("2 runs", "04"), ("4 runs", "08")]
+    why = "they exceed --retention or --retention-bytes"
+    assert [each.message for each in caplog.records] == [text.format(*each) + why for each in expected]
+    caplog.clear()
+    dropped.report(10 * DAY_MS)
+    assert not caplog.records
+
+
+def test_pruning_logs_what_it_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    """With the time up to which the runs ended; a pass that drops nothing is silent."""
+    caplog.set_level(logging.INFO)
+    index = Folded(retention=Retention(10 * DAY_MS))
+    index.add("old", DAY_MS)
+    assert not pruned(index)
+    assert not caplog.records
+    index.add("new", 12 * DAY_MS)
+    assert pruned(index)
+    (line,) = caplog.records
+    assert line.message.startswith("the list of runs dropped 1 run that ended up to 1970-01-02T00:00:00Z: ")
 
 
 def test_all_runs_are_kept_without_a_retention(new_tables: NewTables) -> None:

@@ -18,7 +18,7 @@ from stepstream.runtime.readmodel import reading
 from stepstream.runtime.readmodel.changes import RunChanges
 from stepstream.runtime.readmodel.dialect import Database, Tables, lock_sums
 from stepstream.runtime.readmodel.folding import Batch
-from stepstream.runtime.readmodel.pruning import STEPS_PER_STATEMENT, Retention, drop_slice, limit_of
+from stepstream.runtime.readmodel.pruning import STEPS_PER_STATEMENT, DroppedRuns, Retention, drop_slice, limit_of
 from stepstream.runtime.readmodel.queries import RunQueries
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.search.search import list_runs, search
@@ -73,6 +73,7 @@ class RunIndex:
             place = SqliteTables(place, keep=keep, origin=origin)
         self._tables: Tables = place
         self._retention = retention
+        self._dropped = DroppedRuns()
         self._now_ms = now_ms or _wall_ms
         # The time of the latest record of each partition (Unix ms). Without new ones nothing is dropped for its age.
         self._latest: dict[int, int] = {}
@@ -338,9 +339,10 @@ class RunIndex:
         """
         if self._retention is None:
             return 0
-        now = self._time()
+        now = self._time() if self._retention.by_age else 0
         if deleted := self._drop(functools.partial(limit_of, self._tables.used_bytes, self._retention, now)):
             return deleted
+        self._dropped.report(self._now_ms())
         with self._tables.transaction():
             lock_sums(self._db)
             drop_groups(self._db, now - self._retention.ms)
@@ -380,7 +382,7 @@ class RunIndex:
 
     def _drop(self, ended_before: Callable[[], int]) -> int:
         with self._tables.transaction():
-            return drop_slice(self._db, ended_before, STEPS_PER_STATEMENT if self.is_shared else 1)
+            return drop_slice(self._db, ended_before, self._dropped, STEPS_PER_STATEMENT if self.is_shared else 1)
 
     def ended(self, before: int) -> int:
         """Return how many runs ended before a time (Unix ms)."""

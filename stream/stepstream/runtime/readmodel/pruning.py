@@ -1,21 +1,27 @@
 """Drops the runs that ended long ago from the read model, in slices that hold up the event loop for milliseconds."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.events import decode_stored_events
-from stepstream.contract.limits import DAY_MS
+from stepstream.contract.limits import DAY_MS, MINUTE_MS
+from stepstream.contract.text.wording import counted
 from stepstream.runtime.ports import StoreError
 from stepstream.runtime.readmodel.dialect import Database, SqliteDatabase, lock_sums
 from stepstream.runtime.readmodel.tables.logged_lines import drop_lines_before, drop_lines_of
 from stepstream.runtime.readmodel.tables.schema import attribute_text
 
+logger = logging.getLogger(__name__)
 RETENTION_DAYS = 90
 RETENTION_DAYS_MAX = 366
+# The age of a retention that drops nothing because it is old.
+FOREVER_MS = 2**62
 RETENTION_BYTES_MIN = 1024 * 1024
 
 # A slice ends after either. A run may have a thousand steps, which are deleted one by one: a result of 4 MiB takes
@@ -47,8 +53,36 @@ class Retention:
     ms: int = RETENTION_DAYS * DAY_MS
     bytes: int = 0
 
+    @property
+    def by_age(self) -> bool:
+        """Whether anything is dropped because it is old."""
+        return self.ms < FOREVER_MS
 
-def drop_slice(db: Database, ended_before: Callable[[], int], steps_max: int = 1) -> int:
+
+class DroppedRuns:
+    """Counts the runs that are dropped, and logs how many: at once, then at intervals from a minute to a day."""
+
+    def __init__(self) -> None:
+        self._runs = self._latest = self._due = 0
+        self._interval_ms = MINUTE_MS
+
+    def add(self, ended_at: int) -> None:
+        """Count a run that ended at this time (Unix ms)."""
+        self._runs += 1
+        self._latest = max(self._latest, ended_at)
+
+    def report(self, now_ms: int) -> None:
+        """Log the runs that were dropped since the last report, if one is due."""
+        if not self._runs or now_ms < self._due:
+            return
+        ended = datetime.fromtimestamp(self._latest / 1_000, UTC)
+        text = "the list of runs dropped %s that ended up to %s: they exceed --retention or --retention-bytes"
+        logger.info(text, counted(self._runs, "run"), f"{ended:%Y-%m-%dT%H:%M:%SZ}")
+        self._runs, self._due = 0, now_ms + self._interval_ms
+        self._interval_ms = min(2 * self._interval_ms, DAY_MS)
+
+
+def drop_slice(db: Database, ended_before: Callable[[], int], dropped: DroppedRuns, steps_max: int = 1) -> int:
     """Delete the first rows of the runs that ended before a time (Unix ms); return how many, 0 if none is left.
 
     A run disappears at once, and its steps follow, `steps_max` at a time: `dropped_runs` has the runs whose steps are
@@ -58,7 +92,8 @@ def drop_slice(db: Database, ended_before: Callable[[], int], steps_max: int = 1
     deadline = time.perf_counter() + SLICE_S
     deleted = 0
     while deleted < ROWS_PER_SLICE_MAX and time.perf_counter() < deadline:
-        rows = _drop_steps(db, min(steps_max, ROWS_PER_SLICE_MAX - deleted)) or _drop_oldest(db, ended_before())
+        steps = _drop_steps(db, min(steps_max, ROWS_PER_SLICE_MAX - deleted))
+        rows = steps or _drop_oldest(db, ended_before(), dropped)
         if not rows:
             break
         deleted += rows
@@ -88,26 +123,27 @@ def _drop_steps(db: Database, most: int) -> int:
     return db.executemany("DELETE FROM steps WHERE run_id = ? AND step = ?", [step for _, *step in steps]).rowcount
 
 
-def _drop_oldest(db: Database, ended_before: int) -> int:
+def _drop_oldest(db: Database, ended_before: int, dropped: DroppedRuns) -> int:
     if ended_before == _NEVER:
         # The tables are too large. Lines of open runs must not push out the runs that ended since.
         (first,) = db.execute("SELECT min(ended_at) FROM runs WHERE ended_at > 0").fetchone()
-        if dropped := drop_lines_before(db, _NEVER if first is None else first, _LINES_PER_STATEMENT):
-            return dropped
-    return _drop_run(db, ended_before)
+        if lines := drop_lines_before(db, _NEVER if first is None else first, _LINES_PER_STATEMENT):
+            return lines
+    return _drop_run(db, ended_before, dropped)
 
 
-def _drop_run(db: Database, ended_before: int) -> int:
+def _drop_run(db: Database, ended_before: int, dropped: DroppedRuns) -> int:
     query = (
-        "SELECT run_id, events, attributes, function, status, ended_at - started_at FROM runs "
+        "SELECT run_id, events, attributes, ended_at, function, status, ended_at - started_at FROM runs "
         "WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at LIMIT 1"
     )
     if (found := db.execute(query, (ended_before,)).fetchone()) is None:
         return 0
-    run_id, events, attributes, *counted, took = found
+    run_id, events, attributes, ended_at, function, status, took = found
+    dropped.add(ended_at)
     db.execute("INSERT INTO dropped_runs VALUES (?)", (run_id,))
     summed = "UPDATE run_sums SET runs = runs - 1, total_ms = total_ms - ? WHERE function = ? AND status = ?"
-    db.execute(summed, (max(took, 0), *counted))
+    db.execute(summed, (max(took, 0), function, status))
     indexed = _indexed(run_id, load_json(events.encode(), own=True), load_json(attributes.encode(), own=True))
     statements = [
         *indexed,

@@ -11,6 +11,7 @@ from stepstream.runtime.readmodel.dialect import Database, lock_sums
 LOG_KEPT_MS = 7 * DAY_MS
 LOG_LINES_MAX = 1_000_000
 _LINES_PER_SLICE = 500
+_EVER = 2**62
 _COLUMNS = "at, source, number, step, attempt, level, logger, text"
 
 
@@ -78,7 +79,7 @@ def _cursor(after: str) -> tuple[int, str, int]:
 def drop_lines(db: Database, now: int) -> int:
     """Delete some lines that are older than LOG_KEPT_MS or exceed LOG_LINES_MAX, the oldest first; return how many."""
     (lines,) = db.execute("SELECT lines FROM log_sums").fetchone()
-    limit = now if lines > LOG_LINES_MAX else now - LOG_KEPT_MS
+    limit = _EVER if lines > LOG_LINES_MAX else now - LOG_KEPT_MS
     return drop_lines_before(db, limit, _LINES_PER_SLICE)
 
 
