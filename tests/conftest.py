@@ -8,10 +8,13 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
+from hypothesis import HealthCheck, settings
 
 from stepstream.host.serving import collect_garbage_seldom
 from tests.kafka.cluster.broker import fast_folder, running_broker
 from tests.kafka.cluster.java import NoBrokerError
+from tests.polling import ANSWER_S_MAX
 from tests.postgresql import NoServerError, PostgresqlServer, running_server
 
 # Marks that leave tests out, and the commands that run them.
@@ -20,7 +23,15 @@ _COUNTS = pytest.StashKey[Counter[str]]()
 
 
 def pytest_configure() -> None:
-    """Let the processes of tests react to Ctrl-C, which a background job of a script ignores, and its children too."""
+    """Let the processes of tests react to Ctrl-C, which a background job of a script ignores, and its children too.
+
+    A loaded machine may need more for a request than the 5 s of httpx, and more for an example of a property than the
+    200 ms of Hypothesis.
+    """
+    settings.register_profile("loaded", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("loaded")
+    for phase in ("connect", "read", "write", "pool"):
+        setattr(DEFAULT_TIMEOUT_CONFIG, phase, ANSWER_S_MAX)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

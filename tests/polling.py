@@ -1,10 +1,14 @@
 """Waits of tests for what other processes do: each check takes CPU time from them, so there is a pause between two."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-WAIT_S_MAX = 60.0
+# Conditions that hold hold much sooner; on a loaded machine, a chain of starts and rebalances takes a minute.
+WAIT_S_MAX = 120.0
+# For the answer to a request.
+ANSWER_S_MAX = 60.0
 _POLL_S = 0.05
 
 
@@ -23,3 +27,11 @@ def until(
 ) -> None:
     """Return when a condition holds; fail when it does not in time, with what did not happen."""
     assert within(seconds, holds), f"{missing} within {seconds:.0f} s"
+
+
+async def until_async(holds: Callable[[], Awaitable[object]], seconds: float = WAIT_S_MAX) -> None:
+    """Return when a condition that takes requests holds; fail when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not await holds():
+        assert time.monotonic() < deadline, f"the condition did not hold within {seconds:.0f} s"
+        await asyncio.sleep(_POLL_S)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.polling import until
+
 
 class Terminal:
     """Runs commands in a folder; `shown` are the lines that they have printed."""
@@ -30,10 +32,11 @@ class Terminal:
             command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self.url = re.sub("/e/dev.*", "", self.wait_for("http://").partition("send events to ")[2])
-        while not self._serves():
-            assert self._process.poll() is None, self.shown
+        until(self._serves, missing="stepstream dev did not serve")
 
     def _serves(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.shown
         try:
             return httpx.get(f"{self.url}/ready").is_success
         except httpx.TransportError:
@@ -53,7 +56,7 @@ class Terminal:
         """Kill it with -9, if it runs, and take what it had printed."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
-            printed, _ = self._process.communicate(timeout=20)
+            printed, _ = self._process.communicate(timeout=60)
             self.shown += printed.splitlines()
             self._process = None
 

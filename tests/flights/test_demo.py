@@ -35,7 +35,7 @@ def test_demo_counts_what_the_csv_says(tmp_path: Path) -> None:
 
     The command that the demo prints serves the finished day: the list has each run, though it is of 2013.
     """
-    done = expect_figures([sys.executable, str(EXAMPLES / "demo.py"), "--json", "--folder", str(tmp_path)], 300)
+    done = expect_figures([sys.executable, str(EXAMPLES / "demo.py"), "--json", "--folder", str(tmp_path)], 600)
     command = shlex.split(done.stderr.rpartition("See each flight in the page:")[2])
     assert command[-1] == "--open"
     serving = subprocess.Popen([*command[:-1], "--port", "0"], stdout=subprocess.PIPE, text=True)
@@ -66,4 +66,4 @@ def test_demo_on_kafka_counts_what_the_csv_says(each: int, notified: int, tmp_pa
     flights = tmp_path / CSV.name
     flights.write_text("\n".join([header, *rows[::each]]) + "\n")
     command = [sys.executable, str(EXAMPLES / "demo_kafka.py"), "--json", "--kafka", bootstrap]
-    expect_figures([*command, "--flights", str(flights)], 600, flights, notified)
+    expect_figures([*command, "--flights", str(flights)], 800, flights, notified)

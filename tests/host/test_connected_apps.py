@@ -91,7 +91,7 @@ def functions_of(client: inngest.Inngest, http: httpx.AsyncClient, ran: list[str
 async def test_functions_of_the_sdk_run_over_connect(tmp_path: Path, monkeypatch: Any) -> None:
     """Steps, parallel steps, a sleep, a wait and failures: each run ends as with an app that is called over HTTP."""
     ran = list[str]()
-    async with serving(tmp_path, [], monkeypatch) as reporter, asyncio.timeout(60):
+    async with serving(tmp_path, [], monkeypatch) as reporter, asyncio.timeout(120):
         url = f"http://127.0.0.1:{await reporter.port}"
         client = client_at(url)
         async with httpx.AsyncClient(base_url=url) as http:

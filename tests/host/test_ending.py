@@ -27,7 +27,7 @@ def test_a_body_that_outlasts_the_drain_does_not_keep_the_process() -> None:
     """Python would wait for its thread at exit, although another worker runs that body again."""
     with stubborn_worker() as process:
         process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=20)
+        _, log = process.communicate(timeout=60)
     assert (process.returncode, "a step did not finish in 0.2 s" in log) == (0, True)
 
 
@@ -40,6 +40,6 @@ def test_a_second_signal_ends_a_process_that_spins(second: signal.Signals) -> No
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(timeout=0.5)
         process.send_signal(second)
-        _, log = process.communicate(timeout=20)
+        _, log = process.communicate(timeout=60)
     assert process.returncode == 128 + second
     assert f"{second.name} again: the process ends at once; step bodies that were running, and will run again: 1" in log

@@ -44,7 +44,7 @@ async def test_app_registers_and_runs_also_after_a_restart(tmp_path: Path, monke
     async with served(endpoint.answer) as base:
         url = f"{base}/api/inngest"
         for urls in ([url], []):
-            async with serving(tmp_path, urls, monkeypatch) as reporter, asyncio.timeout(30):
+            async with serving(tmp_path, urls, monkeypatch) as reporter, asyncio.timeout(120):
                 server = f"http://127.0.0.1:{await reporter.port}"
                 if urls:
                     endpoint.serve(adding_app(server, one))

@@ -34,7 +34,7 @@ def test_addresses_of_both_families_are_bound(host: str, reached: list[str]) -> 
     """The family is that of the address; `::` accepts clients of both."""
     with listen(host, 0) as listener:
         for address in reached:
-            socket.create_connection((address, listener.getsockname()[1]), timeout=5).close()
+            socket.create_connection((address, listener.getsockname()[1]), timeout=60).close()
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])

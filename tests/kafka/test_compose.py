@@ -16,7 +16,7 @@ import pytest
 from tests.deploy.compose import compose, environment_of
 from tests.kafka.cluster.broker import Broker, free_port
 from tests.kafka.cluster.fleet import Member
-from tests.polling import until
+from tests.polling import ANSWER_S_MAX, until
 from tests.tidy_rules import ROOT
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
@@ -48,7 +48,7 @@ class Composed:
         self.ports = {"engine": free_port(), "worker": free_port()}
         self._elsewhere = {"STEPSTREAM_KAFKA_BOOTSTRAP": bootstrap, "STEPSTREAM_DATA_DIR": str(folder / "data")}
         self.members: list[Member] = []
-        self.client = httpx.Client(trust_env=False)
+        self.client = httpx.Client(trust_env=False, timeout=ANSWER_S_MAX)
 
     def environment(self, service: str) -> dict[str, str]:
         """Return the environment of a service, with the ports and the broker of this test."""

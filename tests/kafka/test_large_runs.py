@@ -21,7 +21,7 @@ from tests.kafka.large_app import LENGTH, STEPS
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 E = TypeVar("E", RunEnded, StepPlanned)
 SHARDS = 2
-WAIT_S_MAX = 90.0
+WAIT_S_MAX = 180.0
 APP = Path(__file__).with_name("large_app.py")
 
 

@@ -25,6 +25,7 @@ from tests.kafka.cluster.broker import Broker, running
 from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.history import rows_of
 from tests.kafka.cluster.observed import Observed
+from tests.kafka.cluster.topics import until_gone
 from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
@@ -45,7 +46,7 @@ async def write(log: KafkaLog, number: int) -> None:
 
 async def freeze_a_commit(broker: Broker) -> None:
     """Write, and later commit, while the broker is suspended: both time out, and changelog and history agree."""
-    cluster = Cluster(KafkaSettings(broker.bootstrap, "commits", transaction_s=2))
+    cluster = Cluster(KafkaSettings(broker.bootstrap, "commits", transaction_s=5))
     await cluster.create({name: (1, {}) for name in SHARD_TOPICS}, 1)
     first = await opened(cluster)
     await write(first, 1)
@@ -129,9 +130,7 @@ async def fill(cluster: Cluster, name: bytes, count: int) -> None:
     """Recreate a changelog, and fill it with transactions of one row, every other one aborted."""
     if CHANGELOG in await cluster.topics([CHANGELOG]):
         await cluster.delete([CHANGELOG])
-        async with asyncio.timeout(30):
-            while CHANGELOG in await cluster.topics([CHANGELOG]):
-                pass
+        await until_gone(cluster, CHANGELOG)
     await cluster.create({name: (1, {}) for name in SHARD_TOPICS}, 1)
     # Two concurrent callers get the same origin.
     origin, again = await asyncio.gather(origin_of(cluster, 0, 4), origin_of(cluster, 0, 5))
@@ -168,9 +167,7 @@ async def follow(cluster: Cluster, path: Path) -> dict[bytes, bytes]:
     following = asyncio.ensure_future(copy.serve())
     reader = await cluster.reader()
     end = (await reader.ends([(CHANGELOG, 0)]))[CHANGELOG, 0]
-    async with asyncio.timeout(30):
-        while (copy.position or 0) < end:  # noqa: ASYNC110 - a position has no event to await
-            await asyncio.sleep(0)
+    await asyncio.to_thread(until, lambda: (copy.position or 0) >= end)
     rows = dict(store.scan(b"r", 0))
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)

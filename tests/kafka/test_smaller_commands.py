@@ -12,6 +12,7 @@ from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.kafka.workers.group_lease import MemberOptions
 from stepstream.runtime.kafka.workers.worker_log import KafkaWorkerLog
 from stepstream.runtime.ports import NewRecord
+from tests.kafka.cluster.topics import until_gone
 from tests.polling import WAIT_S_MAX
 from tests.runtime.kafka.workers.worker_group import Listener
 
@@ -51,7 +52,6 @@ async def test_worker_reads_a_topic_that_lost_its_further_partitions(bootstrap: 
         async with member(cluster) as log:
             await deliver(cluster, log, b"second")
             await cluster.delete([TOPIC])
-            while TOPIC in await cluster.topics([TOPIC]):
-                pass
+            await until_gone(cluster, TOPIC)
             await cluster.create({TOPIC: (SHARDS, {})}, 1)
             await deliver(cluster, log, b"third")

@@ -22,7 +22,7 @@ async def test_failed_component_is_restarted(caplog: pytest.LogCaptureFixture) -
         await asyncio.get_running_loop().create_future()
 
     serving = asyncio.ensure_future(keep_serving("part", serve, 0.0))
-    assert [await asyncio.wait_for(started.get(), 5) for _ in range(4)] == [3, 2, 1, 0]
+    assert [await asyncio.wait_for(started.get(), 60) for _ in range(4)] == [3, 2, 1, 0]
     assert [record.message.split(" ")[1] for record in caplog.records] == ["failed;", "was", "failed;"]
     assert caplog.records[-1].message == "part failed; restarting in 0 s: reading: no broker answers"
     assert [bool(record.exc_info) for record in caplog.records] == [True, True, False]
@@ -44,7 +44,7 @@ async def test_pauses_grow_while_a_disk_fails(caplog: pytest.LogCaptureFixture) 
         await asyncio.get_running_loop().create_future()
 
     serving = asyncio.ensure_future(keep_serving("part", serve, 0.01))
-    await asyncio.wait_for(done.wait(), 5)
+    await asyncio.wait_for(done.wait(), 60)
     assert [record.message for record in caplog.records] == [
         "part failed; restarting in 0.01 s: full",
         "part failed; restarting in 0.02 s: full 2",
@@ -75,7 +75,7 @@ async def test_task_group_that_fails_while_cancelled_is_not_restarted() -> None:
     fail.set()
     await asyncio.sleep(0)
     serving.cancel()
-    await asyncio.wait({serving}, timeout=5)
+    await asyncio.wait({serving}, timeout=60)
     assert (serving.done(), started.empty()) == (True, True)
 
 
@@ -132,9 +132,9 @@ async def test_repeated_failure_is_logged_once(caplog: pytest.LogCaptureFixture)
         await asyncio.get_running_loop().create_future()
 
     serving = asyncio.ensure_future(keep_serving("part", serve, 0.0))
-    await asyncio.wait_for(idle.wait(), 5)
+    await asyncio.wait_for(idle.wait(), 60)
     assert [record.getMessage() for record in caplog.records] == [
         "part failed; restarting in 0 s: the topic ends at 19"
     ]
     serving.cancel()
-    await asyncio.wait({serving}, timeout=5)
+    await asyncio.wait({serving}, timeout=60)

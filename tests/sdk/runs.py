@@ -103,7 +103,7 @@ class Run:
 
     async def until_idle(self) -> "Run":
         """Return when the code is suspended or has ended."""
-        await asyncio.wait_for(self._idle.wait(), 5)
+        await asyncio.wait_for(self._idle.wait(), 60)
         self._idle.clear()
         return self
 

@@ -116,7 +116,7 @@ async def test_a_record_is_acknowledged_when_its_event_is_durable(monkeypatch: p
         if len(written) == 1:
             raise LogError("no broker")
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await agent_of(fail_once).read(stream)
     assert stream.is_passive
     assert len(written) == 2

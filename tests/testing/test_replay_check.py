@@ -211,6 +211,6 @@ async def test_code_that_waits_for_other_than_steps_is_checked(wait: str, monkey
             task.cancel()
 
     async with VirtualEngine(app, replay_check=True) as engine:
-        await asyncio.wait_for(engine.send(Event("go")), 5)
-        await asyncio.wait_for(engine.advance("3h"), 5)
+        await asyncio.wait_for(engine.send(Event("go")), 60)
+        await asyncio.wait_for(engine.advance("3h"), 60)
         assert engine.run().status == "completed"

@@ -118,7 +118,7 @@ class Worker:
 
     async def expect(self, kind: pb.FrameKind, form: Callable[[], Any] = pb.WorkerStatusData) -> Any:
         """Return the message of the next frame, which must be of this kind."""
-        found = await self.ws.receive(timeout=10)
+        found = await self.ws.receive(timeout=60)
         assert found.type is aiohttp.WSMsgType.BINARY, found
         received = read(pb.ConnectMessage, found.data)
         assert received.kind == kind, received
@@ -154,7 +154,7 @@ class Worker:
 
     async def closed(self) -> tuple[int | None, str]:
         """Return the code and the reason with which the gateway closes the connection."""
-        found = await self.ws.receive(timeout=10)
+        found = await self.ws.receive(timeout=60)
         assert found.type is aiohttp.WSMsgType.CLOSE, found
         return found.data, str(found.extra)
 

@@ -35,6 +35,6 @@ async def test_an_error_of_a_call_is_passed_on() -> None:
 
     calls = OpenCalls(broken, failed.append, proceeded.set)
     calls.need(Need.CALL)
-    await asyncio.wait_for(proceeded.wait(), 5)
+    await asyncio.wait_for(proceeded.wait(), 60)
     assert [str(error) for error in failed] == ["broken"]
     assert not calls

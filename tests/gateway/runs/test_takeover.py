@@ -108,7 +108,7 @@ async def test_a_draining_worker_keeps_the_result_of_an_open_call() -> None:
         await iterate()
         assert not draining.done()
         held.set()
-        await asyncio.wait_for(draining, 5)
+        await asyncio.wait_for(draining, 60)
     assert log.kinds == [StepReported]
     assert endpoint.log == ["step/0"]
 
@@ -123,7 +123,7 @@ async def test_a_draining_worker_plans_what_an_open_call_asks_for() -> None:
         draining = asyncio.ensure_future(worker.drain())
         await iterate()
         held.set()
-        await asyncio.wait_for(draining, 5)
+        await asyncio.wait_for(draining, 60)
     assert log.kinds == [StepsPlanned]
     assert endpoint.log == ["step/0"]
 
@@ -233,6 +233,6 @@ async def test_a_call_that_is_not_made_does_not_delay_a_drain(step: str) -> None
         assert not draining.done()
         assert held.after is not None
         held.after.set()
-        await asyncio.wait_for(draining, 5)
+        await asyncio.wait_for(draining, 60)
     assert StepFailed not in log.kinds
     assert len(endpoint.asked) == (1 if step == DISCOVERY else 3)

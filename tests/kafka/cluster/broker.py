@@ -25,6 +25,9 @@ CONNECT_S_MAX = 5.0
 _LOOK_S = 0.05
 _FAST_BYTES_MIN = 6 << 30
 _PORTS = (10_000, 32_000)
+# The processes of one test run, at most: pytest-xdist numbers them from gw0.
+_PROCESSES = 8
+_taken = set[int]()
 _CLUSTER_ID = "c3RlcHN0cmVhbS10ZXN0cw"
 
 
@@ -32,12 +35,16 @@ def free_port() -> int:
     """Return a port of the loopback that is free now and outside the ephemeral range of the system.
 
     From the ephemeral range, the system could assign the port of a stopped broker to a client that tries to connect to
-    it: the client would connect to itself, and the broker could not bind its port again.
+    it: the client would connect to itself, and the broker could not bind its port again. A port is returned once, and
+    by one process of a test run only: until a broker that starts has bound its port, others would find it free.
     """
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PROCESSES
     while True:
-        port = random.randrange(*_PORTS)
+        port = random.randrange(_PORTS[0] + process, _PORTS[1], _PROCESSES)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
+            if port not in _taken:
+                _taken.add(port)
+                return port
 
 
 @dataclass(frozen=True, slots=True)

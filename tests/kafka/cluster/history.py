@@ -16,7 +16,7 @@ from stepstream.runtime.kafka.client.reader import Reader
 from stepstream.runtime.kafka.shards.shard_log import KafkaLog
 from stepstream.runtime.ports import LogError, LogRecord, StoredRow
 
-END_S_MAX = 60.0
+END_S_MAX = 120.0
 _READ_MS = 500
 _RECORDS_PER_READ = 5_000
 Runs = Mapping[str, Sequence[HistoryEntry]]

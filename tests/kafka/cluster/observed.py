@@ -6,6 +6,7 @@ from typing import Any, Self
 import httpx
 
 from tests.kafka.cluster.fleet import Fleet, Member
+from tests.polling import ANSWER_S_MAX
 from tests.runtime.exposition import Scrape
 
 
@@ -15,7 +16,7 @@ class Observed:
     def __init__(self, fleet: Fleet) -> None:
         self.engines = fleet.engines
         self.workers = fleet.workers
-        self.client = httpx.Client(trust_env=False)
+        self.client = httpx.Client(trust_env=False, timeout=ANSWER_S_MAX)
 
     def __enter__(self) -> Self:
         """Return it; its client is closed afterwards."""

@@ -25,7 +25,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     merged = {**os.environ, **environment}
     merged.pop("KAFKA_BOOTSTRAP", None)
     return subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env=merged, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, *words], cwd=ROOT, env=merged, capture_output=True, text=True, check=False, timeout=180
     )
 
 

@@ -8,6 +8,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.errors import translate_kafka_errors
 from stepstream.runtime.kafka.topics.layout import TopicSpec
+from tests.polling import until_async
 
 
 async def recreate_topic(cluster: Cluster, topic: str, spec: TopicSpec, replicas: int = 1) -> None:
@@ -32,3 +33,12 @@ async def configure_topic(cluster: Cluster, topic: str, config: Mapping[str, str
             answers = await admin.alter_configs([resource])
     refused = [resource for answer in answers for resource in answer.resources if resource[0]]
     assert not refused, refused
+
+
+async def until_gone(cluster: Cluster, topic: str) -> None:
+    """Return when a topic that was deleted is no longer listed."""
+
+    async def is_gone() -> bool:
+        return topic not in await cluster.topics([topic])
+
+    await until_async(is_gone)

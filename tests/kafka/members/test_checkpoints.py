@@ -21,7 +21,7 @@ STEPS = 5
 # Three results are more than a call has room for.
 LARGE = "x" * (3 * MIB // 2)
 EVENTS = ("go", "large")
-WAIT_S_MAX = 90.0
+WAIT_S_MAX = 180.0
 
 
 class Reporting:

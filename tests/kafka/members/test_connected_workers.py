@@ -13,7 +13,7 @@ from inngest.connect import connect
 
 from tests.kafka.cluster.fleet import Fleet
 from tests.kafka.cluster.observed import Observed
-from tests.polling import until
+from tests.polling import WAIT_S_MAX, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 RUNS = 6
@@ -84,7 +84,8 @@ async def test_runs_follow_the_workers_of_their_app(bootstrap: str, tmp_path: Pa
             await asyncio.to_thread(until, lambda: outputs(urls[1], ids) == [["first"] * 2] * RUNS)
             hanging.set()
             ids = await send(urls[1])
-            await begun.wait()
+            async with asyncio.timeout(WAIT_S_MAX):
+                await begun.wait()
             gateways[0].kill()
             fleet.workers.remove(gateways[0])
             release.set()

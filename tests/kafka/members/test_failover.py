@@ -15,9 +15,10 @@ from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 2
-# The benchmark `failover` has the distribution: 1.8 s and 0.8 s at most.
-TAKEOVER_S_MAX = 3.0
-HANDOVER_S_MAX = 2.0
+# Less than a session on a machine that other programs load, too. The benchmark `failover` has the distribution: 2.3 s
+# and 0.8 s at most.
+TAKEOVER_S_MAX = SESSION_S * 0.8
+HANDOVER_S_MAX = SESSION_S * 0.6
 
 
 def owned(observed: Observed, engine: Member) -> set[str]:
@@ -70,6 +71,6 @@ def test_short_session_moves_shards_without_a_standby(bootstrap: str, tmp_path: 
         first, second = (fleet.add_engine("--failover-s", "0", **short) for _ in range(2))
         until(lambda: all(observed.url(engine) and len(owned(observed, engine)) == 1 for engine in fleet.engines))
         for end in (first.freeze, first.kill):
-            assert taken_over(observed, second, end) < SESSION_S * 0.8
+            assert taken_over(observed, second, end) < SESSION_S
             first.thaw()
             until(lambda: first.ended or all(len(owned(observed, engine)) == 1 for engine in fleet.engines))

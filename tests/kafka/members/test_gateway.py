@@ -14,7 +14,7 @@ from tests.kafka.cluster.observed import Observed
 from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
-WAIT_S_MAX = 90.0
+WAIT_S_MAX = 180.0
 
 
 class Steps:
@@ -55,7 +55,7 @@ async def test_killed_gateway_loses_no_run(bootstrap: str, tmp_path: Path) -> No
                 sent = await client.post(f"{url}/e/key", json={"name": "demo/add", "data": {"n": 40}})
             async with asyncio.timeout(WAIT_S_MAX):
                 await steps.called[1].wait()
-            second = fleet.add_gateway()
+            second = fleet.add_gateway("--drain-s", "120")
             first.kill()
             fleet.workers.remove(first)
             await asyncio.to_thread(until, lambda: observed.answers("/ready") == {200})

@@ -29,7 +29,6 @@ ZOMBIE = "tests.kafka.chaos.zombie_engine"
 APP = APPS / "chaos" / "zombie_app.py"
 RUNS = 20
 PARTITIONS = 8
-SHARE_S_MAX = 30.0
 
 
 async def produce(cluster: Cluster, topic: str, values: Sequence[bytes]) -> None:
@@ -172,7 +171,7 @@ class Member:
 
 async def until_shared(members: Sequence[Member], changed: asyncio.Event) -> list[frozenset[int]]:
     """Return the partitions of each member once each has some, and all are assigned once."""
-    async with asyncio.timeout(SHARE_S_MAX):
+    async with asyncio.timeout(WAIT_S_MAX):
         while sorted(at for member in members for at in member.partitions) != list(range(PARTITIONS)) or not all(
             member.partitions for member in members
         ):

@@ -11,11 +11,11 @@ from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.kafka.chaos.load import feed
 from tests.kafka.cluster.fleet import APPS, Fleet
 from tests.kafka.cluster.history import until_ended, until_registered
+from tests.polling import WAIT_S_MAX
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 3
 EVENTS = 20
-IDLE_S_MAX = 20.0
 POLL_S = 0.2
 
 
@@ -34,7 +34,7 @@ async def lag_of(cluster: Cluster) -> int:
 async def until_no_lag(cluster: Cluster) -> None:
     """Return when the lag is 0."""
     never = asyncio.Event()
-    async with asyncio.timeout(IDLE_S_MAX):
+    async with asyncio.timeout(WAIT_S_MAX):
         while lag := await lag_of(cluster):
             assert lag > 0, "an offset beyond the end is committed"
             try:

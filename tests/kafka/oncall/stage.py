@@ -21,7 +21,8 @@ from tests.kafka.operators.faults import Site
 
 NO_ANSWER = "no answer"
 POLL_S = 0.2
-_ANSWER_S_MAX = 1.5
+# On a loaded machine a healthy process may take seconds.
+_ANSWER_S_MAX = 4.0
 # How often an order is looked at before another one is sent.
 _LOOKS = 15
 _ENGINE = "tests.kafka.cluster.shifted_clock"

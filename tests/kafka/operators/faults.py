@@ -16,7 +16,7 @@ from stepstream.runtime.kafka.topics.layout import expected_topics
 from tests.kafka.cluster.fleet import Fleet
 from tests.kafka.cluster.topics import grow_topic, recreate_topic
 
-BROKER_S_MAX = 30.0
+BROKER_S_MAX = 60.0
 
 
 @dataclass(frozen=True, slots=True)

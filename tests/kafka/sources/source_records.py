@@ -11,7 +11,7 @@ from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.ports import LogRecord, NewRecord
 
 SHARDS = 2
-WAIT_S_MAX = 90.0
+WAIT_S_MAX = 180.0
 APP = Path(__file__).with_name("source_app.py")
 
 

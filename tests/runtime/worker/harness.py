@@ -59,7 +59,7 @@ async def serving(worker: _Serves) -> AsyncIterator["asyncio.Task[None]"]:
 async def until_free(bodies: Bodies) -> None:
     """Return when the threads of plain functions are free: one more function runs to its end."""
     await iterate(20)
-    await asyncio.wait_for(bodies.threads.run_function(lambda: None), 5)
+    await asyncio.wait_for(bodies.threads.run_function(lambda: None), 60)
 
 
 class WorkerHarness:

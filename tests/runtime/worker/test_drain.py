@@ -38,7 +38,7 @@ async def test_a_running_body_ends_before_a_draining_worker_stops() -> None:
 
     worker = Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
-    await asyncio.wait_for(body.running.wait(), 5)
+    await asyncio.wait_for(body.running.wait(), 60)
     draining = asyncio.ensure_future(worker.drain())
     polls = []
     for _ in range(100):
@@ -47,7 +47,7 @@ async def test_a_running_body_ends_before_a_draining_worker_stops() -> None:
     assert polls[50] == polls[-1]
     assert (serving.done(), log.closed) == (False, False)
     body.finish.set()
-    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(draining, 60)
     assert log.kinds == [StepReported, RunReturned]
     assert log.committed == {(commands_topic("shop"), 0): 1}
     assert not serving.done()
@@ -107,12 +107,12 @@ async def test_a_run_that_waits_for_a_slot_is_left_to_another_worker() -> None:
 
     worker = Worker(log, app, options(runs_active_max=1))
     serving = asyncio.ensure_future(worker.serve())
-    await asyncio.wait_for(body.running.wait(), 5)
+    await asyncio.wait_for(body.running.wait(), 60)
     await until(lambda: worker.load.queued)
     draining = asyncio.ensure_future(worker.drain())
     await asyncio.sleep(0)
     body.finish.set()
-    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(draining, 60)
     assert {report.run_id for report in log.reports} == {"run"}
     assert log.committed == {(commands_topic("shop"), 0): 1}
     serving.cancel()
@@ -133,13 +133,13 @@ async def test_a_body_that_outlasts_a_drain_is_leased_before_the_worker_leaves(s
 
     worker = Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
-    await asyncio.wait_for(body.running.wait(), 5)
+    await asyncio.wait_for(body.running.wait(), 60)
     draining = asyncio.ensure_future(worker.drain(9_000, 0))
     await until(lambda: log.left)
     assert log.reports == [RunLeased("run", 1, 9_000)]
     assert not draining.done()
     body.finish.set()
-    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(draining, 60)
     rest = [StepReported] if steps == 2 else [StepReported, StepsPlanned]
     assert log.kinds[1:] == [*rest, RunLeased]
     assert (log.reports[-1], log.committed) == (RunLeased("run", 1), {})
@@ -166,13 +166,13 @@ async def test_a_lease_of_a_draining_worker_survives_a_rebalance(queue: bool) ->
     log.leave = leave  # type: ignore[method-assign]  # A rebalance comes before the group is left.
     worker = PoolWorker(log, app, "q", options()) if queue else Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
-    await asyncio.wait_for(body.running.wait(), 5)
+    await asyncio.wait_for(body.running.wait(), 60)
     draining = asyncio.ensure_future(worker.drain(9_000, 0))
     await until(lambda: log.left)
     assert all(report.for_ms > 0 for report in log.reports)
     assert len(log.reports) == 2
     body.finish.set()
-    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(draining, 60)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
 
@@ -193,8 +193,8 @@ async def test_a_drain_ends_when_the_worker_fails() -> None:
     log.calls.fail("append", LogError("the broker is away"))
     worker = Worker(log, app, options())
     serving = asyncio.ensure_future(worker.serve())
-    await asyncio.wait_for(running.wait(), 5)
-    await asyncio.wait_for(worker.drain(), 5)
+    await asyncio.wait_for(running.wait(), 60)
+    await asyncio.wait_for(worker.drain(), 60)
     with pytest.raises(LogError):
         await serving
 
@@ -225,14 +225,14 @@ async def test_a_run_that_needs_another_body_is_left_to_another_worker(threaded:
     worker = Worker(log, app, options(bodies=bodies))
     serving = asyncio.ensure_future(worker.serve())
     expected = ["left"] if threaded else ["left", "right"]
-    assert [await asyncio.wait_for(running.get(), 5) for _ in expected] == expected
+    assert [await asyncio.wait_for(running.get(), 60) for _ in expected] == expected
     draining = asyncio.ensure_future(worker.drain())
     for name in expected:
         await asyncio.sleep(0)
         assert not draining.done()
         finish[name].set()
         await until(lambda: len(log.reports) == expected.index(name) + 1)  # noqa: B023 - awaited at once
-    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(draining, 60)
     assert [(type(report), bytes(report.outcome.data)) for report in log.reports] == [
         (StepReported, f'"{name}"'.encode()) for name in expected
     ]

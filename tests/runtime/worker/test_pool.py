@@ -139,7 +139,7 @@ async def test_a_step_that_outlasts_a_drain_is_leased_before_the_worker_leaves()
         assert at.log.reports == [StepLeased("run", STEP, 0, "gpu", "", 9_000)]
         assert not draining.done()
         at.finish.set()
-        await asyncio.wait_for(draining, 5)
+        await asyncio.wait_for(draining, 60)
         assert [result.step for result in at.results] == [STEP]
 
 
@@ -197,7 +197,7 @@ async def test_a_blocked_step_does_not_start_after_a_rebalance_or_a_drain(drains
             draining = asyncio.ensure_future(at.worker.drain(9_000, 0))
             await asyncio.sleep(0)
             at.log.calls.allow("until_member")
-            await asyncio.wait_for(draining, 5)
+            await asyncio.wait_for(draining, 60)
         else:
             await at.log.rebalance()
             at.log.calls.allow("until_member")

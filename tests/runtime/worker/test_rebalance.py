@@ -82,7 +82,7 @@ async def test_a_draining_worker_leases_for_no_longer_than_its_drain() -> None:
             await asyncio.sleep(0)
         assert {report.for_ms for report in run.log.reports[count:]} == {9_000}
         run.finish.set()
-        await asyncio.wait_for(draining, 5)
+        await asyncio.wait_for(draining, 60)
 
 
 async def test_a_run_whose_partition_is_assigned_again_is_claimed_afterwards() -> None:
@@ -122,7 +122,7 @@ async def test_a_run_without_a_running_body_is_dropped_at_once() -> None:
 
     worker = Worker(log, app, options())
     async with serving(worker):
-        await asyncio.wait_for(reached.wait(), 5)
+        await asyncio.wait_for(reached.wait(), 60)
         await log.rebalance()
         assert (worker.load.cached, log.reports) == (0, [])
 

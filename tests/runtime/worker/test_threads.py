@@ -33,7 +33,7 @@ async def test_a_lost_report_releases_its_thread() -> None:
     log, ran, bodies = FakeWorkerLog(started()), list[str](), Bodies(threads=Threads(1, parked_max=0))
     log.calls.fail("append", LogError("the broker is away"))
     with pytest.raises(LogError):
-        await asyncio.wait_for(Worker(log, charging(ran, threaded=True), options(bodies=bodies)).serve(), 5)
+        await asyncio.wait_for(Worker(log, charging(ran, threaded=True), options(bodies=bodies)).serve(), 60)
     assert ran == ["charged"]
     await until_free(bodies)
     bodies.threads.close()
@@ -137,7 +137,7 @@ async def test_line_that_is_stopped_while_it_asks_for_a_step() -> None:
 
     real = asyncio.run_coroutine_threadsafe
     with mock.patch.object(asyncio, "run_coroutine_threadsafe", stopping), pytest.raises(RunInterrupted):
-        await asyncio.wait_for(asyncio.to_thread(line.wait_for, asyncio.Event().wait()), 5)
+        await asyncio.wait_for(asyncio.to_thread(line.wait_for, asyncio.Event().wait()), 60)
     run.replay.abort()
 
 

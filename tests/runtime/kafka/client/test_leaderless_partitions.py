@@ -28,9 +28,9 @@ async def test_leaderless_partition_delays_no_other(silent: str) -> None:
     """The membership is confirmed, code starts, and new commands of other partitions are fresh."""
     group = group_without(silent)
     log = await group.open(options=AT_ONCE)
-    await asyncio.wait_for(group.assign(0, 1), 5)
+    await asyncio.wait_for(group.assign(0, 1), 60)
     await group.calls.until("confirm", more=5)
-    await asyncio.wait_for(log.until_member(), 5)
+    await asyncio.wait_for(log.until_member(), 60)
     await until(lambda: log.is_fresh(FRESH))
     assert log.is_fresh(FRESH._replace(partition=1)) == (silent != "ends")
     await log.close()
@@ -60,7 +60,7 @@ async def test_slow_listener_does_not_delay_a_rebalance() -> None:
     group = WorkerGroup()
     log = await group.open(Busy(), MemberOptions(revoke_sessions=0.001))
     await group.assign(0, 1)
-    await asyncio.wait_for(group.revoke(0, 1), 5)
+    await asyncio.wait_for(group.revoke(0, 1), 60)
     await log.close()
 
 

@@ -17,7 +17,7 @@ def records(at: TopicPartition, offsets: Sequence[int]) -> list[LogRecord]:
 
 async def polled(log: KafkaLog) -> list[tuple[str, int]]:
     """Return the topics and offsets of the next poll."""
-    return [(record.topic, record.offset) for record in await asyncio.wait_for(log.poll(100, None), 5)]
+    return [(record.topic, record.offset) for record in await asyncio.wait_for(log.poll(100, None), 60)]
 
 
 async def test_functions_are_read_to_their_end_first() -> None:

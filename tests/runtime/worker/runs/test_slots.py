@@ -175,7 +175,7 @@ async def test_a_woken_run_is_left_to_another_worker(ends: bool) -> None:
             draining = asyncio.ensure_future(scene.harness.worker.drain())
             await iterate()
             scene.finish.set()
-            await asyncio.wait_for(draining, 5)
+            await asyncio.wait_for(draining, 60)
         else:
             await scene.harness.rebalance()
         assert (scene.harness.worker.load.queued, scene.harness.log.committed) == (0, {PLACE: 2 if ends else 1})
