@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.storage.journal import JournalWrite
 from stepstream.runtime.storage.rocks import RocksJournal
 from tests.cli.serving import Serving
+from tests.kafka.cluster.broker import free_port
 from tests.polling import until
 
 Run = Mapping[str, Any]
@@ -34,6 +36,12 @@ class Shop(Serving):
         key = settings.get("STEPSTREAM_API_KEY", "")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._event_key = settings.get("STEPSTREAM_EVENT_KEY", "dev")
+        # A port of the system's choice could be taken, by a client of any process, while it starts again.
+        self._port = free_port()
+
+    def start(self, limit: int = sys.maxsize, port: int = 0) -> None:
+        """Start the process, always on the same port, and wait until it serves."""
+        super().start(limit, port or self._port)
 
     def order(self, event: str, data: Mapping[str, Any], id: str = "") -> str:
         """Send an event; return its id."""
@@ -109,13 +117,12 @@ class Shop(Serving):
 
     def restart(self, meanwhile: Callable[[Path], None] = lambda _: None) -> None:
         """Kill the process, change its state folder if need be, and start it on the same port."""
-        port = int(self.url.rpartition(":")[2])
         self.kill()
         meanwhile(self.folder / ".stepstream")
-        self.start(port=port)
+        self.start()
 
     def append_unreadable(self, value: bytes) -> None:
-        """Append a record that cannot be read to the log, which a shard then reads."""
+        """Append a record that cannot be read to the log; return once it is a dead letter."""
 
         def append(state: Path) -> None:
             journal = RocksJournal(state / "db")
@@ -123,6 +130,7 @@ class Shop(Serving):
             journal.close()
 
         self.restart(append)
+        until(lambda: self.get("/v1/dead-letters")["dead_letters"])
 
     def end(self) -> None:
         """Stop the process; no page may have failed on an error of ours."""

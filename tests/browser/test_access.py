@@ -49,6 +49,7 @@ def test_login_leads_to_the_page_that_was_asked_for(visit: Visit, locked: Shop, 
     (cookie,) = page.context.cookies()
     assert (cookie.get("httpOnly"), cookie.get("sameSite")) == (True, "Strict")
     page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
     page.goto(f"/ui/runs/{run_id}")
     expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
 

@@ -72,6 +72,7 @@ def test_a_value_can_be_copied_and_saved(page: Page, shop: Shop, watch: Watch) -
         tree.get_by_role("link", name="download").click()
     assert json.loads(Path(download.value.path()).read_text("utf-8")) == copied
     tree.get_by_role("link", name="raw").click()
+    expect(page).to_have_url(re.compile("/raw"))
     assert json.loads(page.locator("pre").inner_text()) == copied
 
 

@@ -50,5 +50,7 @@ def test_an_error_leads_to_its_runs(page: Page, shop: Shop) -> None:
     page.goto("/ui/errors")
     page.get_by_role("link", name=re.compile(r"ValueError: total -?\d+ is negative")).first.click()
     expect(page).to_have_url(re.compile("error_group"))
+    # The URL of a page is there before its rows.
+    page.wait_for_load_state()
     shown = {(row.get_attribute("id") or "").removeprefix("run-") for row in page.locator("#runs tbody tr").all()}
     assert runs <= shown

@@ -27,6 +27,13 @@ SHARDS = 2
 VERSIONS = ("blue", "green")
 
 
+def is_shared(observed: Observed) -> bool:
+    """Return whether each process has a part of the shards: one that joins is ready before the others give it one."""
+    engines = [observed.scrape(engine).sum("stepstream_shard_serving") for engine in observed.engines]
+    workers = [len(observed.scrape(worker).values("stepstream_worker_lag_records")) for worker in observed.workers]
+    return engines == workers == [1, 1]
+
+
 def idle(observed: Observed) -> bool:
     """Return whether all runs have ended and nothing lags."""
     engines, workers = (Scrape.of(map(observed.scrape, each)) for each in (observed.engines, observed.workers))
@@ -111,7 +118,7 @@ async def check_recovery(observed: Observed) -> None:
     shutil.rmtree(engine.disk)
     engine.log.write_text("")
     engine.start()
-    await asyncio.to_thread(until, lambda: observed.answers("/ready") == {200})
+    await asyncio.to_thread(until, lambda: observed.answers("/ready") == {200} and is_shared(observed))
     scrape = observed.scrape(engine)
     assert scrape.sum("stepstream_shard_serving") == len(scrape.values("stepstream_shard_serving")) > 0
     assert all(value > 0 for _, value in scrape.values("stepstream_recovery_read_rows"))
@@ -126,12 +133,16 @@ async def observe(bootstrap: str, folder: Path) -> None:
     cluster = Cluster(KafkaSettings(bootstrap, "probes"))
     app = APPS / "chaos" / "chaos_app.py"
     with Fleet(bootstrap, "probes", folder, app) as fleet, Observed(fleet) as observed:
+        # However long an engine takes to restart, it keeps its shard.
+        fleet.variables["STEPSTREAM_KAFKA_SESSION_S"] = "30"
         await apply_topics(cluster, ["chaos"], SHARDS, 1)
         engines = [fleet.add_engine("--log-format", "json") for _ in range(2)]
         options = ("--metrics-port", "0", "--log-format", "json")
         workers = [fleet.add_worker(*options, STEPSTREAM_VERSION=version) for version in VERSIONS]
         await asyncio.to_thread(until, lambda: observed.answers("/ready") == {200})
         await until_registered(cluster, SHARDS)
+        # A step whose partition moves after its first attempt would fail once more, in the other process.
+        await asyncio.to_thread(until, lambda: is_shared(observed))
         await feed(cluster, 0, EVENTS)
         await asyncio.to_thread(until, lambda: idle(observed))
         check_engines([observed.scrape(engine) for engine in engines])

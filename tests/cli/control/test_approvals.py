@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.cli.serving import Serving
+from tests.polling import until
 
 APP = """
 from dataclasses import dataclass
@@ -39,9 +40,14 @@ def run_command(serving: Serving, *arguments: str) -> subprocess.CompletedProces
 
 def run_that_asks(serving: Serving, title: str) -> str:
     """Return the id of the only run that waits for a decision, once it asks this."""
-    while title not in (shown := run_command(serving, "list", "--json").stdout):
-        pass
-    (asked,) = json.loads(shown)
+    shown = [""]
+
+    def asks() -> bool:
+        shown[0] = run_command(serving, "list", "--json").stdout
+        return title in shown[0]
+
+    until(asks)
+    (asked,) = json.loads(shown[0])
     return str(asked["run_id"])
 
 

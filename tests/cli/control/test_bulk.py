@@ -13,6 +13,7 @@ from stepstream.cli import main
 from stepstream.cli.client import EngineClient, Refused
 from stepstream.cli.control import bulk
 from tests.cli.serving import Serving
+from tests.polling import until
 
 APP = """
 from stepstream import App, Context, on
@@ -35,8 +36,7 @@ class Terminal:
     def __init__(self, serving: Serving) -> None:
         self.serving = serving
         serving.send(0, 12)
-        while self.statuses() != {"running"} or len(serving.runs()) < 12:
-            pass
+        until(lambda: [run["status"] for run in serving.runs()] == ["running"] * 12)
 
     def run(self, *arguments: str, input: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command, and enter a text."""
@@ -103,8 +103,7 @@ def test_commands_pause_resume_and_cancel_many_runs(terminal: Terminal) -> None:
 
     one = str(terminal.serving.runs()[0]["run_id"])
     assert terminal.run("runs", "cancel", one, "--why", "a single one").stdout == "cancelled\n"
-    while "the run was cancelled by local: a single one" not in terminal.run("runs", "show", one).stdout:
-        pass
+    until(lambda: "the run was cancelled by local: a single one" in terminal.run("runs", "show", one).stdout)
     cancel = ("runs", "cancel", "--function", "wait", "--why", "again")
     denied = terminal.run(*cancel, input="n\n")
     assert (denied.returncode, "Cancel 11 runs?" in denied.stdout) == (1, True), denied

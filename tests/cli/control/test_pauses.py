@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cli.serving import Serving
+from tests.polling import until
 
 APP = """
 from stepstream import App, Context, on
@@ -19,6 +21,8 @@ app = App("shop", queues=["gpu"])
 async def order(ctx: Context) -> object:
     return await ctx.step.wait_for_signal("approval", signal="approval", timeout="1h")
 """
+
+Stepstream = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.mark.long
@@ -33,9 +37,14 @@ def test_commands_pause_and_resume(tmp_path: Path) -> None:
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def until_listed(filter: str) -> str:
-        while not (listed := json.loads(stepstream("runs", "list", "--filter", filter, "--json").stdout)):
-            pass
-        return str(listed[0]["run_id"])
+        listed: list[dict[str, str]] = []
+
+        def found() -> bool:
+            listed[:] = json.loads(stepstream("runs", "list", "--filter", filter, "--json").stdout)
+            return bool(listed)
+
+        until(found)
+        return listed[0]["run_id"]
 
     try:
         sent = [sys.executable, "-m", "stepstream", "send", "go", "--url", serving.url]
@@ -57,13 +66,16 @@ def test_commands_pause_and_resume(tmp_path: Path) -> None:
         assert stepstream("runs", "resume", run_id, "--json").stdout == '{"resumed": true}\n'
         assert until_listed("status:completed") == run_id
         for path in (("functions", "order"), ("queues", "shop", "gpu")):
-            kind, *names = path
-            assert stepstream(kind, "pause", *names, "--why", "bank is down").stdout == "paused\n"
-            while "bank is down" not in (listed := stepstream(kind, "paused").stdout):
-                pass
-            assert ".".join(names) in listed
-            assert stepstream(kind, "resume", *names).stdout == "resumed\n"
-            assert stepstream(kind, "resume", *names).returncode == 1
-            assert stepstream(kind, "pause", *names[:-1], "none").returncode == 1
+            check_pause(stepstream, *path)
     finally:
         serving.kill()
+
+
+def check_pause(stepstream: Stepstream, kind: str, *names: str) -> None:
+    """Pause and resume a function or a queue, and once more without effect."""
+    assert stepstream(kind, "pause", *names, "--why", "bank is down").stdout == "paused\n"
+    until(lambda: "bank is down" in stepstream(kind, "paused").stdout)
+    assert ".".join(names) in stepstream(kind, "paused").stdout
+    assert stepstream(kind, "resume", *names).stdout == "resumed\n"
+    assert stepstream(kind, "resume", *names).returncode == 1
+    assert stepstream(kind, "pause", *names[:-1], "none").returncode == 1

@@ -69,7 +69,7 @@ class KillInCommit:
     async def strike(self, scene: Scene) -> None:
         """Suspend an engine in a commit, kill it, and restart it: its next incarnation aborts the transaction."""
         async with scene.calm:
-            member = await scene.pick("engine")
+            member = await scene.pick("engine", commits=True)
             await scene.suspend_in_commit(member)
             scene.rebalances += member.said(UP["engine"])
             member.kill()
@@ -104,7 +104,7 @@ class FreezeInCommit:
     async def strike(self, scene: Scene) -> None:
         """Suspend an engine in a commit, and resume it while other faults strike."""
         await scene.calm.acquire()
-        member = await scene.pick("engine")
+        member = await scene.pick("engine", commits=True)
         scene.held.append(member)
         await scene.suspend_in_commit(member)
         scene.continue_beside(self._thaw(scene, member))

@@ -19,9 +19,9 @@ from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.history import Ledger
 
 POLL_S = 0.05
-UP_S_MAX = 60.0
+UP_S_MAX = 120.0
 EFFECTS_S_MAX = 5.0
-SUSPEND_S_MAX = 5.0
+SUSPEND_S_MAX = 30.0
 _EFFECTS_PER_FAULT_MAX = 30
 _EVENTS_PER_SUSPENSION = 8
 # What a process logs when it is up: an engine has shards, a worker is registered.
@@ -128,11 +128,12 @@ class Scene:
                     member.start()
             await asyncio.sleep(POLL_S)
 
-    async def pick(self, role: str) -> Member:
-        """Return a random member that is up."""
+    async def pick(self, role: str, *, commits: bool = False) -> Member:
+        """Return a random member that is up; an engine that `commits` has shards."""
 
         def up() -> list[Member]:
-            return [member for member in self.members(role) if member.said(UP[role])]
+            found = [member for member in self.members(role) if member.said(UP[role])]
+            return [member for member in found if member.assigned or not commits]
 
         if not await until(lambda: bool(up()), UP_S_MAX):
             raise TimeoutError(f"no {role} starts")

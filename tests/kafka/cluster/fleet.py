@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 APPS = Path(__file__).parents[1]
 # The variable with the file that says by how many seconds the clock of a process is wrong, if its module reads it.
 CLOCK_FILE = "SHIFTED_CLOCK_FILE"
-_ASSIGNED = re.compile(r"^(\S+Z) .*: shards \[(.+)\] assigned", re.MULTILINE)
+_ASSIGNED = re.compile(r"^(\S+Z) .*: shards \[(.*)\] assigned", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -52,6 +52,14 @@ class Member:
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             return log.read().count(words.encode())
+
+    @property
+    def assigned(self) -> str:
+        """The shards of an engine by its last assignment since it started; empty if there are none."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            found = _ASSIGNED.findall(log.read().decode(errors="replace"))
+        return found[-1][1] if found else ""
 
     def kill(self) -> None:
         """Kill the process with SIGKILL."""
@@ -213,7 +221,7 @@ class Fleet:
             (at, shard, engine.name)
             for engine in self.engines
             for at, shards in _ASSIGNED.findall(engine.log.read_text())
-            for shard in shards.split(", ")
+            for shard in filter(None, shards.split(", "))
         ]
         owners: dict[str, str] = {}
         moved = 0

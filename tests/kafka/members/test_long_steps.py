@@ -140,18 +140,19 @@ async def drain(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
     fleet.add_engine()
     for _ in range(2):
         # A member without a static name leaves the group when it stops.
-        fleet.add_worker("--drain-s", "60", LONG_GATE=str(gate), STEPSTREAM_INSTANCE="")
+        fleet.add_worker("--drain-s", "120", LONG_GATE=str(gate), STEPSTREAM_INSTANCE="")
     await until_registered(cluster, SHARDS)
     await asyncio.to_thread(until, lambda: all(worker.said("partitions [") for worker in fleet.workers))
     await feed(cluster, range(1))
     started = gate.with_suffix(".started")
-    await asyncio.to_thread(until, started.exists)
+    # The file exists before it has its line.
+    await asyncio.to_thread(until, lambda: started.exists() and started.read_text().endswith("\n"))
     (holder,) = [
         worker for worker in fleet.workers if worker.process and str(worker.process.pid) in started.read_text()
     ]
     assert holder.process
     holder.process.terminate()
-    await asyncio.to_thread(until, lambda: bool(holder.said("running steps have 60 s to finish")))
+    await asyncio.to_thread(until, lambda: bool(holder.said("running steps have 120 s to finish")))
     await feed(cluster, range(1, OTHERS))
     assert ended(await until_ended(cluster, OTHERS - 1)) == {f"long-{n}" for n in range(1, OTHERS)}
     assert (holder.said("left the group of commands.long"), holder.ended) == (1, False)

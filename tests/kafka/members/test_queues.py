@@ -17,11 +17,10 @@ from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.ports import NewRecord
 from tests.kafka.cluster.fleet import ROOT, Fleet, Member
 from tests.kafka.cluster.history import until_registered
-from tests.polling import until
+from tests.polling import WAIT_S_MAX, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 2
-WAIT_S_MAX = 60.0
 ASK_S = 0.1
 APP = Path(__file__).with_name("queue_app.py")
 
@@ -96,7 +95,8 @@ async def kill_the_worker_of_the_queue(fleet: Fleet, cluster: Cluster) -> None:
 
 async def drain_the_worker_of_the_queue(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
     """Drain a worker of the queue in a step, which ends there; its successor runs all others."""
-    pool = [fleet.add_worker("--queue", "gpu", QUEUES_HOLD=str(gate), STEPSTREAM_INSTANCE="") for _ in range(2)]
+    options, own = ("--queue", "gpu", "--drain-s", "120"), {"QUEUES_HOLD": str(gate), "STEPSTREAM_INSTANCE": ""}
+    pool = [fleet.add_worker(*options, **own) for _ in range(2)]
     await asyncio.to_thread(until, lambda: all(worker.said("partitions [") for worker in pool))
     await send(cluster, 0)
     *_, (step, at) = await until_effects(fleet, 6)
