@@ -41,28 +41,29 @@ class Results:
 
     def __init__(self, memos: Iterable[Memo]) -> None:
         self.seen = self.size = 0
-        # In the order of the results.
-        self._memos: dict[str, _Result | Raw] = {}
+        # Both in the order of the results; those that are not encoded yet are the last ones.
+        self._memos: dict[str, Raw] = {}
+        self._results: dict[str, _Result] = {}
         self._reporting: dict[Call, Outcome | None] = {}
         self._news = deque(memos)
 
     def __contains__(self, step: str) -> bool:
-        return step in self._memos
+        return step in self._memos or step in self._results
 
     @property
-    def memos(self) -> dict[str, Raw]:
+    def memos(self) -> Mapping[str, Raw]:
         """The results in the shapes of SDKs, by step; those that `encode` has not encoded are encoded now."""
-        self._memos |= _encoded(self._results())
-        return {step: memo for step, memo in self._memos.items() if isinstance(memo, Raw)}
+        self._memos |= _encoded(self._results)
+        self._results.clear()
+        return self._memos
 
     async def encode(self) -> None:
         """Encode the results that have come; one call of it at a time encodes each of them once."""
-        while found := self._results():
+        while found := dict(self._results):
             size = sum(outcome_bytes(each.outcome) for each in found.values())
             self._memos |= await encoded(size, functools.partial(_encoded, found))
-
-    def _results(self) -> dict[str, _Result]:
-        return {step: each for step, each in self._memos.items() if isinstance(each, _Result)}
+            for step in found:
+                self._results.pop(step, None)
 
     def add(self, memos: Iterable[Memo]) -> None:
         """Take in results of the engine."""
@@ -84,18 +85,18 @@ class Results:
             if outcome is None:
                 return
             del self._reporting[call]
-            if call.step not in self._memos:
+            if call.step not in self:
                 self._take(call.step, _Result(RUN, outcome))
             yield call.step, None
         while self._news:
             memo = self._news.popleft()
             self.seen = max(self.seen, memo.seen)
-            if memo.step not in self._memos:
+            if memo.step not in self:
                 self._take(memo.step, _Result(memo.kind, memo.outcome, memo.signal or memo.id))
                 yield memo.step, memo
 
     def _take(self, step: str, result: _Result) -> None:
-        self._memos[step] = result
+        self._results[step] = result
         self.size += outcome_bytes(result.outcome)
 
 
