@@ -16,6 +16,7 @@ from stepstream.sdk.context import Context
 from stepstream.sdk.errors import RunInterrupted
 from stepstream.sdk.execution import Bodies, StepResult
 from stepstream.sdk.function import RetryPolicy
+from stepstream.sdk.heartbeats import Heartbeats
 from stepstream.sdk.replay.calls import RUN, Call
 from tests.fakes.waiting import until
 from tests.sdk.runs import Run
@@ -217,6 +218,45 @@ async def test_a_heartbeat_outside_of_a_body_is_refused() -> None:
         ctx.heartbeat(1)
     with pytest.raises(StepUsageError, match="progress was used outside of the body of a step"):
         _ = ctx.progress
+
+
+async def test_a_body_that_sends_no_heartbeat_makes_no_object_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a body does not use costs it nothing; threads of a body that uses them share one object."""
+    ctx, made = await context(), list[Heartbeats]()
+
+    def make(*options: Any) -> Heartbeats:
+        made.append(Heartbeats(*options))
+        return made[-1]
+
+    async def beats() -> None:
+        ctx.heartbeat(1)
+        await asyncio.gather(*(asyncio.to_thread(ctx.heartbeat, number) for number in range(5)))
+
+    monkeypatch.setattr("stepstream.sdk.execution.Heartbeats", make)
+    await attempt(lambda: None)
+    assert made == []
+    await attempt(beats)
+    await attempt(lambda: None, heartbeat_timeout_ms=1_000)
+    assert len(made) == 2
+
+
+async def test_the_first_heartbeat_of_an_attempt_that_is_over_ends_its_thread() -> None:
+    """It is not reported, and does not become the progress of the next attempt."""
+    ctx, finish, ended = await context(), threading.Event(), list[RunInterrupted]()
+
+    def body() -> None:
+        finish.wait(5)
+        try:
+            ctx.heartbeat(1)
+        except RunInterrupted as error:
+            ended.append(error)
+            raise
+
+    result, call, reports = await attempt(body, timeout_ms=20)
+    assert error_of(result)[0] == "step-timeout"
+    finish.set()
+    await until(lambda: ended)
+    assert (call.progress, reports) == (NULL, [])
 
 
 async def test_the_thread_of_an_attempt_that_is_over_ends_at_its_heartbeat() -> None:

@@ -1,6 +1,7 @@
 """Runs users' code, a function or the body of a step, and decides what its end means."""
 
 import asyncio
+import functools
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -96,25 +97,26 @@ class Bodies:
         if self.before is not None:
             self.before(function, call)
         call.policy = self.policy(call.policy)
-        heartbeats = Heartbeats(call.progress, call.policy.heartbeat_timeout_ms, report)
-        running = Body(call.id, heartbeats, call.step, call.attempt)
+        loop, timeout_ms = asyncio.get_running_loop(), call.policy.heartbeat_timeout_ms
+        make_heartbeats = functools.partial(Heartbeats, call.progress, timeout_ms, report, loop)
+        running = Body(call.id, make_heartbeats, call.step, call.attempt)
         token = current_body.set(running)
         try:
-            result = await self._attempt(function, call, limits, now_ms, heartbeats)
+            result = await self._attempt(function, call, limits, now_ms, running)
             if running.execution is not None:
                 result = await _published(running.execution, result, call, now_ms())
         finally:
             current_body.reset(token)
-            heartbeats.end()
-            call.progress = heartbeats.progress
+            if heartbeats := running.end():
+                call.progress = heartbeats.progress
         return result if running.used is None else replace(result, used=running.used)
 
     async def _attempt(
-        self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int], heartbeats: Heartbeats
+        self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int], running: Body
     ) -> StepResult:
         body, name = self.stubs.get((function, call.id)) or call.body, f"{call.id} of {function}"
         try:
-            value = await heartbeats.watch(self._value(body, call.policy.timeout_ms, name)) if body else None
+            value = await self._value(body, call.policy, name, running) if body else None
             raw = dump_value(value, call.returns, f"result of step {call.id!r}")
         except NotJson as error:
             return StepResult(Failure(error_info(error)))
@@ -124,7 +126,11 @@ class Bodies:
             return StepResult(Failure(output_too_large(len(bytes(raw)), limits.step_output_bytes_max)))
         return StepResult(Value(raw))
 
-    async def _value(self, body: Callable[[], Any], timeout_ms: int, name: str) -> Any:
+    async def _value(self, body: Callable[[], Any], policy: RetryPolicy, name: str, running: Body) -> Any:
+        work = self._limited(body, policy.timeout_ms, name)
+        return await (running.heartbeats.watch(work) if policy.heartbeat_timeout_ms else work)
+
+    async def _limited(self, body: Callable[[], Any], timeout_ms: int, name: str) -> Any:
         if not timeout_ms:
             return await _call(body, self.threads, name)
         limit = asyncio.timeout(timeout_ms / 1_000)

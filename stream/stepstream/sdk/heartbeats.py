@@ -23,13 +23,15 @@ class Heartbeats:
     `report` is called with the newest progress: at the first heartbeat, and then at most once per interval.
     """
 
-    def __init__(self, progress: Raw, timeout_ms: int, report: Callable[[Raw], object]) -> None:
+    def __init__(
+        self, progress: Raw, timeout_ms: int, report: Callable[[Raw], object], loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.progress = progress
         self._timeout_ms = timeout_ms
         interval_ms = timeout_ms // 3 or HEARTBEAT_INTERVAL_MS_MAX
         self._interval_s = min(max(interval_ms, HEARTBEAT_INTERVAL_MS_MIN), HEARTBEAT_INTERVAL_MS_MAX) / 1_000
         self._report = report
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._beat_at = self._loop.time()
         self._unreported = False
         self._next: asyncio.TimerHandle | None = None
@@ -65,8 +67,6 @@ class Heartbeats:
 
     async def watch(self, body: Awaitable[T]) -> T:
         """Await a body; cancel it and raise HeartbeatTimeoutError once it has sent no heartbeat for its timeout."""
-        if not self._timeout_ms:
-            return await body
         limit = asyncio.timeout(None)
         try:
             async with limit:

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import itertools
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -63,15 +64,38 @@ class Scope:
 class Body:
     """The body of a step that is running: its heartbeats, what it published, and how many units of its limits it used.
 
-    `step` is the id of the step, and `hash` that of this use of the id.
+    `step` is the id of the step, and `hash` that of this use of the id. Most bodies send no heartbeat, so the object
+    for them is made at its first use, which may be in a thread, and even when the attempt is over.
     """
 
     step: str
-    heartbeats: Heartbeats
+    make_heartbeats: Callable[[], Heartbeats]
     hash: str = ""
     attempt: int = 0
     used: int | None = None
     execution: Execution | None = None
+    _made: Heartbeats | None = None
+    _is_over: bool = False
+
+    @property
+    def heartbeats(self) -> Heartbeats:
+        """The heartbeats of the attempt."""
+        with _MAKING:
+            made = self._made = self._made or self.make_heartbeats()
+        if self._is_over:
+            made.end()
+        return made
+
+    def end(self) -> Heartbeats | None:
+        """The attempt is over: end its heartbeats; return them if there are any."""
+        self._is_over = True
+        if self._made:
+            self._made.end()
+        return self._made
+
+
+# Threads of one body use one object for its heartbeats.
+_MAKING = threading.Lock()
 
 
 current_scope: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("stepstream_scope", default=None)
