@@ -60,6 +60,14 @@ _StepEntry = StepPlanned | StepAttemptFailed | StepProgressed | StepEnded | Step
 _MOVES = (StepPlanned, StepAttemptFailed, StepProgressed, StepEnded, StepCancelled, RunAttemptFailed)
 
 
+def write_entries(db: Database, entries: Sequence[HistoryRecord]) -> None:
+    """Fold entries of history into the tables."""
+    batch = Batch(db, entries)
+    for entry in entries:
+        batch.apply(entry)
+    batch.write()
+
+
 class Batch:
     """The rows that a batch of history changes, `entries`. The tables have them once `write` was called."""
 

@@ -3,7 +3,7 @@
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,12 +12,12 @@ import msgspec
 from stepstream.contract.history import HistoryEntry, HistoryRecord, decode_history_record
 from stepstream.contract.logs import StepLogged, decode_logged
 from stepstream.contract.operators.bulk import BulkChanged
-from stepstream.contract.topics import HISTORY, LOGS
+from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord, Offsets, StoreError, TopicPartition
 from stepstream.runtime.readmodel import reading
 from stepstream.runtime.readmodel.changes import RunChanges
 from stepstream.runtime.readmodel.dialect import Database, Tables, lock_sums
-from stepstream.runtime.readmodel.folding import Batch
+from stepstream.runtime.readmodel.folding import write_entries
 from stepstream.runtime.readmodel.pruning import STEPS_PER_STATEMENT, DroppedRuns, Retention, drop_slice, limit_of
 from stepstream.runtime.readmodel.queries import RunQueries
 from stepstream.runtime.readmodel.search.filters import Filter
@@ -42,6 +42,11 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeError, OverflowError, RecursionError
 
 def _wall_ms() -> int:
     return round(time.time() * 1_000)
+
+
+def _run_ids(entries: Sequence[HistoryRecord | StepLogged]) -> Iterator[str]:
+    """Yield the runs that entries are about."""
+    return (entry.run_id for entry in entries if not isinstance(entry, BulkChanged))
 
 
 class _NotFolded(Exception):
@@ -128,12 +133,10 @@ class RunIndex:
         A record that cannot be decoded is skipped, and so is one that another process folded since `position` was
         called. Raise StoreError if the tables were replaced since then: history must be read again from there.
         """
-        self._check(HISTORY)
-        entries = self._fold(records, self._fold_all)
+        found = self._fold(records, decode_history_record, write_entries)
         last = records[-1]
         self._latest[last.partition] = max(self._latest.get(last.partition, 0), last.timestamp)
-        self._note(records, entries)
-        return entries
+        return [entry for entry in found if not isinstance(entry, BulkChanged)]
 
     def _check(self, topic: str) -> None:
         if self._tables.must_restart(topic):
@@ -157,39 +160,45 @@ class RunIndex:
             )
         return [record for record in records if record.offset >= stored]
 
-    def _fold(self, records: Sequence[LogRecord], fold_all: Callable[..., list[E]]) -> list[E]:
+    def _fold(
+        self, records: Sequence[LogRecord], decode: Callable[[bytes], E], write: Callable[[Database, list[E]], None]
+    ) -> list[E]:
+        """Write what the new records of a partition decode to, and the position after them; return it."""
+        self._check(records[0].topic)
         skipped, singly = set[LogRecord](), False
         while True:
             try:
                 with self._tables.transaction():
-                    return fold_all(self._new(records), skipped, singly=singly)
+                    new = self._new(records)
+                    found = self._decoded(new, decode, skipped)
+                    self._write(found, write, singly=singly)
+                    entries = [entry for _, entry in found]
+                    self._commit(new, entries)
+                break
             except _NotFolded as error:
                 # The transaction is rolled back; the other records are folded again without this one.
                 skipped.add(error.record)
                 self._skip(error.record, error.__cause__)
             except _UNREADABLE:
-                # A row cannot be stored; written one by one, the record that it is from is known.
+                # An entry cannot be stored; written one by one, the record that it is from is known.
                 if singly:
                     raise
                 singly = True
+        self._note(records, entries)
+        return entries
 
-    def _fold_all(self, records: Sequence[LogRecord], skipped: set[LogRecord], *, singly: bool) -> list[HistoryEntry]:
-        found = self._decoded(records, decode_history_record, skipped)
-        entries = [entry for _, entry in found if not isinstance(entry, BulkChanged)]
-        batch = Batch(self._db, entries)
+    def _write(
+        self, found: list[tuple[LogRecord, E]], write: Callable[[Database, list[E]], None], *, singly: bool
+    ) -> None:
+        """Write entries, all at a time or `singly`: then raise _NotFolded for the one that cannot be stored."""
+        if not singly:
+            write(self._db, [entry for _, entry in found])
+            return
         for record, entry in found:
             try:
-                if singly:
-                    batch = Batch(self._db, [entry])
-                batch.apply(entry)
-                if singly:
-                    batch.write()
+                write(self._db, [entry])
             except _UNREADABLE as error:
                 raise _NotFolded(record) from error
-        if not singly:
-            batch.write()
-        self._commit(records, entries)
-        return entries
 
     def _decoded(
         self, records: Sequence[LogRecord], decode: Callable[[bytes], E], skipped: set[LogRecord]
@@ -207,22 +216,7 @@ class RunIndex:
 
     def fold_logs(self, records: Sequence[LogRecord]) -> None:
         """Add records of a partition of `logs`, and store the position after them; otherwise as `fold`."""
-        self._check(LOGS)
-        entries = self._fold(records, self._add_all)
-        self._note(records, entries)
-
-    def _add_all(self, records: Sequence[LogRecord], skipped: set[LogRecord], *, singly: bool) -> list[StepLogged]:
-        found = self._decoded(records, decode_logged, skipped)
-        for part in [[each] for each in found] if singly else [found]:
-            try:
-                add_lines(self._db, [entry for _, entry in part])
-            except _UNREADABLE as error:
-                if not singly:
-                    raise
-                raise _NotFolded(part[0][0]) from error
-        entries = [entry for _, entry in found]
-        self._commit(records, entries)
-        return entries
+        self._fold(records, decode_logged, add_lines)
 
     def add_logs(self, entries: Sequence[StepLogged]) -> None:
         """Add what runs logged."""
@@ -230,19 +224,19 @@ class RunIndex:
             add_lines(self._db, entries)
         self._note([], entries)
 
-    def _commit(self, records: Sequence[LogRecord], entries: Sequence[HistoryEntry | StepLogged]) -> None:
+    def _commit(self, records: Sequence[LogRecord], entries: Sequence[HistoryRecord | StepLogged]) -> None:
         """Store the position after records, and publish which runs they changed, in the transaction that folds them."""
         if records:
             last = records[-1]
             put_position(self._db, (last.topic, last.partition), self._ids.get(last.topic, ""), last.offset + 1)
-            self._tables.publish({entry.run_id for entry in entries})
+            self._tables.publish(set(_run_ids(entries)))
 
-    def _note(self, records: Sequence[LogRecord], entries: Sequence[HistoryEntry | StepLogged]) -> None:
+    def _note(self, records: Sequence[LogRecord], entries: Sequence[HistoryRecord | StepLogged]) -> None:
         """Note what was committed."""
         if records and (at := (records[-1].topic, records[-1].partition)) in self._expected:
             self._expected[at] = max(self._expected[at], records[-1].offset + 1)
         if not self._tables.shared:
-            self.changes.add(entry.run_id for entry in entries)
+            self.changes.add(_run_ids(entries))
 
     async def follow(self) -> None:
         """Note what any process changes, until cancelled."""
