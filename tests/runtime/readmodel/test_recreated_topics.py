@@ -28,7 +28,7 @@ def runs(name: str, count: int) -> list[LogRecord]:
 
 
 def test_topic_that_was_created_again_is_read_from_its_beginning(new_tables: NewTables) -> None:
-    """Its id differs. The runs of the deleted one stay, and positions of a release that stored no ids count."""
+    """Its id differs. The runs of the deleted one stay, and a position from before the id was known counts."""
     tables = new_tables()
     index = RunIndex(tables)
     old, new = (runs(name, 3) for name in ("old", "new"))
@@ -43,6 +43,8 @@ def test_topic_that_was_created_again_is_read_from_its_beginning(new_tables: New
     assert index.position(HISTORY, 0) == 0
     index.fold(new[:2])
     assert (index.position(HISTORY, 0), sum(index.counts().values())) == (2, 5)
+    rows = index._db.execute('SELECT topic, topic_id, partition, "offset" FROM positions ORDER BY topic_id')
+    assert rows.fetchall() == [(HISTORY, "", 0, 1), (HISTORY, "first", 0, 3), (HISTORY, "second", 0, 2)]
     index.close()
 
 

@@ -6,22 +6,18 @@ from stepstream.runtime.readmodel.dialect import Database
 
 def position_of(db: Database, at: TopicPartition, id: str) -> int:
     """Return the offset of the first record that is not folded yet, of a topic with this id (empty: unknown)."""
-    topic, partition = at
-    query = 'SELECT topic, "offset" FROM positions WHERE partition = ? AND (topic = ? OR topic LIKE ?)'
-    found: dict[str, int] = dict(db.execute(query, (partition, topic, f"{topic} %")).fetchall())
-    # Earlier releases stored no ids.
-    before = found[topic] if found.keys() == {topic} else 0
-    return found.get(_name(topic, id), before)
+    query = 'SELECT topic_id, "offset" FROM positions WHERE topic = ? AND partition = ?'
+    found: dict[str, int] = dict(db.execute(query, at).fetchall())
+    # While the id was unknown, the topic is assumed to have been the same.
+    before = found[""] if found.keys() == {""} else 0
+    return found.get(id, before)
 
 
 def put_position(db: Database, at: TopicPartition, id: str, offset: int) -> None:
     """Store a position."""
     upsert = (
-        "INSERT INTO positions VALUES (?, ?, ?) "
-        'ON CONFLICT (topic, partition) DO UPDATE SET "offset" = excluded."offset"'
+        "INSERT INTO positions VALUES (?, ?, ?, ?) "
+        'ON CONFLICT (topic, topic_id, partition) DO UPDATE SET "offset" = excluded."offset"'
     )
-    db.execute(upsert, (_name(at[0], id), at[1], offset))
-
-
-def _name(topic: str, id: str) -> str:
-    return f"{topic} {id}" if id else topic
+    topic, partition = at
+    db.execute(upsert, (topic, id, partition, offset))

@@ -36,7 +36,7 @@ WAIT_STATE = "json_extract(waits, '$.state')"
 # The end of a run id, which runs_by_tail has.
 TAIL = "substr(run_id, -6)"
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
-VERSION = 18
+VERSION = 19
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
 # run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
 # event_waits has the event that ended each wait, and event_cancels the one that cancelled each run that one did, in the
@@ -88,7 +88,9 @@ CREATE TABLE IF NOT EXISTS bulk_operations (
     operation TEXT PRIMARY KEY, seq INTEGER, started_at INTEGER, shown TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dropped_runs (run_id TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS positions (topic TEXT, partition INTEGER, "offset" INTEGER, PRIMARY KEY (topic, partition));
+CREATE TABLE IF NOT EXISTS positions (
+    topic TEXT, topic_id TEXT, partition INTEGER, "offset" INTEGER, PRIMARY KEY (topic, topic_id, partition)
+);
 CREATE TABLE IF NOT EXISTS origin (value TEXT);
 CREATE INDEX IF NOT EXISTS logs_by_time ON logs (at);
 CREATE INDEX IF NOT EXISTS event_cancels_by_event ON event_cancels (event_id, run_id);
