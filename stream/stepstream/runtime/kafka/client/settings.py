@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepstream.contract.errors import StepstreamError
+from stepstream.runtime.kafka.client.certificates import RenewedContext
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -85,7 +86,8 @@ class KafkaSettings:
                 "sasl_plain_password": self.sasl_password,
             }
         if self.security_protocol.endswith("SSL"):
-            options["ssl_context"] = self._ssl_context()
+            files = [file for file in (self.ca_file, self.cert_file, self.key_file) if file]
+            options["ssl_context"] = RenewedContext(self._ssl_context, files)
         return options
 
     def _ssl_context(self) -> ssl.SSLContext:
