@@ -13,7 +13,7 @@ from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.topics import FUNCTIONS
 from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.runs.function import RemoteFunction
-from stepstream.gateway.runs.peers import Peers, client_at, place_of
+from stepstream.gateway.runs.peers import Peers, client_at, signed_url
 from stepstream.gateway.sync.addresses import AddressPolicy
 from stepstream.gateway.sync.registry import AppRegistry, RegistryPorts
 from stepstream.gateway.sync.sync_failures import SyncFailures
@@ -44,7 +44,7 @@ def workers_on(cluster: FakeCluster) -> GatewayWorkers:
     return GatewayWorkers(Fleet(cluster, backbone, 1, MemberOptions(), WorkerOptions()))
 
 
-async def test_gateway_is_ready_with_a_place_in_each_group() -> None:
+async def test_gateway_is_ready_as_a_member_of_each_group() -> None:
     """Before it knows its apps it is not ready, nor while the group of an app has not assigned partitions."""
     cluster, transport = FakeCluster(), Any
     workers, metrics = workers_on(cluster), Metrics("worker")
@@ -147,9 +147,9 @@ async def test_gateways_find_one_another_by_the_groups_of_their_apps() -> None:
     cluster, keys = FakeCluster(), [SigningKey("signkey-test-00ff")]
     topics = AppTopics(cluster, 1, workers_on(cluster))
     topics.add(RemoteApp("demo", cast(Any, None)))
-    forged = place_of("http://10.0.0.9:1", [SigningKey("signkey-test-11ff")])
-    places = [place_of(f"http://10.0.0.{number}:8288", keys) for number in (1, 2)]
-    cluster.clients = [PYTHON, GATEWAY, *(client_at(GATEWAY, place) for place in (*places, forged))]
+    forged = signed_url("http://10.0.0.9:1", [SigningKey("signkey-test-11ff")])
+    urls = [signed_url(f"http://10.0.0.{number}:8288", keys) for number in (1, 2)]
+    cluster.clients = [PYTHON, GATEWAY, *(client_at(GATEWAY, url) for url in (*urls, forged))]
     async with aiohttp.ClientSession() as session:
         peers = Peers(session, "http://10.0.0.1:8288", keys, topics.clients)
         assert await peers.others() == ["http://10.0.0.2:8288"]

@@ -20,7 +20,7 @@ from stepstream.contract.topics import FUNCTIONS, INBOX, REPLIES, commands_topic
 from stepstream.gateway.connect.connect_readings import connect_readings
 from stepstream.gateway.connect.connect_server import ConnectServer
 from stepstream.gateway.runs.app import RemoteApp
-from stepstream.gateway.runs.peers import client_at, place_of
+from stepstream.gateway.runs.peers import client_at, signed_url
 from stepstream.gateway.sync.registry import AppRegistry
 from stepstream.host.connect_port import listen_for_workers
 from stepstream.host.connected_apps import keep_serving_app
@@ -164,8 +164,8 @@ class _Gateway:
         self._backbone = backbone
         self._index = index
         self.metrics, memory = Metrics("worker", "gateway"), MemoryBudget(settings.memory_mib * MIB)
-        place = place_of(settings.peer_url, settings.signing_keys.all)
-        member = MemberOptions(client=client_at(client_of_release(GATEWAY_RELEASE), place))
+        signed = signed_url(settings.peer_url, settings.signing_keys.all)
+        member = MemberOptions(client=client_at(client_of_release(GATEWAY_RELEASE), signed))
         options = WorkerOptions(observer=self.metrics, live_cache=settings.live_cache, memory=memory)
         self.workers = GatewayWorkers(Fleet(cluster, backbone, shards, member, options))
         self._callers = KafkaCallers(cluster, backbone, shards)

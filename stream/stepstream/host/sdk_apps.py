@@ -212,10 +212,10 @@ class SdkApps:
     def _changed(self, name: str) -> None:
         if name == self._hosting.own:
             return
-        kind, place = self._settings.signing_keys.kind, self._peers.place
-        reached = self._hosting.is_alone or bool(place)
+        kind, url = self._settings.signing_keys.kind, self._peers.signed_url
+        reached = self._hosting.is_alone or bool(url)
         functions = [
-            RemoteFunction(each, reached, kind, inputs=reached, place=place)
+            RemoteFunction(each, reached, kind, inputs=reached, gateway_url=url)
             for each in self.registry.apps().get(name, ())
         ]
         if app := self._apps.get(name):

@@ -11,8 +11,8 @@ import pytest
 from stepstream.contract.errors import Conflict, StepstreamError
 from stepstream.gateway.connect import connect_server
 from stepstream.gateway.connect import frames_pb2 as pb
-from stepstream.gateway.connect.greeting_places import GreetingPlaces
 from stepstream.gateway.connect.handshake import APPS_MAX
+from stepstream.gateway.connect.handshake_limit import HandshakeLimit
 from stepstream.gateway.connect.session_tokens import SessionTokens
 from stepstream.gateway.sync.signing_keys import SigningKeys
 from stepstream.gateway.wire.signing import SigningKey
@@ -217,7 +217,7 @@ async def test_there_is_a_limit_of_connections(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_silent_clients_do_not_keep_a_worker_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They do not count as workers, and give their places to clients that come later."""
+    """They do not count as workers, and their handshakes are aborted for clients that come later."""
     monkeypatch.setattr(connect_server, "CONNECTIONS_MAX", 20)
     monkeypatch.setattr(connect_server, "_SILENT_S_MAX", 0.01)
     async with serving(KEYS) as server, AsyncExitStack() as silent:
@@ -232,10 +232,10 @@ async def test_silent_clients_do_not_keep_a_worker_out(monkeypatch: pytest.Monke
 
 
 async def test_wait_to_be_greeted_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client without a place is refused in time, and has not been upgraded."""
-    places = GreetingPlaces(1, 60.0)
-    monkeypatch.setattr(connect_server, "GreetingPlaces", lambda *_: places)
-    async with serving(KEYS, hello_s=0.05) as server, places.place(60.0):
+    """A client that is not admitted is refused in time, and has not been upgraded."""
+    limit = HandshakeLimit(1, 60.0)
+    monkeypatch.setattr(connect_server, "HandshakeLimit", lambda *_: limit)
+    async with serving(KEYS, hello_s=0.05) as server, limit.admitted(60.0):
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
             async with server.dial():
                 raise AssertionError
@@ -257,12 +257,12 @@ async def test_unknown_clients_have_few_connections(monkeypatch: pytest.MonkeyPa
         await worker.heartbeat()
 
 
-async def test_latest_client_gets_the_next_place() -> None:
-    """One that waits too long takes the place that was held the longest, and a cancelled one none."""
-    places, entered = GreetingPlaces(1, 0.01), list[str]()
+async def test_latest_client_is_admitted_next() -> None:
+    """After a long wait the longest handshake is aborted for it; a client that was cancelled is not admitted."""
+    limit, entered = HandshakeLimit(1, 0.01), list[str]()
 
     async def client(name: str) -> None:
-        async with places.place(5.0):
+        async with limit.admitted(5.0):
             entered.append(name)
             await asyncio.get_running_loop().create_future()
 
@@ -277,5 +277,5 @@ async def test_latest_client_gets_the_next_place() -> None:
     for each in clients:
         each.cancel()
     await asyncio.gather(*clients, return_exceptions=True)
-    async with places.place(5.0):
+    async with limit.admitted(5.0):
         pass

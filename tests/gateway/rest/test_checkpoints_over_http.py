@@ -69,12 +69,12 @@ class Others:
         return None
 
 
-@pytest.mark.parametrize(("place", "status"), [("@first", 200), ("@gone", 502), ("", 404)])
-async def test_a_checkpoint_reaches_the_gateway_of_its_call(place: str, status: int) -> None:
+@pytest.mark.parametrize(("gateway_url", "status"), [("@first", 200), ("@gone", 502), ("", 404)])
+async def test_a_checkpoint_reaches_the_gateway_of_its_call(gateway_url: str, status: int) -> None:
     """A load balancer may send it to another one, which answers as the one that has made the call does."""
     answer = asyncio.Event()
     endpoint = FakeEndpoint(returned(1, after=answer))
-    app = app_of(endpoint, place=place)
+    app = app_of(endpoint, gateway_url=gateway_url)
     async with VirtualEngine(app) as engine:
         others = Others({})
         first, second = (

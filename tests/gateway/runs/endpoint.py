@@ -172,14 +172,14 @@ def app_of(
     *functions: FunctionRegistered,
     sdk: str = "py:v0.5.19",
     checkpoints: bool = True,
-    place: str = "",
+    gateway_url: str = "",
 ) -> RemoteApp:
     """Return the app `demo`, whose functions an endpoint executes."""
     app = RemoteApp("demo", endpoint)
     url = "http://app.test/api/inngest?fnId={}&stepId=step"
     found = functions or (registered(),)
     served = (replace(each, endpoint=url.format(each.id), sdk=sdk) for each in found)
-    app.replace(RemoteFunction(each, checkpoints, inputs=checkpoints, place=place) for each in served)
+    app.replace(RemoteFunction(each, checkpoints, inputs=checkpoints, gateway_url=gateway_url) for each in served)
     return app
 
 

@@ -19,13 +19,13 @@ async def test_the_gateway_of_a_call_is_in_its_queue_item() -> None:
     """It is known there by either key, and nowhere if it is this one, has no URL, or the seal is not ours."""
     async with aiohttp.ClientSession() as session:
         here, there = Peers(session, HERE, [NEW, OLD]), Peers(session, THERE, [OLD])
-        assert here.of("run.3" + there.place) == THERE
-        assert here.of("run.3" + Peers(session, THERE, [NEW, OLD]).place) == THERE
-        assert Peers(session, HERE).of("run.3" + Peers(session, THERE).place) == THERE
-        assert Peers(session, keys=[NEW]).place == ""
-        assert Peers(session, keys=[OLD]).of("run.3" + Peers(session, THERE, [OLD]).place) == ""
-        forged = there.place.replace("10.0.0.2", "10.0.0.3")
-        for item in ("run.3" + here.place, "run.3", "", forged, "run.3" + Peers(session, THERE).place):
+        assert here.of("run.3" + there.signed_url) == THERE
+        assert here.of("run.3" + Peers(session, THERE, [NEW, OLD]).signed_url) == THERE
+        assert Peers(session, HERE).of("run.3" + Peers(session, THERE).signed_url) == THERE
+        assert Peers(session, keys=[NEW]).signed_url == ""
+        assert Peers(session, keys=[OLD]).of("run.3" + Peers(session, THERE, [OLD]).signed_url) == ""
+        forged = there.signed_url.replace("10.0.0.2", "10.0.0.3")
+        for item in ("run.3" + here.signed_url, "run.3", "", forged, "run.3" + Peers(session, THERE).signed_url):
             assert here.of(item) == ""
 
 
@@ -64,7 +64,7 @@ async def fetched(*gateways: Handler, gone: bool = False) -> RunInput | None:
     async with AsyncExitStack() as stack, aiohttp.ClientSession() as session:
         urls = [await stack.enter_async_context(served(each)) for each in gateways]
         urls += ["http://127.0.0.1:9"] if gone else []
-        clients = [client_at("stepstream-gateway-1-3", Peers(session, url, [OLD]).place) for url in urls]
+        clients = [client_at("stepstream-gateway-1-3", Peers(session, url, [OLD]).signed_url) for url in urls]
 
         async def members() -> list[str]:
             return ["stepstream-0123456789ab-1-3", *clients]

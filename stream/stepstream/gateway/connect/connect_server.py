@@ -14,8 +14,8 @@ from stepstream.contract.errors import StepstreamError
 from stepstream.gateway.connect import frames_pb2 as pb
 from stepstream.gateway.connect.conversation import Conversation
 from stepstream.gateway.connect.frames import FRAME_BYTES_MAX, frame
-from stepstream.gateway.connect.greeting_places import GreetingPlaces
 from stepstream.gateway.connect.handshake import REFUSED, Greeted, Handshake, Hangup
+from stepstream.gateway.connect.handshake_limit import HandshakeLimit
 from stepstream.gateway.connect.session_tokens import SessionTokens
 from stepstream.gateway.connect.worker_call import ConnectTimes
 from stepstream.gateway.connect.worker_calls import WorkerCalls
@@ -59,7 +59,7 @@ class ConnectServer:
         self.draining = False
         self._foreign = foreign
         self._handshake: Handshake | None = None
-        self._greeting = GreetingPlaces(_GREETED_AT_ONCE_MAX, _SILENT_S_MAX)
+        self._handshakes = HandshakeLimit(_GREETED_AT_ONCE_MAX, _SILENT_S_MAX)
         self._sockets: set[web.WebSocketResponse] = set()
         self._sending: set[asyncio.Future[None]] = set()
         # The connections of workers that have been identified.
@@ -155,7 +155,7 @@ class ConnectServer:
     async def _identified(self, request: web.Request, ws: web.WebSocketResponse) -> pb.WorkerConnectRequestData:
         assert self._handshake is not None
         try:
-            async with self._greeting.place(self.calls.times.hello_s):
+            async with self._handshakes.admitted(self.calls.times.hello_s):
                 await ws.prepare(request)
                 return await self._handshake.identify(ws)
         except TimeoutError:

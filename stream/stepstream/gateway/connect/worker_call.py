@@ -44,7 +44,7 @@ class WorkerCallPhase(StrEnum):
 class WorkerCallEvent(StrEnum):
     """What happens to a call."""
 
-    PLACE = "place"  # It is sent to a worker.
+    SEND = "send"  # It is sent to a worker.
     ACKNOWLEDGE = "acknowledge"  # The worker has received it, or extends the lease.
     EXPIRE = "expire"  # The worker was silent about it for too long.
     DISCONNECT = "disconnect"  # The connection over which it was sent is closed.
@@ -56,7 +56,7 @@ _Phase, _Event = WorkerCallPhase, WorkerCallEvent
 # The worker of a leased call may connect again and reply, so it keeps the call until the lease expires.
 CALL_LIFE: Mapping[WorkerCallPhase, Mapping[WorkerCallEvent, WorkerCallPhase]] = {
     _Phase.WAITING: {
-        _Event.PLACE: _Phase.SENT,
+        _Event.SEND: _Phase.SENT,
         # The worker whose lease had expired is not lost after all.
         _Event.ACKNOWLEDGE: _Phase.LEASED,
         _Event.REPLY: _Phase.ENDED,

@@ -51,7 +51,7 @@ class WorkerCalls:
         self.lost_leases[app] += 0
         reply: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         call = self._open[request.request_id] = WorkerCall(app, request, next(self._numbers), reply)
-        self._place(call)
+        self._assign(call)
         try:
             return await reply
         finally:
@@ -118,7 +118,7 @@ class WorkerCalls:
 
     # The way of a call.
 
-    def _place(self, call: WorkerCall) -> None:
+    def _assign(self, call: WorkerCall) -> None:
         """Send a call to a worker, or let it wait for one."""
         if connection := self._choose(call, self.connections):
             self._send(call, connection)
@@ -141,7 +141,7 @@ class WorkerCalls:
 
     def _send(self, call: WorkerCall, connection: WorkerConnection) -> None:
         self._take_out(call)
-        call.on(WorkerCallEvent.PLACE)
+        call.on(WorkerCallEvent.SEND)
         call.sdk, call.until_s = connection.sdk, time.monotonic() + self.times.call_s_max
         call.request.app_name = connection.apps[call.app].name
         call.request.lease_id = new_ulid(time.time())
@@ -189,7 +189,7 @@ class WorkerCalls:
             call.watch(None)
             earlier, call.connection = call.connection, None
             # The worker that was silent has no room for it yet, if it has just that much.
-            self._place(call)
+            self._assign(call)
             self._vacate(call, earlier)
 
     def _abandon(self, call: WorkerCall) -> None:
@@ -217,7 +217,7 @@ class WorkerCalls:
                 del self._waiting[call.target]
 
     def _vacate(self, call: WorkerCall, connection: WorkerConnection | None) -> None:
-        """Give the place that a call had in a worker to other calls."""
+        """Free a worker of a call, and send it others that wait."""
         if connection is None or call.connection is connection:
             return
         connection.calls.pop(call.id, None)

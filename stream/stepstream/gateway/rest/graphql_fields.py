@@ -16,7 +16,7 @@ from stepstream.gateway.rest.replies import iso
 from stepstream.gateway.rest.sdk_shapes import events_of
 from stepstream.gateway.rest.spans import json_text, run_output, run_state, trace_of
 from stepstream.gateway.wire.calls import app_uuid, function_uuid
-from stepstream.gateway.wire.registration import place_of_url
+from stepstream.gateway.wire.registration import without_query
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 
@@ -103,7 +103,7 @@ def app_fields(parts: RestParts, name: str) -> dict[str, Any]:
         "name": name,
         "functions": lambda _info: [function_fields(parts, each) for each in functions],
         "functionCount": len(functions),
-        "url": place_of_url(functions[0].endpoint) if functions else failure.url if failure else None,
+        "url": without_query(functions[0].endpoint) if functions else failure.url if failure else None,
         "connected": failure is None,
         "error": failure.error if failure else None,
     }

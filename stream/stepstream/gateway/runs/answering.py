@@ -61,7 +61,7 @@ class Answering(ABC):
         return self._open.over
 
     def begin_report(self, call: Call) -> int:
-        """Fix the place of the result of a call among all results, and return the `seen` of its report."""
+        """Fix the position of the result of a call among all results, and return the `seen` of its report."""
         self._asked.calls.move(call, CallEvent.REPORT, CallState.REPORTING)
         return self.results.begin_report(call)
 
@@ -203,7 +203,7 @@ class Answering(ABC):
         self._absorb()
 
     def _absorb(self) -> None:
-        """Take in the results that are in their place, and call the app again when it must see them."""
+        """Take in the results that are in their position, and call the app again when it must see them."""
         must_see = False
         for step, memo in self.results.take():
             self._attempt = self._fruitless = 0

@@ -150,7 +150,7 @@ class Caller:
             generation,
             run_id_at(self.now_ms(), run_hash(self.run_id, str(generation))),
             item,
-            item + function.place,
+            item + function.gateway_url,
             self.defers.known,
             checkpoints=function.checkpoints or not (self.sdk or function.sdk).startswith(_JAVASCRIPT),
         )

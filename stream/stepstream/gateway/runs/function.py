@@ -10,16 +10,16 @@ from stepstream.sdk.function import RetryPolicy
 class RemoteFunction:
     """A function of an app, as it is registered: with the URL of its calls, and its SDK.
 
-    With `checkpoints` the app may report steps while a call is open: they reach the process that makes the call, by its
-    `place` if the report may arrive at another one. With `inputs` the app may fetch what a call has no room for.
-    `server_kind` is what calls say of the gateway: `dev` or `cloud`.
+    With `checkpoints` the app may report steps while a call is open: they reach the gateway that makes the call, by the
+    signed URL of it, `gateway_url`, if the report may arrive at another one. With `inputs` the app may fetch what a
+    call has no room for. `server_kind` is what calls say of the gateway: `dev` or `cloud`.
     """
 
     registered: FunctionRegistered
     checkpoints: bool = False
     server_kind: str = "dev"
     inputs: bool = False
-    place: str = ""
+    gateway_url: str = ""
 
     @property
     def id(self) -> str:

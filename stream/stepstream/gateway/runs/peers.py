@@ -41,14 +41,14 @@ async def no_clients() -> Iterable[str]:
     return ()
 
 
-def place_of(url: str, keys: Sequence[SigningKey]) -> str:
+def signed_url(url: str, keys: Sequence[SigningKey]) -> str:
     """Return what a gateway says of itself: its URL, signed with the first of the keys; empty without a URL."""
     return f"{_END}{url}{_END}{_seal((keys or (_NO_KEY,))[0], url)}" if url else ""
 
 
-def client_at(client: str, place: str) -> str:
-    """Return the client id of a gateway in the groups of its apps, by which others know its place."""
-    return f"{client}-{place.encode().hex()}" if place else client
+def client_at(client: str, signed: str) -> str:
+    """Return the client id of a gateway in the groups of its apps, which contains its signed URL for the others."""
+    return f"{client}-{signed.encode().hex()}" if signed else client
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class Peers:
     clients: Callable[[], Awaitable[Iterable[str]]] = no_clients
 
     @property
-    def place(self) -> str:
+    def signed_url(self) -> str:
         """What the calls of this gateway say of it, after the id of a queue item; empty if others do not reach it."""
-        return place_of(self.url, self.keys)
+        return signed_url(self.url, self.keys)
 
     def of(self, item: str) -> str:
         """Return the URL of the other gateway that has made a call, by its queue item; empty if there is none."""
@@ -80,7 +80,7 @@ class Peers:
         """Return the URLs of the other gateways, by their client ids."""
         if not self.url:
             return []
-        return sorted({url for client in await self.clients() if (url := self.of(_place_in(client)))})
+        return sorted({url for client in await self.clients() if (url := self.of(_signed_url_in(client)))})
 
     async def pass_on(self, url: str, path: str, body: bytes, authorization: str) -> int:
         """Send a report to another gateway and return the status of its answer; raise Unreachable if there is none."""
@@ -131,7 +131,7 @@ def _unreachable(url: str, why: str) -> Unreachable:
     return Unreachable(f"the gateway at {url} does not answer with the input of the run: {why}")
 
 
-def _place_in(client: str) -> str:
+def _signed_url_in(client: str) -> str:
     try:
         return bytes.fromhex(client.rpartition("-")[2]).decode()
     except ValueError:

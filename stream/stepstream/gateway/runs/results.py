@@ -35,8 +35,8 @@ class _Result:
 class Results:
     """What calls contain of the results of a run.
 
-    A result of a call has its place among the others when its report begins. Until it is durable, results of the engine
-    that come later wait. `seen` counts those of the engine, and `size` their bytes.
+    A result of a call has its position among the others when its report begins. Until it is durable, results of the
+    engine that come later wait. `seen` counts those of the engine, and `size` their bytes.
     """
 
     def __init__(self, memos: Iterable[Memo]) -> None:
@@ -70,7 +70,7 @@ class Results:
         self._news.extend(memos)
 
     def begin_report(self, call: Call) -> int:
-        """Fix the place of the result of a call, and return the `seen` of its report."""
+        """Fix the position of the result of a call, and return the `seen` of its report."""
         self._reporting[call] = None
         return self.seen
 
@@ -79,7 +79,7 @@ class Results:
         self._reporting[call] = outcome
 
     def take(self) -> Iterator[tuple[str, Memo | None]]:
-        """Yield each step whose result is now in its place; the memo is None for a result of a call."""
+        """Yield each step whose result is now in its position; the memo is None for a result of a call."""
         while self._reporting:
             call, outcome = next(iter(self._reporting.items()))
             if outcome is None:

@@ -23,8 +23,8 @@ from stepstream.gateway.wire.registration import (
     REGISTRATION_BYTES_MAX,
     AppRegistration,
     named_in,
-    place_of_url,
     read_registration,
+    without_query,
 )
 from stepstream.runtime.recurrence import Recurrence
 
@@ -54,17 +54,17 @@ class Access:
 
     def check_app(self, headers: Mapping[str, str]) -> None:
         """Raise Refused unless a request comes from an app."""
-        self._check_place(headers)
+        self._check_origin(headers)
         if not self.keys.accept(headers):
             raise Refused(401, _NO_KEY)
 
     def check_operator(self, headers: Mapping[str, str]) -> None:
         """Raise Refused unless a request comes from an operator."""
-        self._check_place(headers)
+        self._check_origin(headers)
         if not self.knows_api_key(headers):
             raise Refused(401, "send the API key as `Authorization: Bearer KEY`")
 
-    def _check_place(self, headers: Mapping[str, str]) -> None:
+    def _check_origin(self, headers: Mapping[str, str]) -> None:
         if reason := self.foreign(headers):
             raise Refused(403, reason)
 
@@ -142,7 +142,7 @@ def apps_json(registry: AppRegistry) -> list[dict[str, Any]]:
     for app in sorted({*failures, *(app for app, functions in live.items() if functions)}):
         functions, failure = live.get(app, []), failures.get(app)
         first = functions[0] if functions else None
-        url = place_of_url(first.endpoint) if first else failure.url if failure else ""
+        url = without_query(first.endpoint) if first else failure.url if failure else ""
         error, failed_at = (failure.error, iso(failure.at_ms)) if failure else ("", None)
         sdk, count = first.sdk if first else "", len(functions)
         found.append({"app": app, "url": url, "sdk": sdk, "functions": count, "error": error, "failed_at": failed_at})

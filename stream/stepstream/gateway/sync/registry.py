@@ -15,7 +15,7 @@ from stepstream.contract.topics import FUNCTIONS
 from stepstream.gateway.sync.addresses import AddressPolicy
 from stepstream.gateway.sync.sync_failures import SyncFailures
 from stepstream.gateway.wire.calls import is_connect_url
-from stepstream.gateway.wire.registration import AppRegistration, place_of_url
+from stepstream.gateway.wire.registration import AppRegistration, without_query
 from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.registrations import changes, describe_changes, owners
 
@@ -87,7 +87,7 @@ class AppRegistry:
     def urls(self) -> Mapping[str, str]:
         """Return where each app is that can be asked to register, by the URL of one of its functions."""
         known = (each for each in self._stored.values() if each.endpoint and not each.retired)
-        return {each.app: place_of_url(each.endpoint) for each in known if not is_connect_url(each.endpoint)}
+        return {each.app: without_query(each.endpoint) for each in known if not is_connect_url(each.endpoint)}
 
     async def register(self, app: AppRegistration) -> Synced:
         """Replace the functions of an app; one that cannot run here stays as it was registered before.
@@ -108,7 +108,7 @@ class AppRegistry:
 
     async def _register(self, app: AppRegistration) -> Synced:
         functions = [each.registered for each in app.functions]
-        for url in {place_of_url(each) for each in (app.url, *(each.endpoint for each in functions))}:
+        for url in {without_query(each) for each in (app.url, *(each.endpoint for each in functions))}:
             if not is_connect_url(url):
                 await self._addresses.check(url)
         await self._ports.prepare(app.topic_name)
@@ -130,20 +130,20 @@ class AppRegistry:
         """Return the refused functions of an app as they were registered before, at the URL that it has now."""
         stored = (self._stored.get(each.id) for each in app.refused)
         found = [each for each in stored if each and each.app == app.topic_name and each.endpoint and not each.retired]
-        place = place_of_url(app.functions[0].url if app.functions else app.url)
-        return [_moved_to(each, place, release="", replaced=()) for each in found]
+        url = without_query(app.functions[0].url if app.functions else app.url)
+        return [_moved_to(each, url, release="", replaced=()) for each in found]
 
     def _moved(self, functions: Sequence[str]) -> list[NewRecord]:
         """Return the records by which the retired functions of an app, whose open runs continue, move to its URL."""
         if not functions:
             return []
         current = self._stored[functions[0]]
-        url = place_of_url(current.endpoint)
+        url = without_query(current.endpoint)
         common = {"release": current.release, "replaced": current.replaced}
         moved = [
             _moved_to(each, url, **common)
             for each in self._stored.values()
-            if each.app == current.app and each.retired and each.endpoint and place_of_url(each.endpoint) != url
+            if each.app == current.app and each.retired and each.endpoint and without_query(each.endpoint) != url
         ]
         return [NewRecord(FUNCTIONS, 0, each.id.encode(), encode(each)) for each in moved]
 
@@ -152,7 +152,7 @@ class AppRegistry:
         names = {
             each.app
             for each in self._stored.values()
-            if not each.retired and place_of_url(each.endpoint) == place_of_url(url)
+            if not each.retired and without_query(each.endpoint) == without_query(url)
         }
         for name in names:
             self.failures.registered(name, url)
@@ -174,6 +174,6 @@ class AppRegistry:
         return bool(self._stored[function].endpoint)
 
 
-def _moved_to(function: FunctionRegistered, place: str, **more: Any) -> FunctionRegistered:
-    endpoint = function.endpoint.replace(place_of_url(function.endpoint), place, 1)
+def _moved_to(function: FunctionRegistered, url: str, **more: Any) -> FunctionRegistered:
+    endpoint = function.endpoint.replace(without_query(function.endpoint), url, 1)
     return replace(function, endpoint=endpoint, **more)

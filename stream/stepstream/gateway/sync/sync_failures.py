@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from stepstream.contract.errors import StepstreamError
-from stepstream.gateway.wire.registration import SyncFailure, place_of_url
+from stepstream.gateway.wire.registration import SyncFailure, without_query
 from stepstream.runtime.clocks import SystemClock
 
 # Only requests that pass authentication are recorded, so only so many broken apps reach the limit.
@@ -23,10 +23,10 @@ class SyncFailures:
 
     def failed(self, error: StepstreamError, app: str, url: str) -> None:
         """Note that an app, or what is at a URL, could not be registered."""
-        place, text = place_of_url(url), str(error)[:_CHARACTERS_MAX]
-        key = app or place
-        at_place, before = self._found.pop(place, None), self._found.pop(app, None)
-        before = before or at_place
+        base, text = without_query(url), str(error)[:_CHARACTERS_MAX]
+        key = app or base
+        at_url, before = self._found.pop(base, None), self._found.pop(app, None)
+        before = before or at_url
         at_ms = before.at_ms if before and before.error == text else self._now_ms()
         self._found[key] = SyncFailure(app, url, text, at_ms)
         if len(self._found) > _FAILURES_MAX:
@@ -34,7 +34,7 @@ class SyncFailures:
 
     def registered(self, app: str, url: str) -> None:
         """Forget what was wrong with an app that has registered at a URL."""
-        for key in (app, place_of_url(url)):
+        for key in (app, without_query(url)):
             self._found.pop(key, None)
 
     def of(self, app: str) -> SyncFailure | None:

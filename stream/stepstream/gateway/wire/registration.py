@@ -99,8 +99,8 @@ class _Registration(msgspec.Struct):
     functions: list[Any] = []
 
 
-def place_of_url(url: str) -> str:
-    """Return the part of a URL that says where it goes; the functions of an app share it."""
+def without_query(url: str) -> str:
+    """Return a URL without its query, which the functions of an app share."""
     return url.partition("?")[0]
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class GreetingPlaces:
+class HandshakeLimit:
     """At most `most` handshakes run at a time; of the clients that wait, the latest is next.
 
     While others wait, a handshake that has lasted for `silent_s` is aborted, so silent clients keep no worker out.
@@ -15,14 +15,14 @@ class GreetingPlaces:
         self._free = most
         self._silent_s = silent_s
         self._waiting: list[asyncio.Future[None]] = []
-        # When each greeting began, the oldest first.
+        # When each handshake began, the oldest first.
         self._held: dict[asyncio.Timeout, float] = {}
 
     @asynccontextmanager
-    async def place(self, seconds: float) -> AsyncIterator[None]:
-        """Run the block in a place.
+    async def admitted(self, seconds: float) -> AsyncIterator[None]:
+        """Run the block, a handshake, once it may begin.
 
-        Raise TimeoutError after so many seconds, including the wait, or when another client takes the place.
+        Raise TimeoutError after so many seconds, including the wait, or when it is aborted for another one.
         """
         async with asyncio.timeout(seconds) as limit:
             await self._enter()
@@ -47,7 +47,7 @@ class GreetingPlaces:
             if permit in self._waiting:
                 self._waiting.remove(permit)
             else:
-                self._leave()  # It got the place, and was cancelled in the same iteration.
+                self._leave()  # It was admitted, and cancelled in the same iteration.
             raise
 
     def _leave(self) -> None:
