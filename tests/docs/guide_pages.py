@@ -297,13 +297,13 @@ async def prioritized(engine: VirtualEngine) -> None:
     assert [run.output for run in engine.runs("order-report")] == ["ordered a", None, "ordered c"]
 
 
-@FLOW_CONTROL.shows("index")
+@FLOW_CONTROL.shows("index", "mail-owner")
 async def debounced(engine: VirtualEngine) -> None:
-    """A document is indexed once, half a minute after its last edit."""
-    for version in (1, 2):
-        await engine.send(Event("document.edited", {"document": "a", "version": version}))
-    await engine.advance("30s")
+    """A document is indexed once, half a minute after its last edit, and its owner gets one mail about all of them."""
+    await engine.send(*(Event("document.edited", {"document": "a", "version": version}) for version in (1, 2)))
+    await engine.advance("5m")
     assert [run.output for run in engine.runs("index")] == [None, "version 2"]
+    assert [run.output for run in engine.runs("mail-owner")] == ["new versions: 1, 2", None]
 
 
 @FLOW_CONTROL.shows("insert")

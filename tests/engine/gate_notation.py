@@ -1,6 +1,6 @@
 """The notation of limits on the runs of a function, and of what operators see of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -27,7 +27,7 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
     """Return the limits of a function.
 
     `idempotency=key[:ms]`, `rate=runs:ms[:burst]`, `debounce=ms[:most[:key]]`, `singleton=skip|cancel|wait[:key]`,
-    `batch=size:ms[:key[:condition]]`,
+    `batch=size:ms[:key[:condition]]`, `gather=size:ms[:most[:key]]` (a debounce that keeps all events),
     `throttle=starts:ms[:burst]`, `named=name:starts:ms`, `concurrency=runs[:key[:name]]`,
     `steps=bodies[:key[:name]]`. Those of them for which runs wait may be `fair=key`, with a `weight=expression`.
     """
@@ -42,10 +42,7 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
         period, most, key = [*word.split(":"), "", ""][:3]
         excess, most_ms = Excess.DEBOUNCED, int(most or 0)
         rules.append(GateRule(f"debounce {function}", 1, int(period), key=key, excess=excess, most_ms=most_ms))
-    for word in filter(None, words.text("batch").split(";")):
-        size, period, key, condition = [*word.split(":"), "", ""][:4]
-        rule = GateRule(f"batch {function}", 1, int(period), key=key, excess=Excess.BATCHED, size=int(size))
-        rules.append(replace(rule, condition=condition))
+    rules += _read_batches(function, words)
     for word in filter(None, words.text("singleton").split(";")):
         mode, _, key = word.partition(":")
         rules.append(GateRule(f"singleton {function}", 1, key=key, excess=_MODES[mode]))
@@ -63,6 +60,17 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
         rules.append(GateRule(name or f"steps {function}", int(bodies), key=key, steps=True))
     fair, weight = words.text("fair"), words.text("weight")
     return tuple(replace(rule, fair=fair, weight=weight) if rule.excess is Excess.WAIT else rule for rule in rules)
+
+
+def _read_batches(function: str, words: Words) -> Iterator[GateRule]:
+    for word in filter(None, words.text("batch").split(";")):
+        size, period, key, condition = [*word.split(":"), "", ""][:4]
+        rule = GateRule(f"batch {function}", 1, int(period), key=key, excess=Excess.BATCHED, size=int(size))
+        yield replace(rule, condition=condition)
+    for word in filter(None, words.text("gather").split(";")):
+        size, period, most, key = [*word.split(":"), "", ""][:4]
+        rule = GateRule(f"debounce {function}", 1, int(period), key=key, excess=Excess.BATCHED, size=int(size))
+        yield replace(rule, most_ms=int(most or 0), renewed=True)
 
 
 def read_limit_question(verb: str, words: Words, run_of: RunOf) -> Input:

@@ -70,6 +70,65 @@ def test_an_event_for_which_the_condition_is_false_runs_alone() -> None:
 
 
 @table()
+def test_a_debounce_may_keep_all_events() -> None:
+    """The first run has them once no other event came for a period; each value of the key has its own.
+
+    10  | function f on=go gather=9:50::event.data.k | -
+    10  | event go {"k":1} e1 | began r1 f queued
+    40  | event go {"k":1} e2 | began r2 f queued
+    50  | event go {"k":2} e3 | began r3 f queued
+    60  | tick                | -
+    80  | event go {"k":1} e4 | began r4 f queued
+    99  | tick                | -
+    100 | tick                | admitted r3 after 50; start r3
+    129 | tick                | -
+    130 | tick                | batched r1 e1,e2,e4; admitted r1 after 120; start r1; skipped r2 !batched;
+        |                     | skipped r4 !batched
+    131 | count runs_refused f batched | 2
+    131 | rows GateState      | 0
+    140 | event go {"k":1} e5 | began r5 f queued
+    190 | tick                | admitted r5 after 50; start r5
+    """
+
+
+@table()
+def test_a_debounce_of_all_events_ends_after_its_timeout() -> None:
+    """Exactly so long after the first event, also if that one was cancelled; or when it has as many as it may.
+
+    10  | function f on=go gather=4:50:70 | -
+    10  | event go e1 | began r1 f queued
+    40  | event go e2 | began r2 f queued
+    50  | cancel r1   | cancelled r1 !run-cancelled; stop r1 cancelled;
+        |             | emit stream/function.finished#r1:finished; emit stream/function.cancelled#r1:cancelled
+    70  | event go e3 | began r3 f queued
+    79  | tick        | -
+    80  | tick        | batched r2 e2,e3; admitted r2 after 40; start r2; skipped r3 !batched
+    90  | event go e4 | began r4 f queued
+    91  | event go e5 | began r5 f queued
+    92  | event go e6 | began r6 f queued
+    93  | event go e7 | began r7 f queued; batched r4 e4,e5,e6,e7; admitted r4 after 3; start r4;
+        |             | skipped r5 !batched; skipped r6 !batched; skipped r7 !batched
+    93  | rows GateState | 0
+    """
+
+
+@table()
+def test_a_longer_debounce_of_all_events_counts_for_runs_that_wait() -> None:
+    """From the next event on; the time of the first one stays.
+
+    10  | function f on=go gather=9:100     | -
+    10  | event go e1                       | began r1 f queued
+    20  | function f on=go gather=9:200:250 | -
+    20  | event go e2                       | began r2 f queued
+    110 | tick                              | -
+    200 | event go e3                       | began r3 f queued
+    259 | tick                              | -
+    260 | tick                              | batched r1 e1,e2,e3; admitted r1 after 250; start r1; skipped r2 !batched;
+        |                                   | skipped r3 !batched
+    """
+
+
+@table()
 def test_a_cancelled_run_is_in_no_batch() -> None:
     """The next run takes the place of the first; the time still counts from the first event.
 

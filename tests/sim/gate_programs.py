@@ -93,9 +93,9 @@ def spread() -> Program:
 
 
 def refused() -> Program:
-    """Mails of two tenants, one an hour for each, and their callers; one order of each id, and one digest of all.
+    """Mails of two tenants, one an hour for each, and their callers; one order of each id, and two digests of all.
 
-    Other runs are refused.
+    Other runs are refused. The last digest has the latest order, and the summary has all.
     """
     app = App("sim")
 
@@ -109,7 +109,7 @@ def refused() -> Program:
 
     mails = {("mail", "completed"): 3, ("mail", "skipped"): 4, ("caller", "completed"): 7}
     orders = {("order", "completed"): 3, ("order", "skipped"): 2}
-    digests = {("digest", "completed"): 2, ("digest", "skipped"): 3}
+    digests = {(name, status): n for name in ("digest", "summary") for status, n in (("completed", 2), ("skipped", 3))}
     program = Program(app, script, mails | orders | digests)
 
     @app.function(on("order"), idempotency=Idempotency("event.data.id", period="1h"), backoff="5s")
@@ -119,6 +119,10 @@ def refused() -> Program:
     @app.function(on("order"), debounce=Debounce("1h"), backoff="5s")
     async def digest(ctx: Context) -> str:
         return await ctx.step.run("digest", program.body, ctx, "digest")
+
+    @app.function(on("order"), debounce=Debounce("1h", keep="all"), backoff="5s")
+    async def summary(ctx: Context) -> str:
+        return f"{len(ctx.events)} {await ctx.step.run('summary', program.body, ctx, 'summary')}"
 
     @app.function(rate_limit=RateLimit(1, "1h", key="event.data.tenant"), backoff="5s")
     async def mail(ctx: Context) -> str:

@@ -26,7 +26,8 @@ class Excess(StrEnum):
     It waits, or is refused with an error that has this code, or waits in place of the run that holds the permit, and of
     those that wait: these are cancelled. A run that is debounced waits until no other one comes for a period; of two
     runs, the one of the earlier event is refused. Runs that are batched wait until there are enough of them, or for a
-    period: then the first one passes with the events of all, and the others are refused.
+    period: then the first one passes with the events of all, and the others are refused. The period begins with the
+    first of them, or again with each one.
     """
 
     WAIT = "wait"
@@ -49,7 +50,8 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     `burst` more may start at once. A limit on `steps` counts the bodies of steps that are running instead of runs.
     Functions whose rules have the same `name` share the limit. Each value of `key`, a CEL expression on `event`, has
     its own limit. `excess` is what happens to a run beyond the limit. A debounced run waits for `most_ms` at most from
-    the first event on (0: without end). Up to `size` batched runs pass as one. A run for which `condition`, a CEL
+    the first event on (0: without end). Up to `size` batched runs pass as one. The period of a batch that is
+    `renewed` restarts with each event, and `most_ms` bounds its wait as well. A run for which `condition`, a CEL
     expression on `event`, does not hold passes no such gate (empty: it always holds). A limit with a period that is
     `metered` counts the units that bodies use instead of starts. If it is `fair`, runs wait in a sub-queue for each
     value of this CEL expression on `event`, and sub-queues share it by `weight`, another one (empty: 1).
@@ -68,6 +70,7 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     metered: bool = False
     fair: str = ""
     weight: str = ""
+    renewed: bool = False
 
 
 def check_rules(rules: Sequence[GateRule], most: int = GATES_PER_FUNCTION_MAX) -> None:
@@ -115,6 +118,7 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     units: int = 1
     share: str | None = None
     weight: int = GATE_WEIGHT_ONE
+    renewed: bool = False
 
     @property
     def id(self) -> str:
@@ -129,9 +133,10 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def rule_text(rule: GateRule | Gate) -> str:
     """Return a limit as text for people, such as `throttle of function report: 2 starts in 1m`."""
-    if rule.excess is Excess.DEBOUNCED:
+    if rule.excess is Excess.DEBOUNCED or rule.renewed:
         most = f", at most {duration_text(rule.most_ms)} after the first" if rule.most_ms else ""
-        return f"{rule.name}: {duration_text(rule.period_ms)} after the last event{most}"
+        size = f", up to {counted(rule.size, 'event')}" if rule.renewed else ""
+        return f"{rule.name}: {duration_text(rule.period_ms)} after the last event{most}{size}"
     if rule.excess is Excess.BATCHED:
         size, most = counted(rule.size, "event"), duration_text(rule.period_ms)
         return f"{rule.name}: up to {size}, at most {most} after the first"

@@ -156,7 +156,7 @@ class App:
             concurrency: How many bodies of steps may run at a time, or runs be open, one limit or a list of two.
             throttle: How many runs may start in a period; more runs are queued.
             rate_limit: How many runs are accepted in a period; more runs are skipped.
-            debounce: A run starts once no other event came for a period; those of earlier events are skipped.
+            debounce: A run starts once no other event came for a period, with the last event, or with all of them.
             singleton: One open run: another one is skipped, replaces it or waits.
             idempotency: A CEL expression on `event`: one run for each of its values in 24 hours; more are skipped.
             priority: A CEL expression on `event`: by how many seconds a run is moved forward where it is queued.

@@ -11,8 +11,9 @@ from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.deferred import check
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.flow_control import check_key, limit_name
+from stepstream.sdk.refusals import Debounce
 
-# The other options of a function that a batch excludes, and why.
+# The other options of a function that a run of several events excludes, and why.
 EXCLUDED: Mapping[str, str] = {
     "debounce": "it leaves one event, and a batch has several",
     "singleton": "a run that is skipped or replaced would take the events of others with it",
@@ -61,14 +62,25 @@ class Batch:
 
 
 def batch_rules(function: str, batch: Batch | None, options: Mapping[str, object]) -> tuple[GateRule, ...]:
-    """Return the batch of a function as it is registered; raise DefinitionError if it excludes an option of it."""
+    """Return the batch of a function as it is registered.
+
+    Raise DefinitionError for another option of the function that excludes a run of several events, also if a debounce
+    keeps them all.
+    """
+    debounce = options["debounce"]
+    if isinstance(debounce, Debounce) and debounce.keep == "all":
+        _check_others(function, 'Debounce(keep="all")', {**options, "debounce": None})
     if batch is None:
         return ()
     if not isinstance(batch, Batch):
         raise DefinitionError(f'function {function!r}: write batch=Batch(100, "10s")')
-    for name, reason in EXCLUDED.items():
-        if options[name]:
-            raise DefinitionError(f"function {function!r}: batch= excludes {name}=: {reason}; remove one of them")
+    _check_others(function, "batch=", options)
     name, period_ms = limit_name("batch", f"function {function}", batch.key), duration_ms(batch.timeout)
     size, condition = batch.max_size, batch.if_
     return (GateRule(name, 1, period_ms, key=batch.key, excess=Excess.BATCHED, size=size, condition=condition),)
+
+
+def _check_others(function: str, option: str, options: Mapping[str, object]) -> None:
+    for name, reason in EXCLUDED.items():
+        if options[name]:
+            raise DefinitionError(f"function {function!r}: {option} excludes {name}=: {reason}; remove one of them")

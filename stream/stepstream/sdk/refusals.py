@@ -4,14 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from msgspec.structs import replace
+
 from stepstream.contract.errors import InvalidDuration, InvalidInput
 from stepstream.contract.gates import Excess, GateRule
+from stepstream.contract.limits import EVENTS_PER_BATCH_MAX
 from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.flow_control import Concurrency, Rate, check_key, check_rate, limit_name
 
 Mode = Literal["skip", "cancel", "wait"]
+Keep = Literal["last", "all"]
+_KEEPS: Sequence[Keep] = ("last", "all")
 _MODES: Mapping[str, Excess] = {"skip": Excess.SKIPPED, "cancel": Excess.REPLACE, "wait": Excess.WAIT}
 
 
@@ -38,11 +43,16 @@ class Debounce:
 
     Each event starts a run, which is queued. One that comes while it waits takes its place: the earlier run ends as
     `skipped`, its error names the later one, and a run that invoked it gets a `StepError` with the code `debounced`.
+    With `keep="all"` the first run starts instead, with the events of all in `ctx.events`, as with `Batch`: the other
+    runs end as `skipped` with the code `batched`, and the steps that invoked any of them get its result.
 
     Args:
         period: How long no other event may come, at most 366 days.
         key: As in `Concurrency`: the events of each of its values are debounced separately.
         timeout: The run starts after this time from the first event on, even if further events come; `None`: never.
+        keep: Which events the run has: the `"last"` one, or `"all"`. With `"all"` it starts at 1,000 events, and before
+            one with which they would exceed 7 MiB, and the function has no `batch`, `singleton`, `cancel_on` or
+            `priority`.
 
     Raises `DefinitionError`, with the position and the reason.
     """
@@ -50,10 +60,13 @@ class Debounce:
     period: Duration
     key: str = ""
     timeout: Duration | None = None
+    keep: Keep = "last"
 
     def __post_init__(self) -> None:
-        """Raise DefinitionError for a period or a key that is not valid."""
+        """Raise DefinitionError for a period, a key or a choice of events that is not valid."""
         try:
+            if self.keep not in _KEEPS:
+                raise InvalidInput(f"{self.keep!r} is not one of {', '.join(_KEEPS)}", "keep")
             check_rate(1, self.period, 0)
             if self.timeout is not None:
                 check_rate(1, self.timeout, 0)
@@ -157,10 +170,14 @@ def _rate_rule(function: str, rate_limit: RateLimit) -> GateRule:
 def _debounce_rule(function: str, debounce: Debounce) -> GateRule:
     if not isinstance(debounce, Debounce):
         raise DefinitionError(f'function {function!r}: write debounce=Debounce("10s")')
-    name = limit_name("debounce", f"function {function}", debounce.key)
+    is_last = debounce.keep == "last"
+    # Another name: runs that wait when a release keeps other events have asked in another way.
+    kind = "debounce" if is_last else "debounce with all events"
+    name = limit_name(kind, f"function {function}", debounce.key)
     most_ms = duration_ms(debounce.timeout) if debounce.timeout is not None else 0
     period_ms = duration_ms(debounce.period)
-    return GateRule(name, 1, period_ms, key=debounce.key, excess=Excess.DEBOUNCED, most_ms=most_ms)
+    rule = GateRule(name, 1, period_ms, key=debounce.key, excess=Excess.DEBOUNCED, most_ms=most_ms)
+    return rule if is_last else replace(rule, excess=Excess.BATCHED, size=EVENTS_PER_BATCH_MAX, renewed=True)
 
 
 def _singleton_rule(function: str, singleton: Singleton, concurrency: Concurrency | Sequence[Concurrency]) -> GateRule:

@@ -43,6 +43,11 @@ def batched(**options: Any) -> Callable[[App], object]:
     return lambda app: app.function(batch=Batch(2, "1s"), **options)(nothing)
 
 
+def gathered(**options: Any) -> Callable[[App], object]:
+    """Return what defines a function with a debounce that keeps all events and other options."""
+    return lambda app: app.function(debounce=Debounce("1s", keep="all"), **options)(nothing)
+
+
 def twice(app: App) -> None:
     """Define two functions of one id."""
     app.function(id="same")(nothing)
@@ -135,6 +140,9 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
     ),
     "debounce": (lambda _: Debounce("0s"), ["Debounce", "'0s' is not between 1 ms and 366 days"]),
     "debounce-timeout": (lambda _: Debounce("1s", timeout="367d"), ["'367d' is not between 1 ms and 366 days"]),
+    "debounce-keep": (lambda _: Debounce("1s", keep="first"), ["keep", "'first' is not one of last, all"]),  # type: ignore[arg-type]
+    "debounce-all": (gathered(cancel_on=[CancelOn("a")]), ['Debounce(keep="all") excludes cancel_on=', "remove one"]),
+    "debounce-all-batch": (gathered(batch=Batch(2, "1s")), ["batch= excludes debounce="]),
     "debounce-text": (lambda app: app.function(debounce="1s")(nothing), ['Debounce("10s")']),  # type: ignore[arg-type]
     "batch-size": (lambda _: Batch(0, "1s"), ["Batch", "max_size", "0 is not a number from 1 to 1,000"]),
     "batch-many": (lambda _: Batch(1_001, "1s"), ["1001 is not a number from 1 to 1,000"]),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stepstream import App, Batch, Context, Event, on
+from stepstream import App, Batch, Context, Debounce, Event, on
 from stepstream.runtime.readmodel.views import RunView
 from tests.scenarios.conftest import EngineOf
 
@@ -67,6 +67,25 @@ async def test_each_run_that_invoked_a_batch_gets_its_result(engine_of: EngineOf
         assert engine.run("caller").output == [0, 3, 3]
 
 
+async def test_one_run_has_all_events_of_a_debounce(engine_of: EngineOf) -> None:
+    """It starts once no other event came for a period, and each run that invoked it gets its result."""
+    app = App("batches")
+
+    @app.function(debounce=Debounce("30s", timeout="50s", keep="all"))
+    async def total(ctx: Context) -> list[int]:
+        return [event.data["n"] for event in ctx.events]
+
+    @app.function(on("go"))
+    async def caller(ctx: Context) -> list[int]:
+        return await ctx.step.invoke("total", function=total, data=ctx.event.data)
+
+    async with engine_of(app) as engine:
+        for n in (1, 2, 3):
+            await engine.send(Event("go", {"n": n}))
+            await engine.advance("20s")
+        assert [run.output for run in engine.runs("caller")] == [[1, 2, 3]] * 3
+
+
 async def test_a_run_that_waits_for_its_batch_says_so(engine_of: EngineOf) -> None:
     """With the number of events that the batch has, and until when it waits at most."""
     app = App("batches")
@@ -81,4 +100,24 @@ async def test_a_run_that_waits_for_its_batch_says_so(engine_of: EngineOf) -> No
         limit = "batch of function total: up to 10 events, at most 1m 0s after the first"
         assert why.text.startswith(f"it waits for the {limit}; it has 1 event, and starts at ")
         await engine.advance("1m")
+        assert engine.run().output == 1
+
+
+async def test_a_run_that_waits_for_all_events_of_a_debounce_says_so(engine_of: EngineOf) -> None:
+    """With the number of events so far, and when it starts unless another one comes."""
+    app = App("batches")
+
+    @app.function(on("go"), debounce=Debounce("30s", timeout="50s", keep="all"))
+    async def total(ctx: Context) -> int:
+        return len(ctx.events)
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("go"))
+        (why,) = await engine.why()
+        limit = (
+            "debounce with all events of function total: 30.0 s after the last event, at most 50.0 s after the first"
+        )
+        assert why.text.startswith(f"it waits for the {limit}, up to 1,000 events; it has 1 event, and starts at ")
+        assert why.text.endswith(" unless another event comes")
+        await engine.advance("30s")
         assert engine.run().output == 1

@@ -1,6 +1,7 @@
 """The records of `inbox` by which operators see limits, and the answers of the shards that own them."""
 
 import msgspec
+from msgspec.structs import replace
 
 from stepstream.contract.codec import TypedRecord
 from stepstream.contract.gates import Excess, GateRule, gate_id, rule_text
@@ -51,7 +52,7 @@ class LimitView(msgspec.Struct, frozen=True):
     ids, in order; a limit with a period has no holders. `place` is that of the requested run in the queue, from 1; 0 if
     it does not wait, or has more than a thousand before it. `step` is the id of the step that waits, if it is not the
     run. The limit counts `steps` instead of runs. One that is `paused` lets none pass. `excess`, `most_ms`
-    and `size` are those of GateRule, and so is `metered`.
+    and `size` are those of GateRule, and so are `metered` and `renewed`.
     """
 
     name: str
@@ -73,6 +74,7 @@ class LimitView(msgspec.Struct, frozen=True):
     most_ms: int = 0
     size: int = 0
     metered: bool = False
+    renewed: bool = False
 
     @property
     def gate(self) -> str:
@@ -83,9 +85,8 @@ class LimitView(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """The limit as text for people."""
         numbers = self.limit, self.period_ms, self.burst
-        return rule_text(
-            GateRule(self.name, *numbers, "", self.excess, self.steps, self.most_ms, self.size, metered=self.metered)
-        )
+        rule = GateRule(self.name, *numbers, "", self.excess, self.steps, self.most_ms, self.size)
+        return rule_text(replace(rule, metered=self.metered, renewed=self.renewed))
 
 
 class ChangedLimit(msgspec.Struct, frozen=True):

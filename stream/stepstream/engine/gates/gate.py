@@ -5,7 +5,7 @@ time, and a run leaves its gates in the transaction that ends it. A gate with a 
 algorithm: a start is allowed when the theoretical arrival time of the next one is at most the burst ahead; at one that
 is metered, each unit that a body uses moves that time. At a debounce each run that comes sets that time again, and
 takes the place of the one that waits. Those that are batched wait until they are enough, or until that time, which the
-first one sets. At a gate that is fair, runs wait in sub-queues.
+first one sets, or each one again. At a gate that is fair, runs wait in sub-queues.
 """
 
 from itertools import islice
@@ -80,9 +80,7 @@ def _return_permit(draft: Draft, state: GateState, run_id: str) -> GateState:
 
 def _debounce(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
     """Let a run wait for a period in place of the one that waits, unless that one is of a later event."""
-    gate, first = state.gate, state.first if state.waiting else draft.now
-    due = draft.now + gate.period_ms
-    state = replace(state, first=first, next_us=(min(due, first + gate.most_ms) if gate.most_ms else due) * _US_PER_MS)
+    state, gate = _renewed(draft, state), state.gate
     for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate.id), queue_bytes(state.passed)), 1):
         if time_part(waiter.run_id) > time_part(asked.run_id):
             draft.route_to_run(asked.run_id, GateRefused(gate, asked.run_id, waiter.run_id))
@@ -92,13 +90,20 @@ def _debounce(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
     return _enqueue(draft, state, asked)
 
 
+def _renewed(draft: Draft, state: GateState) -> GateState:
+    """Return a gate whose period begins now, and ends at the latest so long after the first of the runs that wait."""
+    gate, first = state.gate, state.first if state.waiting else draft.now
+    due = draft.now + gate.period_ms
+    return replace(state, first=first, next_us=(min(due, first + gate.most_ms) if gate.most_ms else due) * _US_PER_MS)
+
+
 def _batch(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
     """Let a run wait for its batch; the one before begins without it if it would become too large."""
     size = _event_bytes(asked)
     while state.waiting and state.bytes + size > EVENTS_PER_BATCH_BYTES_MAX:
         state = _begin_batch(draft, state)
-    if not state.waiting:
-        state = replace(state, next_us=(draft.now + state.gate.period_ms) * _US_PER_MS)
+    if state.gate.renewed or not state.waiting:
+        state = _renewed(draft, state)
     return replace(_enqueue(draft, state, asked), bytes=state.bytes + size)
 
 

@@ -106,7 +106,8 @@ def _passed(
 
 def _gate(rule: GateRule, value: str, ahead_ms: int) -> Gate:
     known = rule.name, rule.limit, value, rule.period_ms, rule.burst, rule.excess, rule.steps, rule.most_ms
-    return Gate(*known, ahead_ms if rule.excess is Excess.WAIT else 0, rule.size, rule.metered)
+    ahead_ms = ahead_ms if rule.excess is Excess.WAIT else 0
+    return Gate(*known, ahead_ms, rule.size, rule.metered, renewed=rule.renewed)
 
 
 def _fair(draft: Draft, gate: Gate, rule: GateRule, fields: dict[str, Any], meter: Meter | None) -> Gate:
@@ -217,6 +218,7 @@ def _current(draft: Draft, run: Run, gate: Gate) -> Gate:
         excess=rule.excess,
         most_ms=rule.most_ms,
         size=rule.size,
+        renewed=rule.renewed,
     )
 
 

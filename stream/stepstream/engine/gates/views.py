@@ -106,6 +106,7 @@ def _view(draft: Draft, state: GateState, most: int, place: int = 0) -> LimitVie
         most_ms=gate.most_ms,
         size=gate.size,
         metered=gate.metered,
+        renewed=gate.renewed,
     )
 
 

@@ -18,7 +18,8 @@ def limit_text(who: str, limit: LimitView, next_start: str) -> str:
     if limit.excess is Excess.DEBOUNCED:
         return f"{who} waits for the {limit.text}{key}; it starts at {next_start} unless another event comes"
     if limit.excess is Excess.BATCHED:
-        has = f"it has {counted(limit.waiting, 'event')}, and starts at {next_start} at the latest"
+        due = "unless another event comes" if limit.renewed else "at the latest"
+        has = f"it has {counted(limit.waiting, 'event')}, and starts at {next_start} {due}"
         return f"{who} waits for the {limit.text}{key}; {has}"
     place = f"place {limit.place:,} of {limit.waiting:,} in its queue" if limit.place else f"{limit.waiting:,} waiting"
     if limit.period_ms:
