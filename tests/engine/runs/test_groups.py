@@ -57,8 +57,28 @@ def test_a_step_between_attempts_belongs_to_its_group() -> None:
     21 | fail r1 b attempt=1 retry=8 group=g | attempt 1 of b failed, next 29
     29 | tick                                | resume r1 b#2
     50 | tick                                | kept a=null; resume r1 a=null asleep
-    51 | report r1 b =1 attempt=2            | kept b=1
+    51 | report r1 b =1 attempt=2 seen=1     | kept b=1
     51 | rows Group                          | 0
+    """
+
+
+@table()
+def test_a_body_wakes_its_run_for_results_on_their_way() -> None:
+    """It completes its group, and the other result woke no worker: one that holds the run no more does not load it.
+
+    10 | function f on=go             | -
+    10 | event go                     | began r1 f; start r1
+    11 | plan r1 sleep:a:20@g         | planned a until 20
+    12 | beat r1 b group=g progress=1 | attempt 0 of b runs at 1
+    20 | tick                         | kept a=null; resume r1 a=null asleep
+    21 | report r1 b =1 seen=0        | kept b=1; resume r1
+    22 | plan r1 sleep:c:40@h         | planned c until 40
+    23 | fail r1 d retry=8 group=h    | attempt 0 of d failed, next 31
+    24 | beat r1 e group=h progress=1 | attempt 0 of e runs at 1
+    31 | tick                         | resume r1 d#1
+    40 | tick                         | kept c=null; resume r1 c=null asleep
+    41 | report r1 e =1 seen=1        | kept e=1
+    42 | report r1 d =1 attempt=1 seen=2 | kept d=1
     """
 
 

@@ -91,7 +91,7 @@ def test_a_body_that_sent_a_heartbeat_counts_in_its_group() -> None:
     13 | beat r1 b progress=1                 | attempt 0 of b runs at 1
     14 | plan r1 cancel=b                     | dropped b
     500 | tick                                | kept s=null; resume r1 s=null asleep
-    501 | report r1 a =1                      | kept a=1
+    501 | report r1 a =1 seen=1               | kept a=1
     501 | rows OpenStep                       | 0
     501 | rows Group                          | 0
     """
