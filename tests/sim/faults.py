@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from stepstream.contract.history import RunEnded, StepEnded, decode_history_record
+from stepstream.contract.codec import Raw
+from stepstream.contract.history import RunEnded, StepAttemptFailed, StepEnded, StepProgressed, decode_history_record
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogError, NewRecord, StoredRow, WorkerLog
 
@@ -80,7 +81,8 @@ class Faults:
     `names` are the calls so far, and `struck` the faults that have occurred. `jitter` seeds random delays of calls, and
     randomly hides records of the inbox for a while: `hidden` counts those. With `rebalances` each group has two
     workers. With `reads` the reads of a store count as calls, too. `applied` and `ended` are the steps and the runs
-    that have ended according to the committed history. With the seed `operator` an operator pauses and resumes runs.
+    that have ended according to the committed history, and `progress` is what bodies last said there, by run and step.
+    With the seed `operator` an operator pauses and resumes runs.
     `watch` is called with the shard, the records and the rows of each commit, and `opened` with each worker that opens
     its log.
     """
@@ -94,6 +96,7 @@ class Faults:
     struck: list[str] = field(default_factory=list)
     applied: set[tuple[str, str]] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
+    progress: dict[tuple[str, str], Raw] = field(default_factory=dict)
     detached: set[asyncio.Future[Any]] = field(default_factory=set)
     hidden: int = 0
     rival: Callable[[int], Coroutine[Any, Any, None]] | None = None
@@ -120,7 +123,7 @@ class Faults:
 
     def without_plan(self) -> "Faults":
         """Return faults without any failure, which share the record of what is committed."""
-        return Faults(applied=self.applied, ended=self.ended, watch=self.watch)
+        return Faults(applied=self.applied, ended=self.ended, progress=self.progress, watch=self.watch)
 
     async def delay(self) -> None:
         """Wait for a few passes of the loop, at random."""
@@ -153,6 +156,8 @@ class Faults:
                 match decode_history_record(record.value):
                     case StepEnded(run_id=run_id, id=step):
                         self.applied.add((run_id, step))
+                    case StepProgressed() | StepAttemptFailed() as entry:
+                        self.progress[entry.run_id, entry.id] = entry.progress
                     case RunEnded(run_id=run_id):
                         self.ended.add(run_id)
                     case _:

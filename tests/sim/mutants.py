@@ -2,6 +2,7 @@
 
 from tests.sim.cancel_mutants import CANCEL_MUTANTS, CHILD_MUTANTS, TIMEOUT_MUTANTS
 from tests.sim.gate_mutants import GATE_MUTANTS
+from tests.sim.heartbeat_mutants import HEARTBEAT_MUTANTS
 from tests.sim.mutation import Mutant
 from tests.sim.pause_mutants import PAUSE_MUTANTS
 
@@ -150,6 +151,7 @@ MUTANTS = (
     *TIMEOUT_MUTANTS,
     *CHILD_MUTANTS,
     *GATE_MUTANTS,
+    *HEARTBEAT_MUTANTS,
     Mutant(
         "rows are written before the commit",
         "runtime/shard/loop.py",

@@ -17,8 +17,9 @@ BODY_PASSES = 8
 class Program:
     """An app and its script. `ends` counts the runs that must end, by function and status.
 
-    `is_applied` returns whether a step of a run has a committed result, and `repeated` reports bodies that started
-    although it had one. After `expiry` the last row that expires is gone.
+    `is_applied` returns whether a step of a run has a committed result, and `progress_of` what its body has reported.
+    `repeated` reports bodies that started although there was a result, or with another progress. After `expiry` the
+    last row that expires is gone.
     """
 
     app: App
@@ -27,6 +28,7 @@ class Program:
     ran: Counter[tuple[str, str]] = field(default_factory=Counter)
     repeated: list[str] = field(default_factory=list)
     is_applied: Callable[[str, str], bool] = lambda _run_id, _step: False
+    progress_of: Callable[[str, str], object] | None = None
     limits: Limits = DEFAULT_LIMITS
     body_passes: int = BODY_PASSES
     failed: set[tuple[str, str]] = field(default_factory=set)
@@ -48,3 +50,20 @@ class Program:
             self.failed.add((ctx.run_id, step))
             raise ValueError("once")
         return result
+
+    async def body_with_heartbeats(self, ctx: Context, step: str) -> str:
+        """Run the body of a step in three attempts: one falls silent, one fails, and the last one continues.
+
+        Each says in a heartbeat how far it is, and finds what the one before has said.
+        """
+        if self.progress_of and ctx.progress != (known := self.progress_of(ctx.run_id, step)):
+            self.repeated.append(f"{ctx.run_id}: step {step!r} began at {ctx.progress}, and has reported {known}")
+        match ctx.progress:
+            case None:
+                ctx.heartbeat(1)
+                await asyncio.Event().wait()
+            case 1:
+                ctx.heartbeat(2)
+                raise ValueError("once")
+        ctx.heartbeat(3)
+        return await self.body(ctx, step)

@@ -9,6 +9,7 @@ from stepstream.testing import START_MS
 from tests.sim.cancel_programs import CANCEL_PROGRAMS
 from tests.sim.control_programs import BULK_PROGRAMS, CONTROL_PROGRAMS, PAUSED_PROGRAMS
 from tests.sim.gate_programs import GATE_PROGRAMS
+from tests.sim.heartbeat_programs import HEARTBEAT_PROGRAMS
 from tests.sim.program import Program
 from tests.sim.world import World
 
@@ -341,4 +342,11 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
 }
 # For schedules in which groups rebalance, which has no effect on bulk operations.
 GROUP_PROGRAMS = {**{name: PROGRAMS[name] for name in PROGRAMS.keys() - BULK_PROGRAMS.keys()}, "branches": branches}
-ALL_PROGRAMS = {**PROGRAMS, **GROUP_PROGRAMS, **PAUSED_PROGRAMS, **CANCEL_PROGRAMS, **GATE_PROGRAMS}
+ALL_PROGRAMS = {
+    **PROGRAMS,
+    **GROUP_PROGRAMS,
+    **PAUSED_PROGRAMS,
+    **CANCEL_PROGRAMS,
+    **GATE_PROGRAMS,
+    **HEARTBEAT_PROGRAMS,
+}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from unittest import mock
 from uuid import UUID
 
-from stepstream.contract.codec import encode
+from stepstream.contract.codec import NULL, encode, load_json
 from stepstream.contract.limits import RUNS_ACTIVE_MAX, RUNS_CACHED_MAX
 from stepstream.contract.topics import CHANGELOG, DEAD_LETTERS
 from stepstream.runtime import callers
@@ -93,6 +93,9 @@ async def _run(setting: Setting, faults: Faults) -> Outcome:
     name = setting.program
     program = make_waits(int(name.removeprefix(PREFIX))) if name.startswith(PREFIX) else ALL_PROGRAMS[name]()
     program.is_applied = lambda run_id, step: (run_id, step) in faults.applied
+    # A worker that was expelled from its group may start a body with what it has.
+    if faults.rebalances is None or not faults.rebalances.expires:
+        program.progress_of = lambda run_id, step: load_json(faults.progress.get((run_id, step), NULL))
     if faults.rebalances is None:
         world = World(program.app, faults, setting, program.limits)
     else:
