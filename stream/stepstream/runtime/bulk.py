@@ -37,6 +37,7 @@ from stepstream.contract.operators.bulk import (
 from stepstream.contract.topics import CHANGELOG, payload_bytes_max
 from stepstream.runtime.readmodel.queries import RunQueries
 from stepstream.runtime.readmodel.search.filters import Filter, Pattern, Term
+from stepstream.runtime.readmodel.search.search import RunCount
 from stepstream.runtime.readmodel.tables.recorded import RecordedRun
 from stepstream.runtime.readmodel.views import RunSummary
 from stepstream.runtime.reruns import RerunOptions, rerun_request
@@ -147,6 +148,14 @@ async def select(queries: RunQueries, options: BulkOptions) -> BulkSelection:
     return selected
 
 
+async def count_repeated(queries: RunQueries, options: BulkOptions) -> RunCount | None:
+    """Return how many runs of an operation were repeated before; None for other actions, and if its filter says so."""
+    filter = options.filter
+    if options.action != BulkAction.RERUN or filter is None or any(term.key == "repeated" for term in filter.terms):
+        return None
+    return await queries.count(_applied(filter, options).having("repeated", "true"))
+
+
 def _applied(filter: Filter, options: BulkOptions) -> Filter:
     paused = [Term("paused", (Pattern("true"),))] if options.action == BulkAction.RESUME else []
     return Filter((*filter.terms, Term("status", tuple(map(Pattern, options.statuses))), *paused))
@@ -205,7 +214,10 @@ async def start(
         )
     upload = secrets.token_hex(8)
     who = (options.by, options.why)
-    started = BulkStarted(options.operation, upload, options.action, options.rate, *who, until=options.until)
+    found_by = "" if options.filter is None else str(options.filter)
+    started = BulkStarted(
+        options.operation, upload, options.action, options.rate, *who, until=options.until, filter=found_by
+    )
     state = await send(started)
     if state != BulkState.RECEIVING:
         return BulkState(state)
@@ -280,8 +292,14 @@ _RECORDED = 5
 
 
 def _rerun_item(run: RecordedRun, options: BulkOptions, limits: Limits) -> BulkItem:
-    request = f"bulk:{options.operation}"
-    rerun = RerunOptions(request, from_failure=options.from_failure, data=options.data, by=options.by, why=options.why)
+    rerun = RerunOptions(
+        f"bulk:{options.operation}",
+        from_failure=options.from_failure,
+        data=options.data,
+        by=options.by,
+        why=options.why,
+        bulk=options.operation,
+    )
     item = BulkItem(run.run_id, rerun_request(run, rerun, limits))
     size, most = len(encode(item)) + _ROW_BYTES_MORE, payload_bytes_max(CHANGELOG)
     if size > most:

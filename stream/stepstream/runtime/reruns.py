@@ -25,7 +25,7 @@ class RerunOptions:
     """How to repeat a run: from its start, from a step (an id or a hash), or `from_failure`.
 
     `data` replaces the data of the first event, `results` those of steps that are not repeated, by id or hash. `by`
-    says who asks and `why` for what reason. A repeated `request` starts nothing.
+    says who asks and `why` for what reason, `bulk` is the operation that asks. A repeated `request` starts nothing.
     """
 
     request: str
@@ -35,6 +35,7 @@ class RerunOptions:
     results: Mapping[str, Raw] = field(default_factory=dict)
     by: str = ""
     why: str = ""
+    bulk: str = ""
 
 
 def rerun_request(run: RecordedRun, options: RerunOptions, limits: Limits) -> RerunRequested:
@@ -47,7 +48,7 @@ def rerun_request(run: RecordedRun, options: RerunOptions, limits: Limits) -> Re
         raise Conflict(f"run {run.run_id} has not ended; cancel it first")
     step, memos = copied_memos(run, options.from_step, from_failure=options.from_failure)
     memos = _edited(run, memos, options.results, limits)
-    rerun = Rerun(run.run_id, dict(run.steps).get(step, ""), options.by, options.why)
+    rerun = Rerun(run.run_id, dict(run.steps).get(step, ""), options.by, options.why, options.bulk)
     request = RerunRequested(options.request, run.function, rerun, _events(run, options.data, limits), memos)
     size, most = len(encode(request)) + _MORE_BYTES, payload_bytes_max(INBOX)
     if size > most:

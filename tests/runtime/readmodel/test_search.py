@@ -11,7 +11,7 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, RunPaused, RunUnpaused
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.kinds import RunStatus
-from stepstream.contract.operators.control import Pause
+from stepstream.contract.operators.control import Pause, Rerun
 from stepstream.contract.outcomes import ErrorInfo
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord, StoreError
@@ -43,7 +43,10 @@ def history() -> list[HistoryEntry]:
         at, function = START + number * HOUR_MS, FUNCTIONS[number % 3]
         event = EventRecord(f"{function}/go", dump_json({"amount": number}), f"e{number}", at)
         caller = id_of(0) if number in (7, 8) else ""
-        entries.append(RunBegan(id_of(number), 1, at, function, "shop", at, (event,), caller))
+        # Each tenth run repeats the one before it; a bulk operation started those after the 30th.
+        bulk = "b1" if number > 30 else ""
+        rerun = Rerun(id_of(number - 1), bulk=bulk) if number % 10 == 9 else None
+        entries.append(RunBegan(id_of(number), 1, at, function, "shop", at, (event,), caller, rerun))
         error = None
         match number % 4:
             case 0:
@@ -108,6 +111,13 @@ FOUND: list[tuple[str, Condition]] = [
     ("paused:false", lambda n: n % 8),
     ("-paused:true function:mail", lambda n: n % 8 and n % 3 == 2),
     ("paused:true,false", lambda _: True),
+    ("repeated:true", lambda n: n % 10 == 8),
+    ("repeated:false status:failed", lambda n: n % 10 != 8 and n % 4 == 2),
+    ("-repeated:false,true", lambda _: False),
+    (f"origin:{id_of(8)}", lambda n: n == 9),
+    ("bulk:b1", lambda n: n in (39, 49, 59)),
+    ("bulk:b2", lambda _: False),
+    ("-bulk:b1 function:mail", lambda n: n % 3 == 2 and n not in (39, 49, 59)),
     ("app:shop status:failed", lambda n: n % 4 == 2),
     ("-app:shop", lambda _: False),
     ("event:mail/go", lambda n: n % 3 == 2),

@@ -13,9 +13,18 @@ from stepstream.contract.codec import Raw, load_json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import BULK_LISTED_MAX, BULK_RATE_DEFAULT, BULK_RUNS_DEFAULT
 from stepstream.contract.operators.bulk import BulkAction, BulkCancelRequested, BulkChanged, is_operation_id
-from stepstream.runtime.bulk import BulkOptions, BulkSelection, select, start, started_before, until_listed
+from stepstream.runtime.bulk import (
+    BulkOptions,
+    BulkSelection,
+    count_repeated,
+    select,
+    start,
+    started_before,
+    until_listed,
+)
 from stepstream.runtime.pauses import end_of_pause
 from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.readmodel.search.search import RunCount
 from stepstream.runtime.reruns import check_reason
 
 _BODY = {
@@ -73,19 +82,20 @@ def parse_bulk(body: bytes, by: str, now_ms: int) -> tuple[BulkOptions, bool]:
 def shown_bulk(bulk: BulkChanged) -> dict[str, Any]:
     """Return an operation as the API answers with it: the fields of BulkChanged without its number in history."""
     shown = msgspec.to_builtins(bulk) | {"id": bulk.operation, "outcomes": dict(bulk.outcomes), "changed_at": bulk.at}
-    defaults = {"by": "", "why": "", "total": 0, "sent": 0, "ended_by": "", "until": 0, "failures": []}
+    defaults = {"filter": "", "by": "", "why": "", "total": 0, "sent": 0, "ended_by": "", "until": 0, "failures": []}
     return {**defaults, **{name: value for name, value in shown.items() if name not in _OWN}}
 
 
 _OWN = ("type", "operation", "seq", "at")
 
 
-def _preview(selection: BulkSelection, options: BulkOptions) -> dict[str, Any]:
+def _preview(selection: BulkSelection, options: BulkOptions, repeated: RunCount | None) -> dict[str, Any]:
     sample = [dataclasses.asdict(run) for run in selection.sample]
     count, skipped = len(selection.run_ids), selection.skipped
     # Times such as -1h are absolute now, so that what is started is what was previewed.
     filter = None if options.filter is None else str(options.filter)
-    return {"action": options.action, "filter": filter, "count": count, "skipped": skipped, "sample": sample}
+    preview = {"action": options.action, "filter": filter, "count": count, "skipped": skipped, "sample": sample}
+    return preview if repeated is None else {**preview, "repeated": repeated.runs}
 
 
 def add_bulk(api: FastAPI, routes: OperatorRoutes) -> None:
@@ -101,7 +111,7 @@ def add_bulk(api: FastAPI, routes: OperatorRoutes) -> None:
             return JSONResponse({"id": known.operation, "state": known.state, "count": known.total}, 202)
         selection = await select(queries, options)
         if dry_run:
-            return JSONResponse(_preview(selection, options))
+            return JSONResponse(_preview(selection, options, await count_repeated(queries, options)))
         state = await start(routes.operator.bulk, queries, options, selection.run_ids, limits)
         await until_listed(queries, options.operation)
         return JSONResponse({"id": options.operation, "state": state, "count": len(selection.run_ids)}, 202)

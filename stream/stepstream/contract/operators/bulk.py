@@ -46,7 +46,7 @@ class BulkItem(msgspec.Struct, frozen=True, omit_defaults=True):
 class BulkStarted(TypedRecord, frozen=True, tag="bulk.started"):
     """A caller starts a bulk operation, whose runs follow in pages; `rate` is how many per second are acted on.
 
-    Pauses end at `until` (Unix ms, 0: when an operator ends them).
+    Pauses end at `until` (Unix ms, 0: when an operator ends them). `filter` found the runs, empty if they were named.
     A repeated start of an operation whose pages have all arrived changes nothing. An unfinished `upload` of its pages
     is replaced by another one. The process named `reply_to` expects an answer: the state of the operation.
     """
@@ -59,6 +59,7 @@ class BulkStarted(TypedRecord, frozen=True, tag="bulk.started"):
     why: str = ""
     reply_to: str = ""
     until: int = 0
+    filter: str = ""
 
 
 class BulkPageAdded(TypedRecord, frozen=True, tag="bulk.page_added"):
@@ -111,7 +112,7 @@ class BulkChanged(msgspec.Struct, frozen=True, tag_field="type", tag="bulk.chang
 
     Of its `total` runs, requests for `sent` were sent, and `outcomes` counts the answers to these by what they say.
     `ended_by` is who cancelled it; `failures` are the first runs that failed. The pauses of its runs end at `until`
-    (Unix ms, 0: when an operator ends them).
+    (Unix ms, 0: when an operator ends them). `filter` found the runs, empty if they were named.
     """
 
     operation: str
@@ -129,6 +130,7 @@ class BulkChanged(msgspec.Struct, frozen=True, tag_field="type", tag="bulk.chang
     ended_by: str = ""
     until: int = 0
     failures: tuple[BulkFailure, ...] = ()
+    filter: str = ""
 
 
 def is_operation_id(text: str) -> bool:

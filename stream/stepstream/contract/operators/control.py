@@ -13,13 +13,14 @@ class Rerun(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why a run repeats another one: `origin` is the id of that run.
 
     `step` is the id of the step from which it is repeated, empty from the start. `by` says who asked for it, and `why`
-    is the reason that was given.
+    is the reason that was given. `bulk` is the bulk operation that started the run, if one did.
     """
 
     origin: str
     step: str = ""
     by: str = ""
     why: str = ""
+    bulk: str = ""
 
 
 class BulkRef(msgspec.Struct, frozen=True):

@@ -74,6 +74,7 @@ def _start(draft: Draft, bulk: Bulk | None, started: BulkStarted) -> None:
             started.by,
             started.why,
             until=started.until,
+            filter=started.filter,
         )
         # The pages of another upload overwrite those of this one, and what they leave is deleted at the end.
         received = Bulk(shown, started.upload, due=bulk.due if bulk else 0)

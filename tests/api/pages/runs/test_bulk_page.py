@@ -60,7 +60,7 @@ async def test_runs_are_cancelled_after_a_preview(engine: VirtualEngine) -> None
     assert "12 cancelled" in shown.text
     assert "a <mistake>" in shown.text
     listed = await browser.open(shown.link("All bulk operations"))
-    assert listed.texts("tbody td")[1:5] == ["cancel", "completed", "12 of 12", "12 cancelled"]
+    assert listed.texts("tbody td")[1:5] == ["Cancel", "completed", "12 of 12", "12 cancelled"]
 
 
 async def test_runs_are_repeated_from_their_failure(engine: VirtualEngine) -> None:
@@ -75,6 +75,51 @@ async def test_runs_are_repeated_from_their_failure(engine: VirtualEngine) -> No
     repeated = [run for run in engine.runs("fail") if run.origin]
     assert len(repeated) == 3
     assert all(run.steps[0].copied for run in repeated)
+
+
+async def test_the_preview_repeats_failed_runs_from_what_failed(engine: VirtualEngine) -> None:
+    """Only a filter that finds failed runs alone preselects that; a reader may choose the start, and each says what."""
+    browser = browser_of(engine)
+    page = await previewed(browser, "function:fail status:failed", "Repeat all of these runs")
+    assert page.texts(".tabs[aria-label='From where'] [aria-current]") == ["From what failed"]
+    assert "The results before the step that failed are taken over" in page.text
+    page = await browser.open(page.link("From their start"))
+    assert page.texts(".tabs[aria-label='From where'] [aria-current]") == ["From their start"]
+    await browser.submit(page, "main form")
+    await engine.advance("5s")
+    assert not any(run.steps[0].copied for run in engine.runs("fail") if run.origin)
+    assert "There is no run to cancel." in (await previewed(browser, "status:failed", "Cancel all of these runs")).text
+    page = await previewed(browser, "function:fail status:ended", "Repeat all of these runs")
+    assert page.texts(".tabs[aria-label='From where'] [aria-current]") == ["From their start"]
+
+
+async def test_the_preview_counts_runs_that_were_repeated(engine: VirtualEngine) -> None:
+    """Runs that fail again are as many as before, once those that were repeated are left out."""
+    browser = browser_of(engine)
+    filter = "function:fail status:failed"
+    page = await previewed(browser, filter, "Repeat all of these runs")
+    assert "Repeated before" not in page.text
+    await browser.submit(page, "main form")
+    await engine.advance("5s")
+    page = await previewed(browser, filter, "Repeat all of these runs")
+    assert page.texts("main form button") == ["Repeat 6 runs"]
+    assert "Repeated before: 3 runs." in page.text
+    page = await browser.open(page.link("Leave them out"))
+    assert page.texts("main form button") == ["Repeat 3 runs"]
+    assert "Repeated before" not in page.text
+
+
+async def test_an_operation_leads_to_its_runs(engine: VirtualEngine) -> None:
+    """The page of an ended operation links to the runs of its filter, and to those that it started."""
+    browser = browser_of(engine)
+    page = await previewed(browser, "function:fail status:failed", "Repeat all of these runs")
+    shown = await browser.submit(page, "main form")
+    await engine.advance("5s")
+    shown = await browser.open(shown.path)
+    assert "function:fail status:failed" in shown.text
+    started = await browser.open(shown.link("The runs that it started"))
+    assert len(started.all("tbody tr")) == 3
+    assert len((await browser.open(shown.link("Back to the runs"))).all("tbody tr")) == 6
 
 
 async def test_runs_are_paused_until_a_time_and_resumed(engine: VirtualEngine) -> None:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from stepstream.api.pages.parts.components import (
     at,
     facts,
+    filter_url,
     known_params,
     listing,
     note,
@@ -24,6 +25,7 @@ from stepstream.api.pages.parts.forms import post_form
 from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.runs.run_forms import FROM_FAILURE, UNTIL
 from stepstream.contract.errors import InvalidInput
+from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import BULK_RATE_DEFAULT, BULK_RATE_MAX, BULK_RUNS_DEFAULT, REASON_CHARACTERS_MAX
 from stepstream.contract.operators.bulk import (
     OPEN_BULK_STATES,
@@ -33,7 +35,15 @@ from stepstream.contract.operators.bulk import (
     is_operation_id,
 )
 from stepstream.contract.text.wording import counted
-from stepstream.runtime.bulk import BulkOptions, BulkSelection, select, start, started_before, until_listed
+from stepstream.runtime.bulk import (
+    BulkOptions,
+    BulkSelection,
+    count_repeated,
+    select,
+    start,
+    started_before,
+    until_listed,
+)
 from stepstream.runtime.pauses import end_of_pause
 from stepstream.runtime.readmodel.search.filters import Filter
 
@@ -46,13 +56,37 @@ _VERBS = {
     BulkAction.PAUSE: "Pause",
     BulkAction.RESUME: "Resume",
 }
+# From where a preview repeats runs: a parameter of its URL.
+_FROM_START = "start"
+_ORIGINS = {
+    FROM_FAILURE: (
+        "From what failed",
+        "The results before the step that failed are taken over; that step and all that follows run again. Only failed "
+        "and cancelled runs are repeated.",
+    ),
+    _FROM_START: (
+        "From their start",
+        "All steps run again, also those that completed; all runs that ended are repeated.",
+    ),
+}
 _COLUMNS = ("Operation", "Action", "State", "Runs", "Outcomes", "Started", "By", "Reason")
 
 
 async def show_preview(site: Site, visit: Visit) -> Response:
     """Answer with how many runs a filter finds, ten of them, and the form that starts an operation on them."""
     asked = known_params(visit, "action", "filter", "from")
-    return await _preview(site, visit, {**asked, "request": secrets.token_hex(8)}, ACCEPTED)
+    origin = asked["from"] or (_origin_of(asked["filter"]) if asked["action"] == BulkAction.RERUN else "")
+    return await _preview(site, visit, {**asked, "from": origin, "request": secrets.token_hex(8)}, ACCEPTED)
+
+
+def _origin_of(filter: str) -> str:
+    """Return from where the runs of a filter are repeated unless a reader chooses: what failed, if all of them did."""
+    try:
+        terms = Filter.parse(filter).terms
+    except InvalidInput:
+        return _FROM_START
+    failed = any(term.key == "status" and not term.excluded and term.texts == (RunStatus.FAILED,) for term in terms)
+    return FROM_FAILURE if failed else _FROM_START
 
 
 async def start_bulk(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
@@ -89,6 +123,10 @@ async def show_bulk(site: Site, visit: Visit) -> Response:
         facts(
             [
                 ("State", state(found.state)),
+                (
+                    "Filter",
+                    h.a(href=_runs_url(found.filter))[h.code[text(found.filter, 4_096)]] if found.filter else "",
+                ),
                 ("Requests sent", f"{found.sent:,} of {found.total:,}"),
                 ("Outcomes", _outcomes(found)),
                 ("Runs per second, at most", f"{found.rate:,}"),
@@ -99,11 +137,17 @@ async def show_bulk(site: Site, visit: Visit) -> Response:
                 ("Stopped by", text(found.ended_by) if found.ended_by else ""),
             ]
         ),
+        h.p[h.a(href=filter_url("bulk", found.operation))["The runs that it started"]]
+        if found.action == BulkAction.RERUN and found.sent
+        else None,
         _failures(found),
         post_form(visit, url("bulk", found.operation, "cancel"), "Stop", h.button(".danger")["Stop"])
         if is_open
         else None,
-        h.p[h.a(href=url("bulk"))["All bulk operations"]],
+        h.p[
+            [h.a(href=_runs_url(found.filter))["Back to the runs"], " "] if found.filter else None,
+            h.a(href=url("bulk"))["All bulk operations"],
+        ],
     ]
     answer = html(document(visit, title, "Runs", await site.runs.queries.counts(), *content))
     if is_open:
@@ -118,7 +162,7 @@ async def list_bulks(site: Site, visit: Visit) -> Response:
     rows = [
         h.tr(data_row=True)[
             h.td[h.a(href=url("bulk", each.operation))[text(each.operation)]],
-            h.td[each.action],
+            h.td[_VERBS[each.action]],
             h.td[state(each.state)],
             h.td(".number")[f"{each.sent:,} of {each.total:,}"],
             h.td[_outcomes(each)],
@@ -146,6 +190,10 @@ def bulk_links(visit: Visit, filter: Filter) -> h.Node:
             for action, verb in _VERBS.items()
         ]
     ]
+
+
+def _runs_url(filter: str) -> str:
+    return url("runs", query=[("filter", filter)])
 
 
 def _failures(found: BulkChanged) -> h.Node:
@@ -199,11 +247,12 @@ async def _preview(site: Site, visit: Visit, form: Mapping[str, str], refusal: R
         h.h1[title],
         facts([("Filter", h.code[text(form.get("filter", ""), 4_096)])]),
         _sample(selection, site.now_ms()),
+        await _repeated(site, form, options) if options else None,
         _from_links(form) if action == BulkAction.RERUN else None,
         _confirm_form(visit, form, refusal, str(options.filter), len(selection.run_ids))
         if options and selection.run_ids
-        else other_reason(refusal) or note(f"There is no run to {action}."),
-        h.p[h.a(href=url("runs", query=[("filter", form.get("filter", ""))]))["Back to the runs"]],
+        else other_reason(refusal) or note(f"There is no run to {_VERBS[action].lower()}."),
+        h.p[h.a(href=_runs_url(form.get("filter", "")))["Back to the runs"]],
     ]
     counts = await site.runs.queries.counts()
     return html(document(visit, title, "Runs", counts, *content), 400 if refusal.reason else 200)
@@ -226,20 +275,33 @@ def _sample(selection: BulkSelection, now_ms: int) -> h.Node:
     ]
 
 
-def _from_links(form: Mapping[str, str]) -> h.Element:
-    """Return links between repeating runs from their start and from what failed."""
+async def _repeated(site: Site, form: Mapping[str, str], options: BulkOptions) -> h.Node:
+    """Return how many of the runs were repeated before, with a link that leaves them out."""
+    found = await count_repeated(site.runs.queries, options)
+    if found is None or not found.runs:
+        return None
+    others = str(Filter.parse(form.get("filter", "")).having("repeated", "false"))
+    query = [("action", BulkAction.RERUN.value), ("filter", others), ("from", form.get("from", ""))]
+    number = f"{'' if found.exact else 'at least '}{counted(found.runs, 'run')}"
+    return note([f"Repeated before: {number}. ", h.a(href=url("bulk-preview", query=query))["Leave them out"]], "warn")
+
+
+def _from_links(form: Mapping[str, str]) -> h.Node:
+    """Return links between repeating runs from what failed and from their start, and what the chosen one does."""
     chosen, query = form.get("from", ""), [("action", BulkAction.RERUN.value), ("filter", form.get("filter", ""))]
-    origins = (("", "From their start"), (FROM_FAILURE, "From what failed"))
-    return h.ul(".tabs", aria_label="From where")[
-        [
-            h.li[
-                h.a(
-                    href=url("bulk-preview", query=[*query, ("from", origin)]),
-                    aria_current="true" if origin == chosen else None,
-                )[name]
+    return [
+        h.ul(".tabs", aria_label="From where")[
+            [
+                h.li[
+                    h.a(
+                        href=url("bulk-preview", query=[*query, ("from", origin)]),
+                        aria_current="true" if origin == chosen else None,
+                    )[name]
+                ]
+                for origin, (name, _) in _ORIGINS.items()
             ]
-            for origin, name in origins
-        ]
+        ],
+        [h.p(".hint")[h.strong[name], ": ", said] for name, said in _ORIGINS.values()],
     ]
 
 

@@ -17,7 +17,7 @@ from stepstream.runtime.readmodel.search.filters import (
     Term,
     filter_time_ms,
 )
-from stepstream.runtime.readmodel.tables.schema import TAIL, WAIT_STATE
+from stepstream.runtime.readmodel.tables.schema import BULK, TAIL, WAIT_STATE
 
 # The greatest character: no text with a prefix is greater than the prefix and this.
 _LAST = "\U0010ffff"
@@ -109,8 +109,10 @@ def _value_condition(term: Term, value: Pattern) -> Sql:
                 f"r.error IS NOT NULL AND lower({_ERROR_TEXT}) LIKE lower(?) ESCAPE '\\'",
                 (f"%{_LIKE.sub(_escaped, value.text)}%",),
             )
-        case "paused":
-            return Sql("(r.paused IS NOT NULL) = ?", (value.text == "true",))
+        case "paused" | "repeated":
+            return Sql(f"({_FLAGS[term.key]}) = ?", (value.text == "true",))
+        case "bulk":
+            return Sql("r.rerun IS NOT NULL AND json_extract(r.rerun, '$.bulk') = ?", (value.text,))
         case "":
             return _word_condition(value.text)
         case key if key in _WORDS:
@@ -119,6 +121,10 @@ def _value_condition(term: Term, value: Pattern) -> Sql:
             raise AssertionError(term)
 
 
+_FLAGS = {
+    "paused": "r.paused IS NOT NULL",
+    "repeated": "EXISTS (SELECT 1 FROM runs AS o WHERE o.origin = r.run_id AND o.origin != '')",
+}
 _ERROR_TEXT = "json_extract(r.error, '$.name') || ': ' || json_extract(r.error, '$.message')"
 # An attribute as it is in run_attributes.
 _ATTRIBUTE_TEXT = (
@@ -172,6 +178,16 @@ def _word_condition(text: str) -> Sql:
     return joined(" OR ", parts)
 
 
+# What a value is compared with, and the condition of the partial index that has it.
+_PARTIAL = {
+    "caller": "caller = ? AND caller != ''",
+    "origin": "origin = ? AND origin != ''",
+    "error_group": "error_group = ? AND error_group IS NOT NULL",
+    "bulk": f"{BULK} = ? AND rerun IS NOT NULL",
+}
+_REPEATED = "SELECT DISTINCT run_id FROM (SELECT origin AS run_id FROM runs WHERE origin != '') AS o WHERE true"
+
+
 def index_reads(term: Term) -> list[Sql] | None:
     """Return statements that read an index for one term, each in the order of run ids; None if no index has it.
 
@@ -193,13 +209,12 @@ def index_reads(term: Term) -> list[Sql] | None:
             return [Sql("SELECT run_id FROM run_names WHERE name = ?", (text,)) for text in term.texts]
         case "status":
             return list(chain.from_iterable(_status_reads(text) for text in dict.fromkeys(term.texts)))
-        case "caller" | "origin" | "error_group":
-            # The conditions of these partial indexes.
-            kept = "error_group IS NOT NULL" if term.key == "error_group" else f"{term.key} != ''"
-            one = f"SELECT run_id FROM runs WHERE {term.key} = ? AND {kept}"
-            return [Sql(one, (text,)) for text in term.texts]
-        case "error" | "paused" if term.key == "error" or term.texts == ("true",):
-            return [Sql(f"SELECT run_id FROM runs WHERE {term.key} IS NOT NULL")]
+        case key if key in _PARTIAL:
+            return [Sql(f"SELECT run_id FROM runs WHERE {_PARTIAL[key]}", (text,)) for text in term.texts]
+        case "error" | "paused" | "repeated" if term.key == "error" or term.texts == ("true",):
+            return [
+                Sql(_REPEATED if term.key == "repeated" else f"SELECT run_id FROM runs WHERE {term.key} IS NOT NULL")
+            ]
         case _:
             return None
 

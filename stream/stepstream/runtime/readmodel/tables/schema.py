@@ -35,6 +35,8 @@ _KINDS = (StepKind.INVOKE, StepKind.SIGNAL, StepKind.WAIT, StepKind.SLEEP)
 WAIT_STATE = "json_extract(waits, '$.state')"
 # The end of a run id, which runs_by_tail has.
 TAIL = "substr(run_id, -6)"
+# The bulk operation that started a run, as runs_by_bulk has it.
+BULK = "json_extract(rerun, '$.bulk')"
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
 VERSION = 19
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
@@ -105,6 +107,7 @@ CREATE INDEX IF NOT EXISTS steps_open ON steps (run_id, ({rank_of()}), until, st
 CREATE INDEX IF NOT EXISTS runs_by_wait ON runs ({WAIT_STATE}, run_id) WHERE waits IS NOT NULL;
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, run_id);
 CREATE INDEX IF NOT EXISTS runs_by_origin ON runs (origin, run_id) WHERE origin != '';
+CREATE INDEX IF NOT EXISTS runs_by_bulk ON runs ({BULK}, run_id) WHERE rerun IS NOT NULL;
 CREATE INDEX IF NOT EXISTS runs_by_tail ON runs ({TAIL});
 """
 
