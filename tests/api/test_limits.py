@@ -171,10 +171,10 @@ async def test_a_queued_run_says_which_limit_it_waits_for(engine: VirtualEngine,
     """It has its place, how much is in use, and the runs that hold the limit; a throttle has its next start."""
     first, second, _, waits, _ = ids(engine)
     (why,) = (await client.get(f"/v1/runs/{waits}")).json()["why"]
-    assert why["text"] == (
-        f"it waits for the limit {LIMIT}: 2 runs at a time for the key 'a'; 2 of 2 in use, place 2 of 2 in its queue"
+    assert why["text"].startswith(
+        f"It waits for the limit {LIMIT}: 2 runs at a time for the key 'a'; 2 of 2 in use, place 2 of 2 in its queue "
     )
-    assert why["remedy"] == f"held by {first}, {second}; see `stepstream limits show '{LIMIT}' --key a`"
+    assert why["remedy"] == f"Held by {first}, {second}; see `stepstream limits show '{LIMIT}' --key a`."
     await engine.send(Event("mail"), Event("mail"))
     (queued,) = [run for run in engine.runs(mail) if run.status == "queued"]
     (why,) = (await client.get(f"/v1/runs/{queued.run_id}")).json()["why"]

@@ -125,7 +125,7 @@ async def test_a_function_and_a_queue_are_paused_and_resumed(
         ("queue:api.gpu", "local", ""),
     ]
     shown = (await client.get(f"/v1/runs/{engine.run('wait').run_id}")).json()
-    assert shown["why"][0]["text"].startswith("local paused function wait until 20")
+    assert shown["why"][0]["text"].startswith("The function wait was paused by local at 20")
     for path in ("/v1/functions/wait", "/v1/queues/api/gpu"):
         assert (await client.post(f"{path}/resume", json={"why": "bank is back"})).json() == {"resumed": True}
         again = await client.post(f"{path}/resume")

@@ -71,7 +71,7 @@ def test_a_reader_has_no_buttons_that_act(visit: Visit, locked: Shop, watch: Wat
     page = visit(locked.url)
     page.goto(f"/ui/runs/{run_id}")
     log_in(page, "read-key")
-    expect(page.locator(".why")).to_contain_text("waits for the event")
+    expect(page.locator(".why")).to_contain_text("for the event")
     expect(page.locator(".visitor")).to_contain_text("read only")
     expect(page.locator("main form[method=post]")).to_have_count(0)
 

@@ -14,7 +14,7 @@ def test_steps_open_below_their_rows(page: Page, shop: Shop) -> None:
     """A step opens by a click, stays open when the page is read again, and its URL opens it for others."""
     run_id = shop.waiting("order", {"id": "steps", "total": 5}, "parcel")
     page.goto(f"/ui/runs/{run_id}")
-    expect(page.locator(".why")).to_contain_text("waits for the event 'parcel'")
+    expect(page.locator(".why")).to_contain_text("for the event 'parcel'")
     expect(page.locator(".timeline svg")).to_have_count(2)
     page.get_by_role("link", name="charge", exact=True).click()
     expect(page.locator(".details")).to_contain_text("receipt for 5")
@@ -80,7 +80,7 @@ def test_invoked_runs_are_linked_both_ways(page: Page, shop: Shop) -> None:
     """A reader goes from the step to the run that it invoked, and from there to the caller."""
     run_id = shop.waiting("call", {"id": "linked"}, "answer")
     page.goto(f"/ui/runs/{run_id}")
-    expect(page.locator(".why")).to_contain_text("waits for the run of 'answer'")
+    expect(page.locator(".why")).to_contain_text("for the run of 'answer'")
     page.get_by_role("link", name="answer", exact=True).click()
     page.locator(".details").get_by_role("link", name="…").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("answer")

@@ -212,7 +212,7 @@ async def streamed(engine: VirtualEngine) -> str:
     async with streaming(api, source_of(page)) as stream:
         await engine.engine.operator.pause(run_id, Pause(0, ALL, REASON))
         await engine.until_idle()
-        while "paused it" not in (message := await stream.message()).texts()["run"]:
+        while "It was paused by" not in (message := await stream.message()).texts()["run"]:
             pass
     return message.html
 

@@ -59,7 +59,7 @@ def test_commands_pause_and_resume(tmp_path: Path) -> None:
         assert until_listed("paused:true") == run_id
         assert "paused until 20" in stepstream("runs", "list").stdout
         shown = stepstream("runs", "show", run_id).stdout
-        assert "local paused it until" in shown
+        assert "It was paused by local at 20" in shown
         assert "bank is down" in shown
         assert stepstream("runs", "pause", run_id).stdout == "paused\n"
         assert stepstream("signal", "approval", "--data", "1").returncode == 0

@@ -153,17 +153,18 @@ def test_only_a_terminal_cuts_long_values() -> None:
 
 
 def test_each_reason_comes_with_its_time_and_its_remedy() -> None:
-    """A reason that time will end has no remedy."""
-    nap = {"code": "sleep", "text": "step 'nap' sleeps until noon", "step": "nap", "since": 0, "until": 5, "remedy": ""}
-    down = {"code": "no-worker", "text": "its code waits", "step": "", "since": _BEGAN, "until": 0, "remedy": "start"}
+    """A reason that time will end has no remedy; those of several steps have a line above them."""
+    nap = {"code": "sleep", "text": "Step 'nap' sleeps.", "step": "nap", "since": 0, "until": 5, "remedy": ""}
+    down = {"code": "no-worker", "text": "Its code waits.", "step": "", "since": _BEGAN, "until": 0, "remedy": "Start."}
     lines = [line.rstrip() for line in printed(_RUN | {"why": [down, nap]}).splitlines()]
-    at = lines.index(f"  open because its code waits, since {clock(_BEGAN)}")
-    assert lines[at + 1 : at + 3] == ["    start", "  open because step 'nap' sleeps until noon"]
+    at = lines.index("  Its code waits.")
+    assert lines[at + 1 : at + 3] == ["    Start.", "  Step 'nap' sleeps."]
+    assert "  2 steps wait at once:" in printed(_RUN | {"why": [nap, nap]})
 
 
 def test_a_timeout_is_no_reason_to_be_open() -> None:
     """It is printed as a separate sentence."""
-    text = "a timeout cancels it at noon if it has not ended"
+    text = "A timeout cancels it at noon if it has not ended."
     limit = {"code": "timeout", "text": text, "step": "", "since": 0, "until": 5, "remedy": ""}
     assert f"  {text}" in [line.rstrip() for line in printed(_RUN | {"why": [limit]}).splitlines()]
 

@@ -11,7 +11,15 @@ from stepstream.contract.gates import GateRule
 from stepstream.contract.text.wording import missing_code, unfit_code
 from stepstream.runtime.overview import RunningWorker, ScopeChangeView, ScopePauseView, ShardView
 from stepstream.runtime.readmodel.views import RunView, StepView
-from stepstream.runtime.readmodel.why import REASONS_MAX, Surroundings, Why, local_time, surroundings_of, why_open
+from stepstream.runtime.readmodel.why import (
+    REASONS_MAX,
+    Surroundings,
+    Why,
+    at_once_text,
+    local_time,
+    surroundings_of,
+    why_open,
+)
 
 BEGAN, NOW = 1_767_225_600_000, 1_767_225_700_000
 RUN_ID = "01KDVDNA00ZP0GFMQQFK8ZDFSF"
@@ -41,10 +49,13 @@ def test_a_paused_run_waits_for_its_end() -> None:
     pause: dict[str, Json] = {"since": BEGAN, "until": 0, "by": "ann", "why": "bank is down"}
     found = why(RENDER, paused=pause)
     assert (found.code, found.since, found.until) == ("paused", BEGAN, 0)
-    assert found.text == "ann paused it: bank is down"
-    assert found.remedy.startswith(f"resume it with `stepstream runs resume {RUN_ID}`")
+    assert found.text == f"It was paused by ann at {local_time(BEGAN)}: bank is down."
+    assert found.remedy.startswith(f"Resume it with `stepstream runs resume {RUN_ID}`")
     found = why(status="scheduled", paused=pause | {"until": NOW, "by": "", "why": ""})
-    assert (found.until, found.text) == (NOW, f"an operator paused it until {local_time(NOW)}")
+    since = f"It was paused by an operator at {local_time(BEGAN)}"
+    assert (found.until, found.text) == (NOW, f"{since} until {local_time(NOW)}.")
+    later = why(paused=pause | {"until": NOW + 90_000, "why": "Stop!"})
+    assert later.text.endswith(f" until {local_time(NOW + 90_000)} (in 1m 30s): Stop!")
 
 
 def test_a_queued_run_waits_for_its_limits() -> None:
@@ -53,8 +64,9 @@ def test_a_queued_run_waits_for_its_limits() -> None:
     found = why(status="queued", known=Surroundings(function=replace_registration(gates=rules)))
     assert found.code == "limit"
     limits = "concurrency of function pay: 5 runs at a time and db: 1 run at a time"
-    assert found.text == f"it waits for a limit on the runs of its function: {limits}"
-    assert found.remedy.endswith("function:pay status:running")
+    since = f"(since {local_time(BEGAN)})"
+    assert found.text == f"It waits for a limit on the runs of its function: {limits} {since}."
+    assert found.remedy.endswith("`function:pay status:running`.")
 
 
 def test_a_timeout_is_the_last_reason() -> None:
@@ -62,11 +74,11 @@ def test_a_timeout_is_the_last_reason() -> None:
     deadline: dict[str, Json] = {"at": NOW + 5_000, "timeout": "start", "expired": False}
     worker, limit = whys(deadline=deadline)
     assert (worker.code, limit.code, limit.until) == ("worker", "timeout", NOW + 5_000)
-    assert limit.text == f"a timeout cancels it at {local_time(NOW + 5_000)} if its code has not started"
+    assert limit.text == f"A timeout cancels it at {local_time(NOW + 5_000)} (in 5.0 s) if its code has not started."
     sleeps = [replace(RENDER, id=f"nap {number}", kind="sleep", until=NOW + 1) for number in range(1_000)]
     found = whys(*sleeps, deadline=deadline | {"timeout": "finish"})
     assert len(found) == REASONS_MAX
-    assert found[-1].text == f"a timeout cancels it at {local_time(NOW + 5_000)} if it has not ended"
+    assert found[-1].text == f"A timeout cancels it at {local_time(NOW + 5_000)} (in 5.0 s) if it has not ended."
 
 
 def test_an_expired_run_waits_for_running_bodies() -> None:
@@ -75,8 +87,8 @@ def test_an_expired_run_waits_for_running_bodies() -> None:
     found = why(RENDER, deadline=deadline)
     assert (found.code, found.until) == ("timeout", NOW + 5_000)
     assert found.text == (
-        "it has exceeded its finish timeout, and waits only for the bodies that are running; "
-        f"it is cancelled at {local_time(NOW + 5_000)} at the latest"
+        "It has exceeded its finish timeout, and waits only for the bodies that are running; "
+        f"it is cancelled at {local_time(NOW + 5_000)} (in 5.0 s) at the latest."
     )
     known = Surroundings(shard=ShardView(3, "", "no running engine serves it"))
     assert [each.code for each in whys(RENDER, deadline=deadline, known=known)] == ["shard", "timeout"]
@@ -86,8 +98,9 @@ def test_a_run_without_an_open_step_is_with_a_worker() -> None:
     """The reason says since when, and what to look at: the start of the run, or the end of its latest step."""
     found = why()
     assert (found.code, found.since) == ("worker", BEGAN)
-    assert found.text == "its code, or the body of a step, runs on a worker of shop, or waits for one"
-    assert "check the workers of shop, their logs, and stepstream_worker_lag_records" in found.remedy
+    since = f"(since {local_time(BEGAN)})"
+    assert found.text == f"Its code, or the body of a step, runs on a worker of shop, or waits for one {since}."
+    assert "check the workers of shop, their logs, and stepstream_worker_lag_records." in found.remedy
     assert why(replace(RENDER, status="completed", ended_at=BEGAN + 60_000)).since == BEGAN + 60_000
 
 
@@ -95,7 +108,7 @@ def test_a_dispatched_step_names_the_workers_of_its_queue() -> None:
     """Its body waits for a worker of the queue, or runs in one."""
     found = why(RENDER)
     assert (found.code, found.step, found.since) == ("worker", "render", BEGAN + 5)
-    assert found.text.startswith("step 'render' runs on a worker of shop.gpu, or waits for one")
+    assert found.text.startswith("Step 'render' runs on a worker of shop.gpu, or waits for one")
 
 
 def test_an_attempt_waits_for_its_time_and_then_for_a_worker() -> None:
@@ -104,29 +117,33 @@ def test_an_attempt_waits_for_its_time_and_then_for_a_worker() -> None:
     retrying = replace(RENDER, detail="", status="retrying", attempts=2, until=NOW + 1, error=error)
     found = why(retrying)
     assert (found.code, found.until) == ("retry", NOW + 1)
-    assert found.text.startswith("attempt 3 of step 'render' is due at 20")
-    assert found.text.endswith(", after IOError: no card")
+    assert found.text.startswith("Attempt 3 of step 'render' is due at 20")
+    assert found.text.endswith(" (in 1 ms), after IOError: no card.")
     due = why(replace(retrying, until=NOW))
     assert (due.code, due.since) == ("worker", NOW)
-    assert due.text.startswith("attempt 3 of step 'render' runs on a worker of shop, or waits for one")
+    assert due.text.startswith("Attempt 3 of step 'render' runs on a worker of shop, or waits for one")
 
 
 def test_a_missing_worker_comes_with_the_command() -> None:
     """If the number of workers is known, the reason states it and does not ask."""
     down = why(known=Surroundings({"shop": 0}))
-    assert (down.code, down.remedy) == ("no-worker", "start one with `stepstream worker FILE`")
-    assert down.text.endswith("waits for a worker of shop, and none is running")
+    assert (down.code, down.remedy) == ("no-worker", "Start one with `stepstream worker FILE`.")
+    assert down.text.startswith(
+        "Its code, or the body of a step, waits for a worker of shop, and none is running (since"
+    )
     down = why(RENDER, known=Surroundings({"shop": 2, "shop.gpu": 0}))
-    assert (down.code, down.remedy) == ("no-worker", "start one with `stepstream worker FILE --queue gpu`")
+    assert (down.code, down.remedy) == ("no-worker", "Start one with `stepstream worker FILE --queue gpu`.")
     up = why(known=Surroundings({"shop": 2}))
-    assert (up.code, up.remedy.partition(";")[0]) == ("worker", "running workers of shop: 2")
+    assert (up.code, up.remedy.partition(";")[0]) == ("worker", "Running workers of shop: 2")
 
 
 def test_code_that_the_latest_release_lacks_is_missing() -> None:
     """A function that was removed, or a queue, comes before the number of workers: more of them would not help."""
     gone = Surroundings({"shop": 0}, replace_registration(retired=True))
     assert why(known=gone).code == "missing-code"
-    assert why(known=gone).text.endswith("the latest release of app 'shop' has no function 'pay'")
+    assert why(known=gone).text.endswith(
+        f"the latest release of app 'shop' has no function 'pay' (since {local_time(BEGAN)})."
+    )
     without = why(RENDER, known=Surroundings({"shop.gpu": 0}, replace_registration(queues=())))
     assert without.code == "missing-code"
     assert "waits for the queue 'gpu', which the latest release of app 'shop' does not have" in without.text
@@ -161,7 +178,7 @@ def test_a_shard_that_is_not_served_comes_first() -> None:
     known = Surroundings(shard=ShardView(3, "", "no running engine serves it"))
     shard, sleep = whys(replace(RENDER, kind="sleep", until=NOW + 1), known=known)
     assert (shard.code, sleep.code) == ("shard", "sleep")
-    assert shard.text == "its shard 3 processes no records: no running engine serves it"
+    assert shard.text == "Its shard 3 processes no records: no running engine serves it."
     assert why(status="scheduled", known=Surroundings(shard=ShardView(3, "a", ""))).code == "scheduled"
 
 
@@ -185,6 +202,35 @@ def test_surroundings_are_those_of_the_run() -> None:
 
     known = surroundings_of(RUN, Seen(), {"shop": [RunningWorker("r1"), RunningWorker()]})
     assert (known.workers, known.function, known.shard) == ({"shop": 2}, KNOWN, ShardView(1, "a", ""))
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "said"),
+    [
+        ("wait", "landed data.id", "the event 'landed' with data.id = 7"),
+        ("wait", "landed event.data.id == async.data.id", "the event 'landed' if event.data.id == async.data.id"),
+        ("signal", "go", "the signal 'go'"),
+        ("invoke", "child", "the run of 'child' that it invoked"),
+    ],
+)
+def test_a_wait_has_its_start_what_ends_it_and_its_end(kind: str, detail: str, said: str) -> None:
+    """Each is one sentence, and the end is a second one with the time that is left."""
+    waits = replace(RENDER, kind=kind, detail=detail, until=NOW + 3_600_000)
+    since, end = local_time(BEGAN + 5), f"The wait ends at {local_time(NOW + 3_600_000)} (in 1h 0m)."
+    found = why(waits, events=[{"name": "go", "data": {"id": 7}}])
+    assert found.text.startswith(f"Step 'render' has waited since {since} for {said}")
+    assert found.text.endswith(f". {end}")
+    endless = why(replace(waits, until=0), events=[{"name": "go", "data": {"id": 7}}])
+    assert "The wait ends" not in endless.text
+    sleep = why(replace(waits, kind="sleep", until=NOW + 500))
+    assert sleep.text == f"Step 'render' has slept since {since}. It wakes at {local_time(NOW + 500)} (in 500 ms)."
+
+
+def test_several_steps_are_counted_above_their_reasons() -> None:
+    """One step, or code between steps, has no such line."""
+    assert at_once_text(each.step for each in whys(RENDER, replace(RENDER, id="other"))) == "2 steps wait at once:"
+    assert at_once_text(each.step for each in whys(RENDER)) == ""
+    assert at_once_text(each.step for each in whys()) == ""
 
 
 def test_reasons_are_bounded() -> None:

@@ -98,7 +98,7 @@ async def test_a_run_that_waits_for_its_batch_says_so(engine_of: EngineOf) -> No
         await engine.send(Event("go"))
         (why,) = await engine.why()
         limit = "batch of function total: up to 10 events, at most 1m 0s after the first"
-        assert why.text.startswith(f"it waits for the {limit}; it has 1 event, and starts at ")
+        assert why.text.startswith(f"It waits for the {limit}; it has 1 event, and starts at ")
         await engine.advance("1m")
         assert engine.run().output == 1
 

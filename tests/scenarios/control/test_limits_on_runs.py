@@ -134,10 +134,10 @@ async def test_functions_of_an_app_share_a_limit(engine_of: EngineOf) -> None:
         assert (engine.run("one").status, engine.run("two").status) == ("running", "queued")
         (why,) = await engine.why("two")
         limit = "concurrency of app limits"
-        assert why.text == (
-            f"it waits for the limit {limit}: 1 run at a time; 1 of 1 in use, place 1 of 1 in its queue"
+        assert why.text.startswith(
+            f"It waits for the limit {limit}: 1 run at a time; 1 of 1 in use, place 1 of 1 in its queue "
         )
-        assert why.remedy == f"held by {engine.run('one').run_id}; see `stepstream limits show '{limit}'`"
+        assert why.remedy == f"Held by {engine.run('one').run_id}; see `stepstream limits show '{limit}'`."
         await engine.advance("10m")
         assert (engine.run("one").status, engine.run("two").status) == ("completed", "running")
         await engine.advance("10m")

@@ -127,7 +127,7 @@ async def test_a_limit_of_single_steps(engine_of: EngineOf) -> None:
         await engine.advance("1m")
         assert bodies.ran == ["look", "look", "look", "other"]
         (why,) = await engine.why(ask)
-        assert why.text.startswith("step 'ask' waits for the limit api: 6 starts in 1h 0m; place 1 of 1 in its queue")
+        assert why.text.startswith("Step 'ask' waits for the limit api: 6 starts in 1h 0m; place 1 of 1 in its queue")
         await engine.advance("10m")
         assert engine.run(ask).output == ["other", "ask"]
     assert (bodies.most["a"], bodies.most["b"]) == (1, 1)
@@ -196,7 +196,7 @@ async def test_a_limit_of_units_counts_what_bodies_use(engine_of: EngineOf) -> N
         await engine.send(Event("go", {"estimate": 10}))
         await engine.advance("1m")
         (why,) = await engine.why()
-        assert why.text.startswith("step 'second' waits for the limit tokens: 60 units in 1h 0m; place 1 of 1")
+        assert why.text.startswith("Step 'second' waits for the limit tokens: 60 units in 1h 0m; place 1 of 1")
         await engine.advance("2h")
         assert engine.run().status == "completed"
     assert [after // 60_000 for after in at] == [0, 30, 31]

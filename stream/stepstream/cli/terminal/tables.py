@@ -13,7 +13,7 @@ from stepstream.contract.kinds import NOT_STARTED, OPEN_STEP_STATUSES, RunStatus
 from stepstream.contract.text.waits import read_several
 from stepstream.contract.text.wording import duration_text
 from stepstream.runtime.readmodel.activity import activities
-from stepstream.runtime.readmodel.why import WhyCode
+from stepstream.runtime.readmodel.why import at_once_text
 
 # On a terminal; in a pipe nothing is cut.
 _RESULT_CHARACTERS_MAX = 80
@@ -200,11 +200,10 @@ def _lookup(value: Any, path: str) -> Any:
 
 def why_lines(run: Json) -> list[str]:
     """Return why an open run does not continue, what to do, and when a timeout cancels it."""
-    lines: list[str] = []
+    heading = at_once_text(why["step"] for why in run["why"])
+    lines = [heading] if heading else []
     for why in run["why"]:
-        since = f", since {clock(why['since'])}" if why["since"] else ""
-        because = "" if why["code"] == WhyCode.TIMEOUT else "open because "
-        lines.append(f"{because}{why['text']}{since}")
+        lines.append(why["text"])
         if why["remedy"]:
             lines.append(f"  {why['remedy']}")
     return lines

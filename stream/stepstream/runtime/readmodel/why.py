@@ -3,8 +3,8 @@
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -19,7 +19,7 @@ from stepstream.contract.operators.control import function_scope, queue_scope
 from stepstream.contract.operators.limit_views import LimitView
 from stepstream.contract.text.names import workers_name
 from stepstream.contract.text.waits import read_several
-from stepstream.contract.text.wording import missing_code, unfit_code
+from stepstream.contract.text.wording import length_text, missing_code, unfit_code
 from stepstream.runtime.overview import Overview, RunningWorker, ScopePauseView, ShardView
 from stepstream.runtime.readmodel.limit_reasons import limit_remedy, limit_text
 from stepstream.runtime.readmodel.views import RunView, StepView, queue_of
@@ -51,14 +51,15 @@ class WhyCode(StrEnum):
 
 
 _ORDER = list(WhyCode)
+_SINCE_AT_END = (WhyCode.MISSING_CODE, WhyCode.NO_WORKER, WhyCode.WORKER, WhyCode.LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """A reason why a run does not continue, as a sentence; times in Unix ms, 0 if unknown.
+    """A reason why a run does not continue, as one or two sentences; times in Unix ms, 0 if unknown.
 
-    `step` is the id of the open step, "" for the code between steps. `remedy` says what to do, "" if time or an event
-    will do it.
+    The text has the times too. `step` is the id of the open step, "" for the code between steps. `remedy` says what to
+    do, "" if time or an event will do it.
     """
 
     code: WhyCode
@@ -117,23 +118,46 @@ def why_open(run: RunView, now_ms: int, known: Surroundings) -> list[Why]:
     """Return why a run does not continue, at most REASONS_MAX reasons; empty if it has ended."""
     if run.status not in OPEN_RUN_STATUSES:
         return []
-    shard, limits = _of_shard(known.shard), _of_deadline(run.deadline)
-    if isinstance(run.deadline, Mapping) and run.deadline["expired"]:
-        return [*shard, *limits]
-    found = [*shard, *_of_pauses(run, known.pauses), *_of_run(run, now_ms, known)]
-    return [*sorted(found, key=lambda why: _ORDER.index(why.code))[: REASONS_MAX - len(limits)], *limits]
+    shard, limits = _of_shard(known.shard), _of_deadline(run.deadline, now_ms)
+    found: list[Why] = []
+    if not (isinstance(run.deadline, Mapping) and run.deadline["expired"]):
+        found = [*_of_pauses(run, known.pauses, now_ms), *_of_run(run, now_ms, known)]
+    ordered = sorted([*shard, *found], key=lambda why: _ORDER.index(why.code))
+    return [_as_sentence(each) for each in (*ordered[: REASONS_MAX - len(limits)], *limits)]
 
 
-def _of_deadline(deadline: Any) -> Sequence[Why]:
+def at_once_text(steps: Iterable[str]) -> str:
+    """Return what is said above reasons, given their steps; "" unless several steps are among them."""
+    waiting = len([*filter(None, steps)])
+    return f"{waiting:,} steps wait at once:" if waiting > 1 else ""
+
+
+def _as_sentence(why: Why) -> Why:
+    # The text of what a step waits for begins with the time.
+    since = f" (since {local_time(why.since)})" if why.since and why.code in _SINCE_AT_END else ""
+    return replace(why, text=_sentence(f"{why.text}{since}"), remedy=_sentence(why.remedy))
+
+
+def _sentence(text: str) -> str:
+    end = "" if text.endswith((".", "!", "?")) or not text else "."
+    return f"{text[:1].upper()}{text[1:]}{end}"
+
+
+def _time(at_ms: int, now_ms: int) -> str:
+    """Return a time, and in how long it will be."""
+    return f"{local_time(at_ms)} (in {length_text(at_ms - now_ms)})" if at_ms > now_ms else local_time(at_ms)
+
+
+def _of_deadline(deadline: Any, now_ms: int) -> Sequence[Why]:
     """Return when a timeout cancels a run."""
     if not isinstance(deadline, Mapping):
         return []
     at: int = deadline["at"]
     until = "its code has not started" if deadline["timeout"] == "start" else "it has not ended"
-    text = f"a timeout cancels it at {local_time(at)} if {until}"
+    text = f"a timeout cancels it at {_time(at, now_ms)} if {until}"
     if deadline["expired"]:
         running = "it has exceeded its finish timeout, and waits only for the bodies that are running"
-        text = f"{running}; it is cancelled at {local_time(at)} at the latest"
+        text = f"{running}; it is cancelled at {_time(at, now_ms)} at the latest"
     return [Why(WhyCode.TIMEOUT, text, until=at)]
 
 
@@ -144,7 +168,7 @@ def _of_shard(shard: ShardView | None) -> Sequence[Why]:
     return [Why(WhyCode.SHARD, f"its shard {shard.shard} processes no records: {shard.unready}", remedy=remedy)]
 
 
-def _of_pauses(run: RunView, pauses: Sequence[ScopePauseView]) -> Sequence[Why]:
+def _of_pauses(run: RunView, pauses: Sequence[ScopePauseView], now_ms: int) -> Sequence[Why]:
     """Return the pauses of a run's function, and of the queues in which its open steps are."""
     still = [step for step in run.steps if step.status in OPEN_STEP_STATUSES]
     queues = {queue for step in still if (queue := queue_of(step.kind, step.detail))}
@@ -153,7 +177,9 @@ def _of_pauses(run: RunView, pauses: Sequence[ScopePauseView]) -> Sequence[Why]:
     return [
         Why(
             WhyCode.PAUSED,
-            _pause_text(pause.by, pause.scope.replace(":", " ", 1), pause.until, pause.why),
+            _pause_text(
+                pause.by, f"the {pause.scope.replace(':', ' ', 1)}", (pause.since, pause.until, now_ms), pause.why
+            ),
             since=pause.since,
             until=pause.until,
             remedy=_remedy(pause.scope),
@@ -168,20 +194,22 @@ def _remedy(scope: str) -> str:
     return f"resume it with `stepstream {kind}s resume {names}`"
 
 
-def _pause_text(by: str, what: str, until: int, why: str) -> str:
-    ends = f" until {local_time(until)}" if until else ""
-    return f"{by or 'an operator'} paused {what}{ends}{f': {why}' if why else ''}"
+def _pause_text(by: str, what: str, times: tuple[int, int, int], why: str) -> str:
+    """Return who paused what; `times` are the start and the end of the pause, and now."""
+    since, until, now_ms = times
+    ends = f" until {_time(until, now_ms)}" if until else ""
+    return f"{what} was paused by {by or 'an operator'} at {local_time(since)}{ends}{f': {why}' if why else ''}"
 
 
 def _of_run(run: RunView, now_ms: int, known: Surroundings) -> Sequence[Why]:
     if isinstance(run.paused, Mapping):
-        return [_paused(run.run_id, run.paused)]
+        return [_paused(run.run_id, run.paused, now_ms)]
     if run.status == RunStatus.SCHEDULED and (run.started_at > now_ms or not _rules(known.function)):
-        return [Why(WhyCode.SCHEDULED, f"it starts at {local_time(run.started_at)}", until=run.started_at)]
+        return [Why(WhyCode.SCHEDULED, f"it starts at {_time(run.started_at, now_ms)}", until=run.started_at)]
     if run.status in _BEFORE_START:
         return [_limited(run, known)]
     if run.retry_at > now_ms:
-        attempt = f"attempt {run.attempt + 1} of the code between steps is due at {local_time(run.retry_at)}"
+        attempt = f"attempt {run.attempt + 1} of the code between steps is due at {_time(run.retry_at, now_ms)}"
         return [Why(WhyCode.RETRY, f"{attempt}{_after(run.error)}", until=run.retry_at)]
     still = [step for step in run.steps if step.status in OPEN_STEP_STATUSES]
     if not still:
@@ -201,38 +229,40 @@ def _limited(run: RunView, known: Surroundings) -> Why:
         return Why(WhyCode.LIMIT, text, since=since, remedy=limit_remedy(known.limit))
     limits = " and ".join(rule_text(rule) for rule in _rules(known.function) if rule.excess.waits)
     text = "it waits for a limit on the runs of its function" + (f": {limits}" if limits else "")
-    remedy = f"the runs that passed it are those with the filter function:{run.function} status:running"
+    remedy = f"the runs that passed it are those with the filter `function:{run.function} status:running`"
     return Why(WhyCode.LIMIT, text, since=since, remedy=remedy)
 
 
-def _paused(run_id: str, pause: Mapping[str, Any]) -> Why:
+def _paused(run_id: str, pause: Mapping[str, Any], now_ms: int) -> Why:
     since, until, why = pause["since"], pause["until"], pause["why"]
     remedy = f"resume it with `stepstream runs resume {run_id}`, or with POST /v1/runs/{run_id}/resume"
-    return Why(WhyCode.PAUSED, _pause_text(pause["by"], "it", until, why), since=since, until=until, remedy=remedy)
+    text = _pause_text(pause["by"], "it", (since, until, now_ms), why)
+    return Why(WhyCode.PAUSED, text, since=since, until=until, remedy=remedy)
 
 
 def _of_step(step: StepView, run: RunView, now_ms: int, known: Surroundings) -> Why:
     name, since, until = f"step {step.id!r}", step.first_at, step.until
-    ends = f", at the latest until {local_time(until)}" if until else ""
+    waited = f"{name} has waited since {local_time(since)} for"
+    ends = f". The wait ends at {_time(until, now_ms)}" if until else ""
     match step.kind:
         case StepKind.SLEEP:
-            return Why(WhyCode.SLEEP, f"{name} sleeps until {local_time(until)}", step.id, since, until)
+            text = f"{name} has slept since {local_time(since)}. It wakes at {_time(until, now_ms)}"
+            return Why(WhyCode.SLEEP, text, step.id, since, until)
         case StepKind.WAIT:
-            return Why(WhyCode.EVENT, f"{name} waits for {awaited(step, run)}{ends}", step.id, since, until)
+            own = run.events[0] if isinstance(run.events, list) and run.events else None
+            return Why(WhyCode.EVENT, f"{waited} {awaited(step.detail, own)}{ends}", step.id, since, until)
         case StepKind.SIGNAL:
             remedy = "send it: on this page, with `stepstream signal`, or with POST /v1/signals"
-            return Why(
-                WhyCode.SIGNAL, f"{name} waits for the signal {step.detail!r}{ends}", step.id, since, until, remedy
-            )
+            return Why(WhyCode.SIGNAL, f"{waited} the signal {step.detail!r}{ends}", step.id, since, until, remedy)
         case StepKind.INVOKE:
-            text = f"{name} waits for the run of {step.detail!r} that it invoked{ends}"
+            text = f"{waited} the run of {step.detail!r} that it invoked{ends}"
             return Why(WhyCode.CHILD, text, step.id, since, until)
     if known.limit and known.limit.step == step.id:
         text = limit_text(name, known.limit, local_time(known.limit.next_start))
         return Why(WhyCode.LIMIT, text, step.id, since, remedy=limit_remedy(known.limit))
     queue = queue_of(step.kind, step.detail)
     if step.status == StepStatus.RETRYING and until > now_ms:
-        text = f"attempt {step.attempts + 1} of {name} is due at {local_time(until)}{_after(step.error)}"
+        text = f"attempt {step.attempts + 1} of {name} is due at {_time(until, now_ms)}{_after(step.error)}"
         return Why(WhyCode.RETRY, text, step.id, since, until)
     attempts = step.attempts + (step.status != StepStatus.RUNNING)
     what = f"attempt {attempts} of {name}" if step.attempts else name
@@ -278,13 +308,12 @@ def _code(
     return None
 
 
-def awaited(step: StepView, run: RunView) -> str:
-    """Return the events that a step waits for, with the values of the run's own event that they must match."""
-    own = run.events[0] if isinstance(run.events, list) and run.events else None
-    words, several = read_several(step.detail)
+def awaited(detail: str, own: Json) -> str:
+    """Return the events that a step waits for, with the values of the run's `own` event that they must match."""
+    words, several = read_several(detail)
     if several:
         return f"the {words} " + "; ".join(f"{name}: {_awaited_event(text, own)}" for name, text in several)
-    return f"the event {_awaited_event(step.detail, own)}"
+    return f"the event {_awaited_event(detail, own)}"
 
 
 def _awaited_event(text: str, own: Json) -> str:
@@ -292,8 +321,10 @@ def _awaited_event(text: str, own: Json) -> str:
     if not condition:
         return repr(event)
     if not condition.startswith(("async.", "event.")) and " " not in condition:
+        if own is None:
+            return f"{event!r} with the same {condition}"
         return f"{event!r} with {condition} = {_json(_lookup(own, condition))}"
-    paths = dict.fromkeys(found[1:] for found in _OWN_REFERENCE.findall(condition))
+    paths = dict.fromkeys(found[1:] for found in _OWN_REFERENCE.findall(condition) if own is not None)
     values = ", ".join(f"event.{path} = {_json(_lookup(own, path))}" for path in paths)
     return f"{event!r} if {condition}" + (f" ({values})" if values else "")
 

@@ -36,7 +36,7 @@ from stepstream.contract.text.wording import length_text
 from stepstream.runtime.readmodel.search.filters import ATTRIBUTE
 from stepstream.runtime.readmodel.tables.schema import attribute_text
 from stepstream.runtime.readmodel.views import RunSummary, RunView
-from stepstream.runtime.readmodel.why import Why, why_open
+from stepstream.runtime.readmodel.why import Why, at_once_text, why_open
 
 # The parameter of the page of a new run, which the read model may not have yet.
 REPEATED = "repeated"
@@ -113,7 +113,7 @@ async def _run_part(site: Site, visit: Visit, run: RunView, refusal: Refusal) ->
     query = visit.request.query_params
     return h.div("#run")[
         _heading(run, now_ms),
-        [_why(each) for each in why_open(run, now_ms, known)],
+        _whys(why_open(run, now_ms, known)),
         [note(text(warning, 2_000), "warn") for warning in run.warnings],
         _facts(run, now_ms),
         _attributes(run),
@@ -140,10 +140,14 @@ def _heading(run: RunView, now_ms: int) -> h.Element:
     return h.div(".heading")[h.h1[text(run.function)], doing, h.code(".whole-id")[run.run_id]]
 
 
+def _whys(found: Sequence[Why]) -> h.Node:
+    heading = at_once_text(each.step for each in found)
+    return [h.p[heading] if heading else None, [_why(each) for each in found]]
+
+
 def _why(why: Why) -> h.Element:
     return h.p(".why", role="status", data_code=why.code)[
         h.strong[text(why.text, 2_000)],
-        [" since ", at(why.since)] if why.since else None,
         h.span(".remedy")[" ", text(why.remedy, 1_000)] if why.remedy else None,
     ]
 

@@ -28,6 +28,7 @@ from stepstream.runtime.readmodel.queries import OPEN_APPROVALS, WAITING_MAX
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.tables.approvals import ApprovalView
 from stepstream.runtime.readmodel.tables.waiting import WaitingStep
+from stepstream.runtime.readmodel.why import awaited
 
 ROWS = 50
 APPROVALS = 20
@@ -202,13 +203,18 @@ async def _steps(site: Site, kind: _Kind, after: Cursor) -> h.Node:
 
 def _row(kind: _Kind, step: WaitingStep) -> h.Element:
     return h.tr(data_row=True)[
-        h.td[text(step.detail, _DETAIL_CHARACTERS)] if kind != _Kind.SLEEPING else None,
+        h.td[text(_awaited(kind, step), _DETAIL_CHARACTERS)] if kind != _Kind.SLEEPING else None,
         h.td[run_link(step.run_id)],
         h.td[function_link(step.function)],
         h.td[text(step.id)],
         h.td[at(step.since)],
         h.td[at(step.until)],
     ]
+
+
+def _awaited(kind: _Kind, step: WaitingStep) -> str:
+    """Return what a step waits for: an event with the values that it must have, as the page of its run says it."""
+    return awaited(step.detail, step.event).removeprefix("the event ") if kind == _Kind.EVENTS else step.detail
 
 
 async def _runs(site: Site, kind: _Kind, after: Cursor) -> h.Node:

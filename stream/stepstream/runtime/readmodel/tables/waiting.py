@@ -1,12 +1,16 @@
 """The steps that wait for a signal, an event or a time, as the page of what waits lists them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from stepstream.contract.codec import Json
 from stepstream.contract.kinds import StepKind
 from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.tables.schema import name_of
+from stepstream.runtime.readmodel.views import json_of
 
+# A list does not read larger events.
+EVENT_CHARACTERS_MAX = 64 * 1024
 _NAME, _PLAIN = name_of("s"), name_of()
 _COLUMNS = "s.run_id, s.step, s.id, r.function, s.detail, s.first_at, s.until"
 
@@ -15,7 +19,8 @@ _COLUMNS = "s.run_id, s.step, s.id, r.function, s.detail, s.first_at, s.until"
 class WaitingStep:
     """A step that waits; times in Unix ms, `until` 0 for no limit.
 
-    `detail` is a signal, or an event and a condition.
+    `detail` is a signal, or an event and a condition. `event` is the run's own event if it waits for one, None if that
+    is large.
     """
 
     run_id: str
@@ -25,6 +30,7 @@ class WaitingStep:
     detail: str
     since: int
     until: int
+    event: Json = None
 
 
 def waiting_steps(db: Database, kind: StepKind, limit: int, after: tuple[str, str]) -> list[WaitingStep]:
@@ -41,7 +47,15 @@ def waiting_steps(db: Database, kind: StepKind, limit: int, after: tuple[str, st
         "AND NOT EXISTS (SELECT 1 FROM approvals a WHERE a.run_id = s.run_id AND a.step = s.step) "
         f"ORDER BY {_NAME}, s.run_id, s.step LIMIT ?"
     )
-    return [WaitingStep(*row) for row in db.execute(query, (kind, last[0], *last, limit))]
+    steps = [WaitingStep(*row) for row in db.execute(query, (kind, last[0], *last, limit))]
+    return [replace(step, event=_own_event(db, step.run_id)) for step in steps] if kind == StepKind.WAIT else steps
+
+
+def _own_event(db: Database, run_id: str) -> Json:
+    query = "SELECT events FROM run_texts WHERE run_id = ? AND length(events) <= ?"
+    row = db.execute(query, (run_id, EVENT_CHARACTERS_MAX)).fetchone()
+    events = json_of(row[0]) if row else None
+    return events[0] if isinstance(events, list) and events else None
 
 
 def count_waiting(db: Database, most: int) -> dict[StepKind, int]:
