@@ -68,7 +68,10 @@ class StepPlanned(_Entry, frozen=True, tag="step.planned"):
 
 
 class StepAttemptFailed(_Entry, frozen=True, tag="step.attempt_failed"):
-    """An attempt (from 0) of a step failed; the next is due at `retry_at`, and gets the `progress` (null: none)."""
+    """An attempt (from 0) of a step failed; the next is due at `retry_at`, and gets the `progress` (null: none).
+
+    It began at `started_at` (Unix ms, 0: unknown).
+    """
 
     step: str
     id: str
@@ -76,6 +79,7 @@ class StepAttemptFailed(_Entry, frozen=True, tag="step.attempt_failed"):
     error: ErrorInfo
     retry_at: int
     progress: Raw = NULL
+    started_at: int = 0
 
 
 class StepProgressed(_Entry, frozen=True, tag="step.progressed"):

@@ -366,9 +366,13 @@ def test_open_runs_are_found_without_reading_the_others(new_tables: NewTables) -
 
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_failed_attempts_of_a_step_are_kept(size: int, new_tables: NewTables) -> None:
-    """Each has its error without further lines; the step may succeed later, and the list is bounded."""
-    error = ErrorInfo("ConnectionError", f"bank is down {'x' * 300}\nat line 2", stack="a line")
-    failed = [StepAttemptFailed("r", 2 + n, 2_000 + n, "s", "pay", n, error, 3_000 + n) for n in range(25)]
+    """Each has its start and its error without further lines; the step may succeed later, and the list is bounded."""
+    stack = f'  File "app.py", line 7\n  File "/{"x" * 400}.py", line 42, in pay'
+    error = ErrorInfo("ConnectionError", f"bank is down {'x' * 300}\nat line 2", stack)
+    failed = [
+        StepAttemptFailed("r", 2 + n, 2_000 + n, "s", "pay", n, error, 3_000 + n, started_at=1_000 + n)
+        for n in range(25)
+    ]
     ended = StepEnded("r", 27, 9_000, "s", "pay", StepKind.RUN, Value(Raw(b"1")), 25, 8_000)
     index, records = RunIndex(new_tables()), records_of([BEGAN, *failed, ended])
     for start in range(0, len(records), size):
@@ -377,8 +381,9 @@ def test_failed_attempts_of_a_step_are_kept(size: int, new_tables: NewTables) ->
     assert run is not None
     (step,) = run.steps
     assert (step.status, step.attempts, step.error) == ("completed", 26, None)
-    assert [(each.attempt, each.at, each.retry_at) for each in step.failures] == [
-        (n, 2_000 + n, 3_000 + n) for n in range(20)
+    assert [(each.attempt, each.started_at, each.at, each.retry_at) for each in step.failures] == [
+        (n, 1_000 + n, 2_000 + n, 3_000 + n) for n in range(20)
     ]
+    assert {each.place for each in step.failures} == {f"{'x' * 294}.py:42"}
     assert {(each.name, each.message) for each in step.failures} == {("ConnectionError", f"bank is down {'x' * 187}")}
     index.close()

@@ -132,7 +132,8 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
     due = max(draft.now + report.retry_ms, 1)
     run = replace(run, steps=run.steps + (opened is None), attempt=0, opened_steps=True)
     progress = newest_progress(report.progress, opened)
-    draft.record(run, StepAttemptFailed, report.step, report.id, report.attempt, report.error, due, progress)
+    failed = (report.step, report.id, report.attempt, report.error, due, progress, report.started_at)
+    draft.record(run, StepAttemptFailed, *failed)
     if opened is None:
         join_groups(draft, run.run_id, Counter([report.group] if report.group else []))
     else:

@@ -1,5 +1,6 @@
 """The failed attempts of a step that was retried, as a column of its row: JSON objects, each with a comma after it."""
 
+import re
 from dataclasses import dataclass
 
 import msgspec
@@ -9,13 +10,16 @@ from stepstream.contract.history import StepAttemptFailed
 from stepstream.contract.limits import RETRIES_MAX
 
 MESSAGE_CHARACTERS_MAX = 200
+PLACE_CHARACTERS_MAX = 300
+_FRAME = re.compile(r'^\s*File "([^"\n]+)", line (\d+)', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
     """An attempt (from 0) that failed and was retried: when it failed, and when the next was due (Unix ms).
 
-    `name` and `message` are those of its error, the message without its further lines.
+    `name` and `message` are those of its error, the message without its further lines. It began at `started_at`, 0 if
+    unknown, and its error was raised at `place` (FILE:LINE, "" if unknown).
     """
 
     attempt: int
@@ -23,6 +27,14 @@ class FailedAttempt:
     name: str
     message: str
     retry_at: int
+    started_at: int = 0
+    place: str = ""
+
+
+def place_of(stack: str) -> str:
+    """Return FILE:LINE of the innermost frame of a traceback, or ""."""
+    frames = _FRAME.findall(stack)
+    return f"{frames[-1][0]}:{frames[-1][1]}" if frames else ""
 
 
 _attempts = msgspec.json.Decoder(tuple[FailedAttempt, ...]).decode
@@ -33,7 +45,8 @@ def attempt_text(entry: StepAttemptFailed) -> str:
     if entry.attempt >= RETRIES_MAX:
         return ""
     message = entry.error.message.partition("\n")[0][:MESSAGE_CHARACTERS_MAX]
-    attempt = FailedAttempt(entry.attempt, entry.at, entry.error.name, message, entry.retry_at)
+    place = place_of(entry.error.stack)[-PLACE_CHARACTERS_MAX:]
+    attempt = FailedAttempt(entry.attempt, entry.at, entry.error.name, message, entry.retry_at, entry.started_at, place)
     return f"{encode(attempt).decode()},"
 
 

@@ -19,13 +19,14 @@ async def test_an_open_run_says_what_it_waits_for(engine: VirtualEngine) -> None
     await engine.send(Event("order", {"amount": 5, "id": 7}))
     browser, path = browser_of(engine), f"/ui/runs/{engine.run().run_id}"
     said = (await browser.open(path)).texts(".why")
-    assert ["step 'nap' sleeps until" in each for each in said] == [True]
+    assert ["Step 'nap' has slept since" in each for each in said] == [True]
     await engine.advance("1h")
     (why,) = (await browser.open(path)).texts(".why")
-    assert "step 'parcel' waits for the event 'parcel/left' with data.id = 7" in why
+    assert why.startswith("Step 'parcel' has waited since")
+    assert "for the event 'parcel/left' with data.id = 7" in why
     await engine.send(Event("parcel/left", {"id": 7}))
     (why,) = (await browser.open(path)).texts(".why")
-    assert "step 'approval' waits for the signal 'approve/7'" in why
+    assert "for the signal 'approve/7'" in why
     await engine.signal("approve/7")
     page = await browser.open(path)
     assert not page.all(".why")
@@ -71,8 +72,8 @@ async def test_several_steps_are_open_at_once(engine: VirtualEngine) -> None:
     assert "Waits for parcel/left data.id" in parcel
 
 
-async def test_failed_attempts_are_ticks_and_a_list() -> None:
-    """They stay after the step has succeeded: when each failed, with which error, and when the next was due."""
+async def test_attempts_of_a_step_are_ticks_and_a_list() -> None:
+    """Failed ones stay after the step succeeded, each with its time, its error and its line; the last one follows."""
     app, left = App("shop"), ["<b> again\nmore", "bank is down"]
 
     def charge() -> str:
@@ -93,10 +94,14 @@ async def test_failed_attempts_are_ticks_and_a_list() -> None:
         assert len(bar.css(".bar-failed")) == 2
         assert (bar.attributes["aria-label"] or "").endswith(", 2 failed attempts")
         page = await browser.open(page.link("charge"))
-        first, second = page.texts("[aria-label='Failed attempts of charge'] tbody tr")
+        first, second, last = page.texts("[aria-label='Attempts of charge'] tbody tr")
         assert first.startswith("1 2026-01-01 0")
-        assert " ConnectionError: bank is down 2026-01-01 0" in first
-        assert " ConnectionError: <b> again 2026-01-01 0" in second
+        assert " 0 ms ConnectionError: bank is down raised at " in first
+        assert f"{__file__}:" in first
+        assert " ConnectionError: <b> again raised at " in second
+        assert last.startswith("3 2026-01-01 0")
+        assert last.endswith(" 0 ms completed")
+        assert "Until" not in page.texts(".details dt")
 
 
 async def test_a_body_shows_its_progress_while_it_runs() -> None:
@@ -151,7 +156,7 @@ async def test_an_invoked_run_is_linked_both_ways(engine: VirtualEngine) -> None
     caller, called = sorted(engine.runs(), key=lambda run: run.function != "parent")
     browser = browser_of(engine)
     page = await browser.open(f"/ui/runs/{caller.run_id}")
-    assert "waits for the run of 'child' that it invoked" in page.texts(".why")[0]
+    assert "for the run of 'child' that it invoked" in page.texts(".why")[0]
     opened = await browser.open(page.link("call"))
     assert opened.texts(".details dd a") == [f"…{called.run_id[-6:]}"]
     below = await browser.open(page.link(f"…{called.run_id[-6:]}"))
@@ -186,7 +191,7 @@ async def test_a_run_is_paused_and_resumed(engine: VirtualEngine) -> None:
     assert done.texts(".note") == ["The run is paused."]
     await engine.until_idle()
     paused = await browser.open(f"/ui/runs/{run_id}")
-    assert "paused it until" in paused.texts(".why")[0]
+    assert "It was paused by local at" in paused.texts(".why")[0]
     assert "bank is down" in paused.texts(".why")[0]
     resume = 'form[aria-label="Resume the run"]'
     assert (await browser.submit(paused, resume, why="x" * (REASON_CHARACTERS_MAX + 1))).status == 400

@@ -1,22 +1,14 @@
 """An error with its message, the line of the user's code that raised it, and its traceback."""
 
-import re
-
 import htpy as h
 
 from stepstream.api.pages.parts.components import text
 from stepstream.contract.codec import Json
 from stepstream.contract.text.printable import printable
+from stepstream.runtime.readmodel.failed_attempts import place_of
 
 _MESSAGE_CHARACTERS_MAX = 4_000
 _STACK_CHARACTERS_MAX = 64 * 1024
-_FRAME = re.compile(r'^\s*File "([^"\n]+)", line (\d+)', re.MULTILINE)
-
-
-def place_of(stack: str) -> str:
-    """Return FILE:LINE of the innermost frame of a traceback, or ""."""
-    frames = _FRAME.findall(stack)
-    return f"{frames[-1][0]}:{frames[-1][1]}" if frames else ""
 
 
 def error_view(error: Json, heading: str) -> h.Element | None:

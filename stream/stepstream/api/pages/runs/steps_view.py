@@ -11,10 +11,10 @@ from stepstream.api.pages.parts.components import at, facts, listing, run_link, 
 from stepstream.api.pages.parts.json_tree import json_tree, snippet
 from stepstream.api.pages.runs.errors_view import error_view
 from stepstream.api.pages.runs.timeline import Fold, Phase, Segment, Window, bar_of, queue_label, rows_of, window_of
-from stepstream.contract.kinds import OPEN_STEP_STATUSES, StepStatus
+from stepstream.contract.kinds import OPEN_STEP_STATUSES, StepKind, StepStatus
 from stepstream.contract.text.printable import printable
 from stepstream.contract.text.wording import counted, length_text
-from stepstream.runtime.readmodel.failed_attempts import MESSAGE_CHARACTERS_MAX
+from stepstream.runtime.readmodel.failed_attempts import MESSAGE_CHARACTERS_MAX, PLACE_CHARACTERS_MAX, FailedAttempt
 from stepstream.runtime.readmodel.views import RunSummary, RunView, StepView
 
 _WIDTH, _HEIGHT = 1_000, 14
@@ -189,7 +189,9 @@ def _result(step: StepView) -> h.Node:
     if isinstance(step.error, dict):
         return h.span(".error")[text(f"{step.error.get('name')}: {step.error.get('message')}", _SHORT)]
     if step.status in OPEN_STEP_STATUSES:
-        return [text(queue_label(step), _SHORT), [" until ", at(step.until)] if step.until else None]
+        # What a step waits for that no worker has is in the sentence above the steps.
+        label = text(queue_label(step), _SHORT) if step.kind == StepKind.RUN else None
+        return [label, [" until ", at(step.until)] if step.until else None]
     return h.code[text(snippet(step.output, _SHORT), _SHORT + 1)]
 
 
@@ -204,7 +206,7 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
                     ("Last attempt started", at(step.started_at)),
                     ("Ended", at(step.ended_at)),
                     ("Signal sent by", text(step.ended_by) if step.ended_by else None),
-                    ("Until", at(step.until)),
+                    ("Until", at(step.until) if step.status in OPEN_STEP_STATUSES else None),
                     ("Attempts", f"{step.attempts}" if step.attempts else None),
                     ("Last heartbeat", at(step.heartbeat_at)),
                     ("Waits for" if step.status in OPEN_STEP_STATUSES else "Waited for", text(queue_label(step), 2_000))
@@ -216,7 +218,7 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
                     ),
                 ]
             ),
-            _failed_attempts(step) if step.failures else None,
+            _attempts(step) if step.failures else None,
             _progress(step, run_id),
             error_view(step.error, f"Error of {step.id}") if step.error else None,
             json_tree(step.output, "Result of the step", raw) if step.ended_at and not step.error else None,
@@ -227,18 +229,32 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
     ]
 
 
-def _failed_attempts(step: StepView) -> h.Element:
+def _attempts(step: StepView) -> h.Element:
+    """Return the attempts of a step that was retried: those that failed, and the last one if it has begun."""
     rows = [
-        h.tr[
-            h.td(".number")[f"{each.attempt + 1}"],
-            h.td[at(each.at)],
-            h.td(".error")[text(f"{each.name}: {each.message}", MESSAGE_CHARACTERS_MAX * 2)],
-            h.td[at(each.retry_at)],
-        ]
-        for each in step.failures
+        _attempt(each.attempt + 1, each.started_at, each.at, _failure(each), each.retry_at) for each in step.failures
     ]
-    names = ("Attempt", "Failed", "Error", "Next attempt")
-    return listing(f"Failed attempts of {printable(step.id)}", names, rows, is_stacked=False)
+    if step.started_at:
+        rows.append(_attempt(step.attempts, step.started_at, step.ended_at, state(step.status)))
+    names = ("Attempt", "Started", "Took", "Result", "Next attempt")
+    return listing(f"Attempts of {printable(step.id)}", names, rows, is_stacked=False)
+
+
+def _attempt(number: int, started_at: int, ended_at: int, result: h.Node, retry_at: int = 0) -> h.Element:
+    return h.tr[
+        h.td(".number")[f"{number}"],
+        h.td[at(started_at)],
+        h.td(".number")[length_text(ended_at - started_at) if started_at and ended_at else None],
+        h.td[result],
+        h.td[at(retry_at)],
+    ]
+
+
+def _failure(failed: FailedAttempt) -> h.Node:
+    return [
+        h.span(".error")[text(f"{failed.name}: {failed.message}", MESSAGE_CHARACTERS_MAX * 2)],
+        h.p(".place")["raised at ", h.code[text(failed.place, PLACE_CHARACTERS_MAX)]] if failed.place else None,
+    ]
 
 
 def _progress(step: StepView, run_id: str) -> h.Node:
