@@ -49,7 +49,8 @@ async def test_events_are_listed_with_what_they_started(engine: VirtualEngine) -
     browser = browser_of(engine)
     page = await browser.open("/ui/events")
     assert sorted(row.split(" ")[0] for row in page.texts("tbody tr")) == ["first", "second"]
-    assert all("fulfil running" in row and "notify completed" in row for row in page.texts("tbody tr"))
+    rows = page.texts("tbody tr")
+    assert all("fulfil waiting for event parcel/left" in row and "notify completed" in row for row in rows)
     assert page.texts("nav[aria-label=Pages] [aria-current=page]") == ["Events"]
     one = await browser.open(page.link("first"))
     assert one.path == "/ui/event?id=first"
@@ -57,6 +58,24 @@ async def test_events_are_listed_with_what_they_started(engine: VirtualEngine) -
     assert "id : 1" in one.texts(".json")[0]
     runs = await browser.open(one.link("All runs of the event"))
     assert len(runs.all("tbody tr")) == 2
+
+
+async def test_an_event_keeps_the_time_of_its_first_run(engine: VirtualEngine) -> None:
+    """A run that repeats one of its runs later changes neither its place in the list nor its time."""
+    await engine.send(Event("order", {"id": 1}, id="first"))
+    await engine.advance("1h")
+    await engine.send(Event("order", {"id": 2}, id="second"))
+    before = await engine.index.queries.starting_events()
+    assert [event.id for event in before.events] == ["second", "first"]
+    await engine.advance("1h")
+    (ended,) = [run for run in engine.runs("notify") if run.events[0]["id"] == "first"]  # type: ignore[index,call-overload]
+    await engine.rerun(ended.run_id)
+    await engine.until_idle()
+    after = await engine.index.queries.starting_events()
+    assert [(event.id, event.at) for event in after.events] == [(event.id, event.at) for event in before.events]
+    whole = await engine.index.queries.event("first")
+    assert whole is not None
+    assert (whole.seen.at, len(whole.seen.started)) == (before.events[1].at, 3)
 
 
 async def test_events_are_listed_with_what_they_resumed(engine: VirtualEngine) -> None:
@@ -157,7 +176,7 @@ async def test_an_event_is_sent_by_the_form(engine: VirtualEngine) -> None:
     assert (status, "The event was sent." in said) == (200, True)
     await engine.until_idle()
     page = await browser.open("/ui/event?id=by-form")
-    assert "fulfil running" in page.text
+    assert "fulfil waiting for event parcel/left" in page.text
     assert "Sent by local" in " ".join(page.text.split())
     status, said = await sent(browser, name="order", data='{"id": ')
     assert (status, "not valid JSON" in said, '{"id":' in said) == (400, True, True)

@@ -92,7 +92,7 @@ async def test_functions_are_listed_with_their_runs(engine: VirtualEngine) -> No
     assert row.startswith(
         "fulfil shop event order if event.data.total > 0 cron 0 3 * * * Europe/Berlin 2026-01-01 02:00"
     )
-    assert row.endswith("1 1 1 0 0 1.7/h, 1 failed (50%)")
+    assert row.endswith("1 1 1 0 0 2 ended, 1 of them failed (50%)")
     assert page.texts("nav[aria-label=Pages] [aria-current=page]") == ["Functions"]
     link = page.all("tbody tr:last-child td:nth-child(7) a")[0].attributes["href"]
     assert [row.split(" ")[1:3] for row in (await browser.open(link or "")).texts("tbody tr")] == [["fulfil", "failed"]]
@@ -117,7 +117,7 @@ async def test_a_function_has_its_configuration_and_its_times(engine: VirtualEng
     assert page.texts("section tbody tr")[0] == f"{slow.run_id} 8m 20s"
     assert (await browser.open(page.link(slow.run_id))).path == f"/ui/runs/{slow.run_id}"
     assert "completed 5" in page.text
-    assert "Since 2025-12-31 23:00:00 , 5 runs completed or failed: 4.3/h." in page.text
+    assert "Since 2025-12-31 23:00:00 : 5 ended; 4.3 ended per hour." in page.text
     odd = await browser.open((await browser.open("/ui/functions")).link('a/"b" <i>'))
     assert odd.texts("h1") == ['a/"b" <i>']
     assert not odd.all("#start")
@@ -140,12 +140,28 @@ async def test_a_function_is_started_with_the_data_of_its_latest_event(engine: V
     assert isinstance(run.events, list)
     sent = {"name": "order", "data": {"total": 1, "seconds": 9}, "id": "order-7", "ts": engine.now_ms}
     assert run.events[0] == sent | {"meta": {"by": "local"}}
-    assert f"…{run.run_id[-6:]} fulfil running" in (await browser.open(started.path)).text
+    assert f"…{run.run_id[-6:]} fulfil sleeping until" in (await browser.open(started.path)).text
     # Without an id, the form itself has one: sent twice, it starts one run.
     for _ in range(2):
         await browser.submit(page, "section .actions", data='{"total": 2}')
     await engine.until_idle()
     assert sum(run.events[0]["data"] == {"total": 2} for run in engine.runs("fulfil")) == 1  # type: ignore[index,call-overload]
+
+
+async def test_the_example_is_the_latest_event_that_was_not_repeated(engine: VirtualEngine) -> None:
+    """A run that repeats another one with other data is no example, also if no other run is among the latest."""
+    browser = browser_of(engine)
+    await engine.send(Event("order", {"total": 1, "seconds": 1}))
+    await engine.advance("1m")
+    await engine.send(Event("order", {"total": 1, "seconds": 2}))
+    await engine.advance("1m")
+    first = min(engine.runs("fulfil"), key=lambda run: run.run_id)
+    for _ in range(25):
+        await engine.rerun(first.run_id, data={"total": 1, "seconds": 3})
+    await engine.until_idle()
+    assert '"seconds": 2' in (await browser.open("/ui/function?id=fulfil")).all("#event-data")[0].text()
+    await engine.advance("1m")
+    assert '"seconds": 1' in (await browser.open("/ui/function?id=fulfil")).all("#event-data")[0].text()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from stepstream.api.pages.parts.components import (
     listing,
     note,
     run_link,
-    state,
+    run_state,
     text,
     text_field,
     url,
@@ -108,7 +108,7 @@ async def _seen_list(site: Site, asked: Mapping[str, str]) -> h.Node:
             h.button["Find"],
             h.a(href=_list_url(kind, ""))["Clear"],
         ],
-        _table(page) if page.events else note(_nothing(asked, page)),
+        _table(page, site.now_ms()) if page.events else note(_nothing(asked, page)),
         h.nav(".pages", aria_label="Pages of the list")[
             h.a("#earlier", href=_list_url(kind, name))["Newest events"] if before else None,
             h.a("#later", href=_list_url(kind, name, page.next))["Older events"] if page.next else None,
@@ -123,16 +123,16 @@ def _nothing(asked: Mapping[str, str], page: EventPage) -> str:
     return f"No event of this name {did}." if asked["name"] else f"No event {did} yet."
 
 
-def _table(page: EventPage) -> h.Element:
-    return listing("Table of events", _COLUMNS, [_row(event) for event in page.events])
+def _table(page: EventPage, now_ms: int) -> h.Element:
+    return listing("Table of events", _COLUMNS, [_row(event, now_ms) for event in page.events])
 
 
-def _row(event: SeenEvent) -> h.Element:
+def _row(event: SeenEvent, now_ms: int) -> h.Element:
     return h.tr(data_row=True)[
         h.td[event_link(event.id)],
         h.td[text(event.name)],
         h.td[at(event.at)],
-        h.td[_some([_started(each) for each in event.started])],
+        h.td[_some([_started(each, now_ms) for each in event.started])],
         h.td[_some([_resumed(each) for each in event.resumed])],
         h.td[_some([_cancelled(each) for each in event.cancelled])],
     ]
@@ -145,8 +145,8 @@ def _some(items: Sequence[h.Node]) -> h.Node:
     return h.ul(".plain")[[h.li[item] for item in items[:_SHOWN]], h.li[rest] if more > 0 else None] if items else None
 
 
-def _started(each: Started) -> h.Node:
-    return [run_link(each.run_id), " ", text(each.function), " ", state(each.status)]
+def _started(each: Started, now_ms: int) -> h.Node:
+    return [run_link(each.run_id), " ", text(each.function), " ", run_state(each, now_ms)]
 
 
 def _resumed(each: Resumed) -> h.Node:
@@ -208,7 +208,7 @@ async def show_event(site: Site, visit: Visit) -> Response:
                 (did, at(seen.at)),
             ]
         ),
-        _effects("Started", [_started(each) for each in seen.started]),
+        _effects("Started", [_started(each, site.now_ms()) for each in seen.started]),
         _effects("Resumed", [_resumed(each) for each in seen.resumed]),
         _effects("Cancelled", [_cancelled(each) for each in seen.cancelled]),
         h.p[h.a(href=filter_url("event_id", seen.id))["All runs of the event"]],

@@ -53,7 +53,7 @@ _STEPS = 10
 _PAUSE = "pause"
 _TRIGGER_CHARACTERS = 120
 _COUNTS = ("Open", *(status.capitalize() for status in ENDED_RUN_STATUSES))
-_COLUMNS = ("Function", "App", "Triggers", "Next time", *_COUNTS, "Rate")
+_COLUMNS = ("Function", "App", "Triggers", "Next time", *_COUNTS, "Last hours")
 
 
 async def show_functions(site: Site, visit: Visit) -> Response:
@@ -95,7 +95,7 @@ def _table(views: Sequence[FunctionView], now_ms: int) -> h.Node:
     since = at(rated_since(now_ms))
     return [
         listing("Table of functions", _COLUMNS, [_row(view, now_ms) for view in views], is_stacked=False),
-        h.p(".hint")["A rate is that of the runs that completed or failed since ", since, "."],
+        h.p(".hint")["The last hours began at ", since, "; runs that were cancelled or skipped do not count in them."],
     ]
 
 
@@ -122,15 +122,14 @@ def _row(view: FunctionView, now_ms: int) -> h.Element:
         h.td[at(min((times[0] for times in due if times), default=0))],
         h.td(".number")[_count_link(view, "open", sum(view.counts.get(each, 0) for each in OPEN_RUN_STATUSES))],
         [h.td(".number")[_count_link(view, status, view.counts.get(status, 0))] for status in ENDED_RUN_STATUSES],
-        h.td[_rate(view.rate, now_ms)],
+        h.td[_rate(view.rate)],
     ]
 
 
-def _rate(rate: Rate, now_ms: int) -> str:
-    """Return how many runs ended in an hour, and how many of those that ended failed."""
-    per_hour = rate.ended * HOUR_MS / (now_ms - rated_since(now_ms))
-    failed = f", {rate.failed:,} failed ({rate.failed / rate.ended:.0%})" if rate.failed else ""
-    return f"{per_hour:,.1f}/h{failed}" if rate.ended else ""
+def _rate(rate: Rate) -> str:
+    """Return how many runs ended in the last hours, and how many of these failed."""
+    failed = f", {rate.failed:,} of them failed ({rate.failed / rate.ended:.0%})" if rate.failed else ""
+    return f"{rate.ended:,} ended{failed}" if rate.ended else ""
 
 
 def _is_retired(known: FunctionRegistered | None) -> bool:
@@ -254,13 +253,17 @@ def _facts(known: FunctionRegistered, now_ms: int) -> h.Element:
 
 
 def _counts(view: FunctionView, now_ms: int) -> h.Node:
-    ended = [counted(view.rate.ended, "run"), " completed or failed: ", _rate(view.rate, now_ms), "."]
+    per_hour = view.rate.ended * HOUR_MS / (now_ms - rated_since(now_ms))
     return [
         h.ul(".tabs", aria_label="Runs by status")[
             h.li[h.a(href=filter_url("function", view.id))["all runs"]],
             [h.li[status, " ", _count_link(view, status, view.counts.get(status, 0))] for status in RunStatus],
         ],
-        h.p(".hint")["Since ", at(rated_since(now_ms)), ", ", ended if view.rate.ended else "no run ended."],
+        h.p(".hint")[
+            "Since ",
+            at(rated_since(now_ms)),
+            f": {_rate(view.rate)}; {per_hour:,.1f} ended per hour." if view.rate.ended else ": no run ended.",
+        ],
     ]
 
 

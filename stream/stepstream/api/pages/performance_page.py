@@ -34,7 +34,10 @@ _ORDERS: Mapping[TimingOrder, str] = {
     TimingOrder.ENDED: "most often",
 }
 _COLUMNS = ("Ended", "Failed", "p50", "p95", "Slowest", "Its run")
-PERCENTILES = "Half of them take at most p50, and 95 % at most p95; both are rounded up, by at most 9 %."
+PERCENTILES = (
+    "Half of them take at most p50, and 95 % at most p95. A time after ≤ is rounded up, by at most 9 %; the page of a "
+    "function has the exact percentiles of its latest runs."
+)
 _HINTS: Mapping[TimingsOf, str] = {
     TimingsOf.STEPS: "How long the last attempt of a step took, without waiting.",
     TimingsOf.FUNCTIONS: "How long runs took from start to end, with their waits. Cancelled runs do not count.",
@@ -146,11 +149,16 @@ def _row(timing: Timing, *, has_step: bool) -> h.Element:
         [h.td[text(timing.step)], function] if has_step else function,
         h.td(".number")[f"{timing.ended:,}"],
         h.td(".number")[h.a(href=failures)[failed] if timing.failed else failed],
-        h.td(".number")[length_text(timing.p50_ms)],
-        h.td(".number")[length_text(timing.p95_ms)],
+        h.td(".number")[_percentile(timing.p50_ms, timing)],
+        h.td(".number")[_percentile(timing.p95_ms, timing)],
         h.td(".number")[length_text(timing.slowest_ms)],
         h.td[run_link(timing.run_id)],
     ]
+
+
+def _percentile(length_ms: int, timing: Timing) -> str:
+    """Return a percentile, which is exact if it is that of the slowest one."""
+    return f"{'≤ ' if length_ms < timing.slowest_ms else ''}{length_text(length_ms)}"
 
 
 def _nothing(asked: TimingsAsked) -> h.Element:

@@ -46,17 +46,28 @@ def durations(db: Database, function: str) -> Durations:
 
 
 def latest_event(db: Database, function: str) -> Json:
-    """Return the event of the latest run of a function that an event from outside started; None if there is none."""
-    each = "SELECT run_id, events FROM (SELECT run_id, events FROM runs WHERE function = ? AND status = ?"
-    each += " ORDER BY run_id DESC LIMIT ?) AS latest"
+    """Return the event of the latest run of a function that an event from outside started; None if there is none.
+
+    A repetition counts only if there is no other run, and its event is that of the first run, whose data is original.
+    """
+    each = "SELECT run_id, events, origin FROM (SELECT run_id, events, origin FROM runs WHERE function = ?"
+    each += " AND status = ? ORDER BY run_id DESC LIMIT ?) AS latest"
     values = [value for status in RunStatus for value in (function, status, _SEARCHED_MAX)]
-    rows = db.execute(" UNION ALL ".join([each] * len(RunStatus)) + " ORDER BY run_id DESC", values)
-    for run_id, events in rows:
+    rows = db.execute(" UNION ALL ".join([each] * len(RunStatus)) + " ORDER BY run_id DESC", values).fetchall()
+    for _, events, _ in sorted(rows, key=lambda row: row[2] != ""):
         first = _first(events)
         if isinstance(first, dict) and not str(first.get("name", "")).startswith(OWN_PREFIX):
-            row = db.execute("SELECT events FROM run_texts WHERE run_id = ?", (run_id,)).fetchone()
-            return _first(row[0]) if row else None
+            return _original(db, str(first.get("id")))
     return None
+
+
+def _original(db: Database, event_id: str) -> Json:
+    """Return an event as the first run has it: a repetition may have other data."""
+    query = "SELECT t.events FROM run_events e JOIN run_texts t USING (run_id) WHERE e.event_id = ? ORDER BY e.run_id"
+    row = db.execute(f"{query} LIMIT 1", (event_id,)).fetchone()
+    found = json_of(row[0]) if row else None
+    events = found if isinstance(found, list) else ()
+    return next((each for each in events if isinstance(each, dict) and each.get("id") == event_id), None)
 
 
 def _first(events: str) -> Json:

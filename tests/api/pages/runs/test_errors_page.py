@@ -41,10 +41,11 @@ async def test_errors_are_grouped_and_lead_to_their_runs(engine: VirtualEngine) 
         browser = browser_of(engine)
         page = await browser.open("/ui/errors")
         order, stock = page.texts("tbody tr")
-        assert order.startswith("ValueError: order 0 was refused fulfil charge 4 2 20")
+        assert order.startswith("ValueError: order # was refused fulfil charge 4 2 20")
         assert stock.startswith("LookupError: shelf top count code between steps 1 1 20")
         assert page.texts("nav[aria-label=Pages] [aria-current=page]") == ["Errors"]
-        runs = await browser.open(page.link("ValueError: order 0 was refused"))
+        assert (await browser.open(page.link("fulfil"))).path == "/ui/function?id=fulfil"
+        runs = await browser.open(page.link("ValueError: order # was refused"))
         assert [row.split(" ")[1:3] for row in runs.texts("tbody tr")] == [["fulfil", "failed"]] * 2
         latest = engine.runs("count")[0].run_id
         assert (await browser.open(page.link(f"…{latest[-6:]}"))).path == f"/ui/runs/{latest}"

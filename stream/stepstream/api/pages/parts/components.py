@@ -12,6 +12,7 @@ from stepstream.api.pages.parts.context import PageError, Visit
 from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.contract.text.printable import printable
 from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.runtime.readmodel.tables.seen_events import Started
 from stepstream.runtime.readmodel.views import RunSummary
 from stepstream.runtime.readmodel.why import local_time
 
@@ -45,7 +46,7 @@ def state(status: str) -> Markup:
     return Markup(f'<span class="state is-{word}">{word.replace("_", " ")}</span>')  # noqa: S704 - escaped above
 
 
-def run_state(run: RunSummary, now_ms: int) -> h.Fragment:
+def run_state(run: RunSummary | Started, now_ms: int) -> h.Fragment:
     """Return what a run does: its status, or what it waits for and until when."""
     return h.fragment[
         [
@@ -82,8 +83,8 @@ def function_url(id: str) -> str:
 
 
 def function_link(function: str) -> h.Element:
-    """Return a link to the runs of a function."""
-    return h.a(href=filter_url("function", function))[text(function)]
+    """Return a link to the page of a function."""
+    return h.a(href=function_url(function))[text(function)]
 
 
 def event_url(id: str) -> str:

@@ -91,7 +91,10 @@ def _form(asked: Mapping[str, str], error: str) -> h.Element:
 def _table(groups: Sequence[ErrorGroup]) -> h.Node:
     return [
         listing("Groups of errors", _COLUMNS, [_row(group) for group in groups]),
-        h.p(".hint")["Counts are those since the first failure of a group; attempts that were repeated count too."],
+        h.p(".hint")[
+            "In messages, # stands for any number and … for any quoted text or id. Counts are those since the first "
+            "failure of a group; attempts that were repeated count too."
+        ],
     ]
 
 

@@ -43,10 +43,10 @@ class ErrorGroup:
 
 
 def normalised(message: str) -> str:
-    """Return a message without what differs between failures of one cause."""
+    """Return a message without what differs between failures of one cause: `#` is any number, `…` any other value."""
     line = message.strip().partition("\n")[0][: 2 * MESSAGE_CHARACTERS_MAX]
     line = _WORD.sub("…", _QUOTED.sub("'…'", line))
-    return _NUMBER.sub("0", line)[:MESSAGE_CHARACTERS_MAX]
+    return _NUMBER.sub("#", line)[:MESSAGE_CHARACTERS_MAX]
 
 
 def group_of(row: Sequence[Any]) -> ErrorGroup:

@@ -38,7 +38,7 @@ TAIL = "substr(run_id, -6)"
 # The bulk operation that started a run, as runs_by_bulk has it.
 BULK = "json_extract(rerun, '$.bulk')"
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
-VERSION = 19
+VERSION = 20
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
 # run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
 # event_waits has the event that ended each wait, and event_cancels the one that cancelled each run that one did, in the

@@ -8,6 +8,7 @@ from stepstream.contract.events import decode_stored_events
 from stepstream.contract.history import RunEnded, StepEnded
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Value
+from stepstream.runtime.readmodel.activity import ACTIVITY_FIELDS, Activity, activities
 from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.views import json_of
 
@@ -22,11 +23,18 @@ _DIGITS_MAX = 18
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A run that an event started; `status` is a RunStatus."""
+    """A run that an event started; `status` is a RunStatus, the last three fields are those of RunSummary."""
 
     run_id: str
     function: str
     status: str
+    started_at: int
+    paused: Json
+    waits: Json
+
+    def activities(self, now_ms: int) -> Sequence[Activity]:
+        """Return what the run does, of which `running` says little."""
+        return activities({name: getattr(self, name) for name in ACTIVITY_FIELDS}, now_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,10 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class SeenEvent:
-    """An event with what it did, the newest first and EFFECTS_MAX of each at most; `at` is Unix ms."""
+    """An event with what it did, the newest first and EFFECTS_MAX of each at most.
+
+    `at` (Unix ms) is when its first run was accepted; if it started none, when it resumed or cancelled one.
+    """
 
     id: str
     name: str
@@ -125,7 +136,7 @@ def starting_events(db: Database, name: str, before: str, limit: int) -> EventPa
     for run_id, events, at in db.execute(query, values):
         examined, last = examined + 1, run_id
         for id, its_name in _names(events):
-            if name in ("", its_name) and id not in found and not _is_later(db, id, run_id):
+            if name in ("", its_name) and id not in found and _first_run(db, id) == run_id:
                 found[id] = _seen(db, id, its_name, at)
         if len(found) >= limit:
             return EventPage(list(found.values()), run_id)
@@ -139,10 +150,10 @@ def _names(events: str) -> Iterator[tuple[str, str]]:
             yield str(event.get("id", "")), str(event.get("name", ""))
 
 
-def _is_later(db: Database, event_id: str, run_id: str) -> bool:
-    """Return whether an event started a newer run too: then an earlier page has it."""
-    (newest,) = db.execute("SELECT max(run_id) FROM run_events WHERE event_id = ?", (event_id,)).fetchone()
-    return bool(newest and newest > run_id)
+def _first_run(db: Database, event_id: str) -> str:
+    """Return the first run of an event, where the list has it: later ones may repeat it."""
+    (first,) = db.execute("SELECT min(run_id) FROM run_events WHERE event_id = ?", (event_id,)).fetchone()
+    return str(first or "")
 
 
 def resuming_events(db: Database, name: str, before: str, limit: int) -> EventPage:
@@ -176,7 +187,8 @@ def _is_later_row(db: Database, table: str, event_id: str, rowid: int) -> bool:
 
 def _seen(db: Database, id: str, name: str, at: int) -> SeenEvent:
     started = (
-        "SELECT r.run_id, r.function, r.status FROM run_events e JOIN runs r USING (run_id) "
+        "SELECT r.run_id, r.function, r.status, r.started_at, r.paused, r.waits FROM run_events e "
+        "JOIN runs r USING (run_id) "
         "WHERE e.event_id = ? ORDER BY e.run_id DESC LIMIT ?"
     )
     resumed = (
@@ -189,7 +201,7 @@ def _seen(db: Database, id: str, name: str, at: int) -> SeenEvent:
     )
     return SeenEvent(
         *(id, name, at),
-        [Started(*row) for row in db.execute(started, (id, EFFECTS_MAX))],
+        [Started(*row[:-2], *map(json_of, row[-2:])) for row in db.execute(started, (id, EFFECTS_MAX))],
         [Resumed(*row) for row in db.execute(resumed, (id, EFFECTS_MAX))],
         [Cancelled(*row) for row in db.execute(cancelled, (id, EFFECTS_MAX))],
     )
@@ -199,7 +211,7 @@ def find_event(db: Database, id: str) -> WholeEvent | None:
     """Return an event with its data; None if it started, resumed and cancelled no run that is kept."""
     query = (
         "SELECT t.run_id, t.events, r.accepted_at FROM run_events e JOIN run_texts t USING (run_id) "
-        "JOIN runs r USING (run_id) WHERE e.event_id = ? LIMIT 1"
+        "JOIN runs r USING (run_id) WHERE e.event_id = ? ORDER BY e.run_id LIMIT 1"
     )
     if row := db.execute(query, (id,)).fetchone():
         events = json_of(row[1])
