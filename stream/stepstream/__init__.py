@@ -12,6 +12,7 @@ _HOMES = {
     "Approval": "sdk.steps.approvals",
     "Batch": "sdk.batches",
     "CancelOn": "sdk.cancellation",
+    "Channel": "sdk.channels",
     "Concurrency": "sdk.flow_control",
     "Context": "sdk.context",
     "CronTrigger": "contract.functions",

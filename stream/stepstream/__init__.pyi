@@ -9,6 +9,7 @@ from stepstream.contract.receipts import SignalReceipt
 from stepstream.sdk.app import App
 from stepstream.sdk.batches import Batch
 from stepstream.sdk.cancellation import CancelOn, Timeouts
+from stepstream.sdk.channels import Channel
 from stepstream.sdk.context import Context, ThreadedContext
 from stepstream.sdk.errors import (
     DefinitionError,
@@ -33,6 +34,7 @@ __all__ = [
     "Approval",
     "Batch",
     "CancelOn",
+    "Channel",
     "Concurrency",
     "Context",
     "CronTrigger",

@@ -1,6 +1,7 @@
 """The client of streams: each message once and in order, wherever a connection is cut."""
 
 import asyncio
+import enum
 import importlib
 import socket
 from collections.abc import AsyncIterator
@@ -10,7 +11,18 @@ from typing import Any
 
 import pytest
 
-from stepstream import App, Context, Event, RetryAfterError, StreamClient, StreamLost, StreamMessage, StreamRefused, on
+from stepstream import (
+    App,
+    Channel,
+    Context,
+    Event,
+    RetryAfterError,
+    StreamClient,
+    StreamLost,
+    StreamMessage,
+    StreamRefused,
+    on,
+)
 from stepstream.api.guards import Keys
 from stepstream.client.messages import EVENT_BYTES_MAX, EventParser, ServerSentEvent
 from stepstream.contract.errors import InvalidInput
@@ -41,6 +53,12 @@ async def talk(ctx: Context) -> None:
     await ctx.step.run("talk", body)
 
 
+class Known(enum.StrEnum):
+    """The one message that a typed channel expects."""
+
+    A0 = "A0"
+
+
 class Pauses:
     """What a client waited for between connections; it waits for nothing."""
 
@@ -61,7 +79,7 @@ async def client_of(url: str, **options: Any) -> AsyncIterator[StreamClient]:
 
 async def read(client: StreamClient, after: str = "") -> tuple[list[Any], list[Any], str]:
     """Return the data of a stream in order, that which a program shows at the end, and how the run ended."""
-    got, shown = list[Any](), list[StreamMessage]()
+    got, shown = list[Any](), list[StreamMessage[Any]]()
     stream = client.run("run", after=after)
     async for message in stream:
         got.append(message.data)
@@ -155,6 +173,27 @@ async def test_a_refusal_is_not_repeated(response: bytes, status: int, reason: s
         assert (caught.value.status, len(server.asked)) == (status, 1)
 
 
+async def test_messages_have_the_type_of_their_channel() -> None:
+    """A message that does not fit ends the stream with an error, and the next stream may continue after it."""
+    async with cutting("A0", "A1") as server, client_of(server.url) as client:
+        channel = Channel("c", Known)
+        stream = client.run("run", channel)
+        with pytest.raises(InvalidInput, match="data on channel 'c': 1 validation error"):
+            assert [each.data async for each in stream] == ["A0"]
+        assert stream.last_id == "0-1"
+        assert [each.data async for each in client.run("run", channel, after=stream.last_id)] == []
+        got = [each.data async for each in client.channel(Channel("{of}", str, shared=True).of(of="c"))]
+        assert got == ["A0", "A1"]
+        paths = [head.split()[1] for head in server.asked]
+        assert paths == ["/v1/runs/run/stream?channel=c"] * 2 + ["/v1/channels/c/stream"]
+        with pytest.raises(InvalidInput, match="'c' belongs to a run, so runs do not share it"):
+            client.channel(channel)
+        with pytest.raises(InvalidInput, match="'c' is shared, so no run has it"):
+            client.run("run", Channel("c", str, shared=True))
+        with pytest.raises(InvalidInput, match="lacks values"):
+            await client.issue_token(channels=[Channel("{of}", str, shared=True)])
+
+
 async def test_a_stream_that_is_left_closes_its_connection() -> None:
     """A program may stop at any message, and continue after it later."""
     async with cutting("A0", "A1") as server, client_of(server.url) as client:
@@ -236,3 +275,6 @@ async def test_the_example_of_the_page_reads_an_answer(tmp_path: Path, monkeypat
     async with engine_served(chat.app) as (engine, url):
         await engine.send(Event("question.asked", {"question": "life"}))
         assert await chat.answer_of(engine.run().run_id, url, "api-key") == "The answer to life is 42."
+        await engine.send(Event("import.requested"))
+        (imported,) = [run for run in engine.runs() if run.function == "import-prices"]
+        assert await chat.progress_of(imported.run_id, url, "api-key") == [1, 2]

@@ -14,3 +14,11 @@ async def stream(engine: VirtualEngine) -> None:
     run = engine.run()
     assert "".join(await engine.stream(run.run_id, "tokens")) == run.output == "The answer to life is 42."
     assert await engine.shared_stream("answers") == [{"run": run.run_id, "text": run.output}]
+
+
+@STREAMS.shows("import-prices")
+async def typed(engine: VirtualEngine) -> None:
+    """The run publishes its progress, and the price on the channel of its currency."""
+    await engine.send(Event("import.requested"))
+    assert await engine.stream(engine.run().run_id, "progress") == [{"done": 1, "total": 2}, {"done": 2, "total": 2}]
+    assert await engine.shared_stream("prices/EUR") == [0.92]

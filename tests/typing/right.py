@@ -8,6 +8,7 @@ from stepstream import (
     App,
     Approval,
     CancelOn,
+    Channel,
     Context,
     Event,
     SignalReceipt,
@@ -28,6 +29,9 @@ class Receipt:
     """A typed result."""
 
     total: int
+
+
+RECEIPTS = Channel("receipts/{customer}", Receipt, shared=True)
 
 
 async def charge(order: dict[str, Any], *, times: int = 1) -> Receipt:
@@ -55,6 +59,8 @@ async def steps(ctx: Context) -> Receipt:
     assert_type(await ctx.step.sleep_until("until", "2026-01-01"), None)
     assert_type(await ctx.step.wait_for_event("wait", event="b", match="data.id", timeout="1d"), Event | None)
     assert_type(await ctx.publish("tokens", "x"), None)
+    assert_type(await ctx.publish(RECEIPTS, Receipt(1)), None)
+    assert_type(await ctx.step.publish("receipt", RECEIPTS, Receipt(1)), None)
     assert_type(await ctx.step.publish("announce", "orders", {"id": 1}, shared=True), None)
     waits: dict[Literal["paid", "refused"], Wait] = {"paid": Wait("b", match="data.id"), "refused": Wait("c")}
     first = await ctx.step.wait_for_any("any", waits, timeout="1d")
@@ -106,5 +112,11 @@ async def outside() -> None:
 async def streams(client: StreamClient) -> None:
     """Read live streams."""
     async for message in client.run("run", "tokens"):
-        assert_type(message, StreamMessage)
+        assert_type(message, StreamMessage[Any])
+    async for typed in client.run("run", RECEIPTS):
+        assert_type(typed.data, Receipt)
+    async for mixed in client.run("run", RECEIPTS, "tokens"):
+        assert_type(mixed.data, Any)
+    async for shared in client.channel(RECEIPTS.of(customer=7)):
+        assert_type(shared.data, Receipt)
     assert_type(await client.issue_token(runs=["run"]), str)

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from stepstream.contract.codec import load_json
 from stepstream.contract.limits import MIB
 from stepstream.contract.live import Published, is_replaced
 
@@ -12,15 +11,18 @@ from stepstream.contract.live import Published, is_replaced
 EVENT_BYTES_MAX = 2 * MIB
 
 
+D = TypeVar("D")
+
+
 @dataclass(frozen=True, slots=True)
-class StreamMessage:
+class StreamMessage(Generic[D]):
     """A message that the code of a run published.
 
     Attributes:
         id: Continues a stream after this message, as `after=`.
         run_id: The run that published it.
         channel: The name of the channel.
-        data: What was published, as plain JSON values.
+        data: What was published, as the type of its `Channel`, or as plain JSON values.
         step_id: The id of the step whose body published it; "" for the code between steps.
         step: The hash of that step, which differs for steps with the same id; "" for the code between steps.
         attempt: The attempt of the body or of the code, from 0.
@@ -32,7 +34,7 @@ class StreamMessage:
     id: str
     run_id: str
     channel: str
-    data: Any
+    data: D
     step_id: str
     step: str
     attempt: int
@@ -40,18 +42,18 @@ class StreamMessage:
     number: int
     at: int
 
-    def replaces(self, earlier: "StreamMessage") -> bool:
+    def replaces(self, earlier: "StreamMessage[Any]") -> bool:
         """Return whether this message replaces an earlier one, which a failed attempt of the same code published."""
         return is_replaced(earlier, self)
 
 
-def stream_message(id: str, message: Published) -> StreamMessage:
-    """Return a message of the log with its id."""
+def stream_message(id: str, message: Published, data: D) -> StreamMessage[D]:
+    """Return a message of the log with its id and its data."""
     return StreamMessage(
         id,
         message.run_id,
         message.channel,
-        load_json(bytes(message.data)),
+        data,
         message.step_id,
         message.step,
         message.attempt,

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Generic, Self, TypeVar, overload
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
@@ -15,10 +15,14 @@ import msgspec
 
 from stepstream.client.errors import StreamLost, StreamRefused
 from stepstream.client.messages import EventParser, ServerSentEvent, StreamMessage, stream_message
+from stepstream.contract.codec import load_json
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.live import MessageOrder, Placing, check_channel, decode_published
+from stepstream.contract.live import MessageOrder, Placing, decode_published
 from stepstream.contract.text.durations import Duration, duration_ms
+from stepstream.sdk.channels import Channel, channel_name
 
+D = TypeVar("D")
+AnyChannel = str | Channel[Any]
 logger = logging.getLogger(__name__)
 # An engine sends a comment after 15 s without a message.
 _SILENT_S_MAX = 45.0
@@ -84,31 +88,42 @@ class StreamClient:
         if self._session is not None:
             await self._session.close()
 
-    def run(self, run_id: str, *channels: str, after: str = "") -> "LiveStream":
+    @overload
+    def run(self, run_id: str, channel: Channel[D], /, *, after: str = "") -> "LiveStream[D]": ...
+    @overload
+    def run(self, run_id: str, /, *channels: AnyChannel, after: str = "") -> "LiveStream[Any]": ...
+    def run(self, run_id: str, /, *channels: AnyChannel, after: str = "") -> "LiveStream[Any]":
         """Return the stream of a run on these channels, or on all of its own; it ends after the end of the run.
 
-        `after` is the id of a message: only those that follow it are read.
+        `after` is the id of a message: only those that follow it are read. The messages of a `Channel` have its type.
         """
-        query = [("channel", check_channel(each)) for each in channels]
-        return self._stream(f"/v1/runs/{quote(run_id, safe='')}/stream", query, after)
+        query = urlencode([("channel", channel_name(each, shared=False)) for each in channels])
+        return self._stream(f"/v1/runs/{quote(run_id, safe='')}/stream" + (query and f"?{query}"), channels, after)
 
-    def channel(self, name: str, *, after: str = "") -> "LiveStream":
+    @overload
+    def channel(self, channel: Channel[D], /, *, after: str = "") -> "LiveStream[D]": ...
+    @overload
+    def channel(self, channel: str, /, *, after: str = "") -> "LiveStream[Any]": ...
+    def channel(self, channel: AnyChannel, /, *, after: str = "") -> "LiveStream[Any]":
         """Return the stream of a shared channel, which has no end."""
-        return self._stream(f"/v1/channels/{quote(check_channel(name), safe='')}/stream", [], after)
+        name = quote(channel_name(channel, shared=True), safe="")
+        return self._stream(f"/v1/channels/{name}/stream", [channel], after)
 
     async def issue_token(
         self,
         *,
         runs: Collection[str] = (),
-        run_channels: Collection[str] = (),
-        channels: Collection[str] = (),
+        run_channels: Collection[AnyChannel] = (),
+        channels: Collection[AnyChannel] = (),
         expires: str = "15m",
     ) -> str:
         """Return a token by which a browser reads these streams: runs, on `run_channels` if given, and shared channels.
 
         Raises `StreamRefused` if the engine does not issue it, and `StreamLost` if none answers.
         """
-        names = {"runs": list(runs), "run_channels": list(run_channels), "channels": list(channels)}
+        of_runs = [channel_name(each, shared=False) for each in run_channels]
+        names = {"runs": list(runs), "run_channels": of_runs}
+        names["channels"] = [channel_name(each, shared=True) for each in channels]
         url = f"{self._options.url}/v1/streams/tokens"
         try:
             async with self._opened().post(
@@ -121,9 +136,9 @@ class StreamClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise StreamLost(f"no token from {self._options.url}: {_text(error)}") from None
 
-    def _stream(self, path: str, query: Sequence[tuple[str, str]], after: str) -> "LiveStream":
-        url = f"{self._options.url}{path}" + (f"?{urlencode(query)}" if query else "")
-        return LiveStream(self._opened(), self._options, url, after)
+    def _stream(self, path: str, channels: Collection[AnyChannel], after: str) -> "LiveStream[Any]":
+        typed = {each.name: each for each in channels if isinstance(each, Channel)}
+        return LiveStream(self._opened(), self._options, f"{self._options.url}{path}", typed, after)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -144,7 +159,7 @@ class _Options:
         return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
 
 
-class LiveStream:
+class LiveStream(Generic[D]):
     """One stream: an asynchronous iterator of messages, which can be iterated over once.
 
     Attributes:
@@ -152,8 +167,16 @@ class LiveStream:
         status: How the run has ended, "" until then.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, options: _Options, url: str, after: str) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        options: _Options,
+        url: str,
+        typed: Mapping[str, Channel[D]],
+        after: str,
+    ) -> None:
         self.last_id = after
+        self._typed = typed
         self.status = ""
         self._session = session
         self._options = options
@@ -163,12 +186,12 @@ class LiveStream:
         self._failures = 0
         self._unknown_at = math.inf
 
-    async def __aiter__(self) -> AsyncIterator[StreamMessage]:
+    async def __aiter__(self) -> AsyncIterator[StreamMessage[D]]:
         """Yield messages until the run has ended.
 
         Messages that were written twice are yielded once, and those of an execution that was replaced no longer. The
-        first message of a new execution `replaces` some that were yielded before. Raises `StreamRefused` and
-        `StreamLost`.
+        first message of a new execution `replaces` some that were yielded before. Raises `StreamRefused`, `StreamLost`,
+        and `InvalidInput` for a message that does not fit the type of its channel; `last_id` is its id then.
         """
         while not self.status:
             try:
@@ -176,10 +199,12 @@ class LiveStream:
                     yield message
             except (_Interrupted, aiohttp.ClientError, TimeoutError, OSError) as error:
                 await self._wait(error)
+            except InvalidInput:
+                raise
             except ValueError as error:
                 raise StreamRefused(200, f"{self._url} sends other things than messages: {error}") from None
 
-    async def _connection(self) -> AsyncIterator[StreamMessage]:
+    async def _connection(self) -> AsyncIterator[StreamMessage[D]]:
         """Yield the messages of one connection, until the end of the stream; raise an error if it breaks before."""
         loop = asyncio.get_running_loop()
         self._connected_at = loop.time()
@@ -198,7 +223,7 @@ class LiveStream:
                         return
         raise _Interrupted("the connection was closed")
 
-    def _take(self, event: ServerSentEvent) -> StreamMessage | None:
+    def _take(self, event: ServerSentEvent) -> StreamMessage[D] | None:
         """Return the message of an event, unless another one repeats or replaces it."""
         if event.kind == "end":
             self.status = _decode_end(event.data)["status"]
@@ -206,7 +231,11 @@ class LiveStream:
             return None
         published = decode_published(event.data)
         self.last_id, self._failures = event.id, 0
-        return None if self._order.place(published) == Placing.IGNORED else stream_message(event.id, published)
+        if self._order.place(published) == Placing.IGNORED:
+            return None
+        channel = self._typed.get(published.channel)
+        data: Any = channel.load(published.data) if channel else load_json(bytes(published.data))
+        return stream_message(event.id, published, data)
 
     async def _check(self, response: aiohttp.ClientResponse) -> None:
         """Raise an error unless a response is a stream."""

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping, MutableMapping, Sequence
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from stepstream.contract.attributes import Attribute, AttributeChanges, check_attributes
 from stepstream.contract.codec import dump_json, type_name
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, check_batch
+from stepstream.sdk.channels import Channel
 from stepstream.sdk.errors import ContinuedAsNew, StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.named_limits import checked_units
@@ -21,6 +22,7 @@ from stepstream.sdk.threads.threaded import Line, ThreadedGroup, ThreadedStep
 from stepstream.sdk.values import to_json
 
 S = TypeVar("S", bound=Step | ThreadedStep)
+M = TypeVar("M")
 G = TypeVar("G", bound=Group | ThreadedGroup)
 
 
@@ -86,11 +88,16 @@ class _Context(Generic[S, G]):
             raise StepUsageError("set_attributes was called in the body of a step; call it in the function, beside it")
         self._set_attributes(check_attributes({**(attributes or {}), **values}))
 
-    def publish(self, channel: str, data: Any, *, shared: bool = False) -> Awaitable[None]:
+    @overload
+    def publish(self, channel: Channel[M], data: M) -> Awaitable[None]: ...
+    @overload
+    def publish(self, channel: str, data: Any, *, shared: bool = False) -> Awaitable[None]: ...
+    def publish(self, channel: str | Channel[Any], data: Any, *, shared: bool = False) -> Awaitable[None]:
         """Publish a message to clients that listen, such as the tokens of a model: cheap, at least once, not a step.
 
         Args:
-            channel: A name of 1 to 256 characters. Clients read it at `/v1/runs/{id}/stream?channel=`.
+            channel: A name of 1 to 256 characters, or a `Channel`, by whose type the data is validated. Clients read it
+                at `/v1/runs/{id}/stream?channel=`.
             data: JSON, a pydantic model or a dataclass, at most 256 KiB.
             shared: Whether the channel is one that all runs share; clients read it at `/v1/channels/{name}/stream`.
 

@@ -8,6 +8,7 @@ from stepstream.contract.codec import Raw, dump_json
 from stepstream.contract.errors import TooLarge
 from stepstream.contract.limits import LIVE_DATA_BYTES_MAX
 from stepstream.contract.live import Published, check_channel, run_stream, shared_stream
+from stepstream.sdk.channels import Channel, plain_message
 from stepstream.sdk.replay.messages import Execution, Publisher
 from stepstream.sdk.replay.replay import Replay
 from stepstream.sdk.replay.tasks import Body, current_body
@@ -29,12 +30,13 @@ class Outlet:
         self._replay = replay
         self._between = Execution(attempt=attempt)
 
-    def publish(self, channel: str, data: Any, *, shared: bool) -> Awaitable[None]:
+    def publish(self, channel: str | Channel[Any], data: Any, *, shared: bool) -> Awaitable[None]:
         """Publish a message, in a thread before this returns, and in the event loop once the result is awaited."""
-        raw, publisher = message_data(channel, data), self._replay.publisher
+        name, data, shared = plain_message(channel, data, shared=shared)
+        raw, publisher = message_data(name, data), self._replay.publisher
         if publisher is None:
             return _Done()
-        sending = self._send(publisher, current_body.get(), channel, raw, shared=shared)
+        sending = self._send(publisher, current_body.get(), name, raw, shared=shared)
         try:
             asyncio.get_running_loop()
         except RuntimeError:

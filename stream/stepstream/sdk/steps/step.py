@@ -14,6 +14,7 @@ from stepstream.contract.limits import INVOKE_TIMEOUT_MS
 from stepstream.contract.plans import InvokePlan, RunPlan, SendPlan
 from stepstream.contract.text.durations import Duration
 from stepstream.sdk.cancellation import OnParentEnd, ends_with_parent
+from stepstream.sdk.channels import Channel, plain_message
 from stepstream.sdk.errors import StepUsageError
 from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.function import Backoff, Function, changed_policy, name_of
@@ -153,7 +154,11 @@ class Step(SeveralWaits):
         check_batch(records, self._limits)
         return self._planned(id, SEND, lambda call: SendPlan(call.step, id, records, call.group), events=batch)
 
-    def publish(self, id: str, channel: str, data: Any, *, shared: bool = False) -> StepCall[None]:
+    @overload
+    def publish(self, id: str, channel: Channel[T], data: T) -> StepCall[None]: ...
+    @overload
+    def publish(self, id: str, channel: str, data: Any, *, shared: bool = False) -> StepCall[None]: ...
+    def publish(self, id: str, channel: str | Channel[Any], data: Any, *, shared: bool = False) -> StepCall[None]:
         """Publish a message as a step, which a replay does not repeat; for the arguments see `Context.publish`.
 
         Example:
@@ -161,8 +166,9 @@ class Step(SeveralWaits):
             await ctx.step.publish("announce", "orders", {"order": order_id, "status": "paid"}, shared=True)
             ```
         """
-        message_data(channel, data)
-        return self.run(id, Outlet(self._replay).publish_in_body, channel, data, shared)
+        name, data, shared = plain_message(channel, data, shared=shared)
+        message_data(name, data)
+        return self.run(id, Outlet(self._replay).publish_in_body, name, data, shared)
 
     @overload
     def invoke(

@@ -9,6 +9,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from stepstream.contract.text.durations import Duration, Moment
 from stepstream.sdk.cancellation import OnParentEnd
+from stepstream.sdk.channels import Channel
 from stepstream.sdk.errors import RunInterrupted, StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.function import Backoff, Function
@@ -167,7 +168,11 @@ class ThreadedStep:
         """Send events; returns their ids."""
         return self._result(self._step.send_event(id, events))
 
-    def publish(self, id: str, channel: str, data: Any, *, shared: bool = False) -> None:
+    @overload
+    def publish(self, id: str, channel: Channel[T], data: T) -> None: ...
+    @overload
+    def publish(self, id: str, channel: str, data: Any, *, shared: bool = False) -> None: ...
+    def publish(self, id: str, channel: Any, data: Any, *, shared: bool = False) -> None:
         """Publish a message as a step."""
         self._result(self._step.publish(id, channel, data, shared=shared))
 
