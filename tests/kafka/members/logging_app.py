@@ -1,8 +1,10 @@
 """The app of the test of step logs: a function that logs and publishes between its steps and in their bodies."""
 
 import logging
+from pathlib import Path
 
 from stepstream import App, Context, on
+from tests.polling import until
 
 app = App("logging", queues=["gpu"])
 logger = logging.getLogger("logging_app")
@@ -32,6 +34,18 @@ async def work(ctx: Context) -> None:
     ctx.logger.info("rendered")
     await ctx.step.sleep("nap", "1s")
     logger.info("ends")
+
+
+def hold(file: str) -> None:
+    """Log, and return once a file exists."""
+    logger.info("holds")
+    until(Path(file).exists)
+
+
+@app.function(on("logging/slow"))
+async def slow(ctx: Context) -> None:
+    """Log in a body that runs until the test has seen its line."""
+    await ctx.step.run("hold", hold, ctx.event.data["file"])
 
 
 @app.function(on("logging/silent"))

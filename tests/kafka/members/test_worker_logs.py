@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from tests.polling import until
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 2
 APP = Path(__file__).with_name("logging_app.py")
+# After this long a line of a body is seen, while the body still runs.
+SHOWN_MS_MAX = 1_000
 LINES = {
     ("work", "begins"),
     ("render", "rendering 7"),
@@ -34,12 +37,16 @@ LINES = {
 async def run_once(cluster: Cluster) -> str:
     """Start a run and wait for its end; return its id."""
     await until_registered(cluster, SHARDS)
-    producer = await cluster.producer()
-    event = {"name": "logging/go", "data": {"n": 7}}
-    await producer.send([NewRecord(EVENTS, -1, b"", json.dumps(event).encode())])
-    await producer.close()
+    await send(cluster, "logging/go", {"n": 7})
     (run_id,) = await until_ended(cluster, 1)
     return run_id
+
+
+async def send(cluster: Cluster, name: str, data: object) -> None:
+    """Send an event."""
+    producer = await cluster.producer()
+    await producer.send([NewRecord(EVENTS, -1, b"", json.dumps({"name": name, "data": data}).encode())])
+    await producer.close()
 
 
 def lines_at(url: str, run_id: str) -> list[tuple[str, str]]:
@@ -79,6 +86,27 @@ def check_streams(urls: Sequence[str], run_id: str) -> None:
         assert [data for _, data in events_of(url, "/v1/channels/all/stream", 1)] == [TOKENS]
 
 
+def ages_ms(url: str) -> list[float]:
+    """Return how long ago a body that still runs logged the lines that an engine shows."""
+    runs = httpx.get(f"{url}/v1/runs", params={"filter": "function:slow status:running"}).json()["runs"]
+    answers = [httpx.get(f"{url}/v1/runs/{run['run_id']}/logs").json() for run in runs]
+    return [time.time() * 1_000 - line["at"] for answer in answers for line in answer["lines"]]
+
+
+def check_lines_of_running_body(cluster: Cluster, urls: Sequence[str], file: Path) -> None:
+    """Each engine shows what a body logged before the body ends, within a second."""
+    asyncio.run(send(cluster, "logging/slow", {"file": str(file)}))
+    ages: dict[str, list[float]] = {url: [] for url in urls}
+
+    def are_seen() -> bool:
+        ages.update({url: ages_ms(url) for url, found in ages.items() if not found})
+        return all(ages.values())
+
+    until(are_seen)
+    file.touch()
+    assert all(age < SHOWN_MS_MAX for found in ages.values() for age in found), ages
+
+
 def test_engines_show_what_workers_log(bootstrap: str, tmp_path: Path) -> None:
     """Both engines show each line once, below its step, although the code runs again for the queue and after waits."""
     cluster = Cluster(KafkaSettings(bootstrap, "worker-logs"))
@@ -94,4 +122,7 @@ def test_engines_show_what_workers_log(bootstrap: str, tmp_path: Path) -> None:
             until(functools.partial(lambda url: len(lines_at(url, run_id)) >= len(LINES), url))
             assert lines_at(url, run_id) == sorted(LINES)
         check_streams([observed.url(engine) for engine in engines], run_id)
-    assert {record.key.decode() for record in asyncio.run(read_all(cluster, LOGS))} == {run_id}
+        check_lines_of_running_body(cluster, [observed.url(engine) for engine in engines], tmp_path / "seen")
+    keys = {record.key.decode() for record in asyncio.run(read_all(cluster, LOGS))}
+    assert run_id in keys
+    assert len(keys) == len(["go", "slow"])
