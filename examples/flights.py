@@ -57,7 +57,7 @@ class Outcome(TypedDict):
     warned: bool
 
 
-@app.function(on("flight/scheduled"))
+@app.function(on("flight/scheduled"), attributes={"flight_id": "event.data.flight_id"})
 async def follow_flight(ctx: Context) -> Outcome:
     """Follow one flight until it has arrived, or has timed out."""
     departed, warned = await wait_for_departure(ctx)

@@ -42,6 +42,10 @@ def test_demo_counts_what_the_csv_says(tmp_path: Path) -> None:
     assert serving.stdout is not None
     page = next(line.split()[-1] for line in serving.stdout if "see all runs at" in line)
     counts = httpx.get(f"{page.removesuffix('/ui')}/v1/counts").raise_for_status().json()
+    found = httpx.get(f"{page.removesuffix('/ui')}/v1/runs", params={"filter": "flight_id:2013-01-01-B6727-JFK"})
+    assert [run["attributes"]["flight_id"] for run in found.raise_for_status().json()["runs"]] == [
+        "2013-01-01-B6727-JFK"
+    ]
     serving.terminate()
     serving.communicate(timeout=60)
     assert counts["functions"]["follow-flight"] == {"completed": 842}

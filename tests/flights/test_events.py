@@ -9,10 +9,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import flights
 import pytest
 from figures import COLUMNS, day_figures, notifications
 from flights_events import EventLine, flight_id, make_events, read_zones, write_events
 from flights_extract import package_data, read_days
+
+from stepstream import Event
+from stepstream.runtime.readmodel.search.filters import Filter
+from stepstream.testing import VirtualEngine
 
 DATA = Path(__file__).parents[2] / "examples" / "data"
 CSV = DATA / "flights-2013-01-01.csv"
@@ -28,6 +33,16 @@ def _rows() -> list[dict[str, str]]:
 def events() -> list[EventLine]:
     """The events of 2013-01-01."""
     return list(make_events(_rows(), read_zones()))
+
+
+async def test_a_flight_is_found_by_its_id(events: list[EventLine]) -> None:
+    """Its run has the id of the flight as an attribute."""
+    scheduled = next(event for event in events if event["name"] == "flight/scheduled")
+    id = str(scheduled["data"]["flight_id"])
+    async with VirtualEngine(flights.app) as engine:
+        await engine.send(Event("flight/scheduled", data=dict(scheduled["data"])))
+        (run,) = (await engine.index.queries.search(Filter.parse(f"flight_id:{id}"))).runs
+        assert run.attributes == {"flight_id": id}
 
 
 def _by_flight(events: Iterable[EventLine]) -> dict[str, dict[str, EventLine]]:

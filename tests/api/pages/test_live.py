@@ -21,11 +21,11 @@ async def test_a_row_that_changes_is_replaced(engine: VirtualEngine) -> None:
     page = await Browser(api).open("/ui/runs?status=running")
     changed, other = (row.attributes["id"] or "" for row in page.all("tbody tr"))
     async with streaming(api, source_of(page)) as stream:
-        assert (await stream.texts())["statuses"].startswith("all scheduled 0 queued 0 running 2")
+        assert (await stream.texts())["statuses"].startswith("all scheduled 0 queued 0 running or waiting 2")
         assert await engine.cancel(changed.removeprefix("run-"))
         parts = await stream.texts(changed)
         assert "cancelled" in parts[changed]
-        assert "running 1" in parts["statuses"]
+        assert "running or waiting 1" in parts["statuses"]
         assert parts["pages"].startswith("Runs 1")
         assert other not in parts
         assert (stream.status, stream.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")

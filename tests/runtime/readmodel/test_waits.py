@@ -155,6 +155,22 @@ def test_a_filter_finds_what_waits(new_tables: NewTables, text: str, expected: s
     index.close()
 
 
+def test_a_step_that_is_retried_has_its_last_error(new_tables: NewTables) -> None:
+    """Lists show it without reading steps: its name, and a bounded first line of its message."""
+    index = RunIndex(new_tables())
+    failed = [
+        StepAttemptFailed("r", 2, 5, "s", "pay", 0, ERROR, 4_000),
+        StepAttemptFailed("r", 3, 6, "s", "pay", 1, ErrorInfo("OSError", f"{'x' * 300}\nsecond"), 5_000),
+    ]
+    fold(index, [began("r"), *failed])
+    (run,) = index.list()
+    assert run.last_error == {"name": "OSError", "message": "x" * 200}
+    fold(index, [StepProgressed("r", 4, 7, "s", "pay", 2)])
+    (run,) = index.list()
+    assert run.last_error == {}
+    index.close()
+
+
 def test_no_step_is_read_that_does_not_decide(tmp_path: Path) -> None:
     """Of a run with many open steps the index has the one that decides first; the filter reads its index only."""
     index = RunIndex(tmp_path / "runs.sqlite")

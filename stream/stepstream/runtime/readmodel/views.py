@@ -1,6 +1,6 @@
 """Runs and steps as the read model returns them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,7 +71,8 @@ class RunSummary:
     `attributes` is an object. `error_group` is the id of the group of its error, empty without an error. `paused` says
     since and until when (0: until an operator resumes it), who paused it and why; None if the run is not paused.
     `waits` says what a running run does whose code does not run: its `state` (sleeping, waiting, retrying), the id of
-    the `step`, the `name` of what it waits for, and `until` when; None if it does not wait.
+    the `step`, the `name` of what it waits for, and `until` when; None if it does not wait. Those of a step that is
+    retried have the `error` of its last attempt.
     """
 
     run_id: str
@@ -94,6 +95,13 @@ class RunSummary:
     paused: Json
     waits: Json
     event_count: int = 0
+
+    @property
+    def last_error(self) -> Mapping[str, Json]:
+        """The error of the run, or of the last attempt of the step that it retries; empty without one."""
+        waits = self.waits if isinstance(self.waits, dict) else {}
+        found = self.error or waits.get("error")
+        return found if isinstance(found, dict) else {}
 
     @property
     def has_started(self) -> bool:

@@ -2,8 +2,10 @@
 
 import pytest
 
-from stepstream import Event
+from stepstream import App, Context, Event, on
+from stepstream.api.pages.runs.filter_help import TERMS
 from stepstream.runtime.readmodel.queries import QueryTooSlow, RunQueries
+from stepstream.runtime.readmodel.search.filters import FIELDS, Filter
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import browser_of
 
@@ -15,7 +17,56 @@ async def test_runs_are_listed_newest_first(engine: VirtualEngine) -> None:
     page = await browser_of(engine).open("/ui/runs")
     assert [words.split(" ")[1:3] for words in page.texts("tbody tr")] == [["fulfil", "failed"], ["fulfil", "sleeping"]]
     assert "ValueError: amount -1 is negative" in page.texts("tbody tr")[0]
-    assert [words for words in page.texts(".tabs li") if not words.endswith(" 0")] == ["all", "running 1", "failed 1"]
+    assert [words for words in page.texts(".tabs li") if not words.endswith(" 0")] == [
+        "all",
+        "running or waiting 1",
+        "failed 1",
+    ]
+
+
+async def test_a_row_distinguishes_its_run() -> None:
+    """By its attributes, else by the event and an id that is not a ULID; a run that is retried shows the error."""
+    app = App("shop")
+
+    def refuse() -> None:
+        raise ConnectionError("bank is down\nand a second line")
+
+    @app.function(on("order"), attributes={f"a{n}": f"event.data.n + {n}" for n in range(5)})
+    async def charge(ctx: Context) -> None:
+        await ctx.step.run("pay", refuse)
+
+    @app.function(on("other"))
+    async def other(_: Context) -> None:
+        pass
+
+    async with VirtualEngine(app) as engine:
+        await engine.send(Event("order", {"n": 1}), Event("other", id="o-7"), Event("other", id="0" * 26))
+        page = await browser_of(engine).open("/ui/runs")
+        named = sorted(page.texts("tbody td:nth-child(4)"))
+        assert named == ["a0: 1 , a1: 2 , a2: 3 and 2 more", "other", "other o-7"]
+        assert [words for words in page.texts("tbody .error") if words] == ["ConnectionError: bank is down"]
+
+
+async def test_a_filter_that_finds_nothing_says_what_it_searched(engine: VirtualEngine) -> None:
+    """An unknown key is an attribute; the data of events is searched by an expression, to which a link leads."""
+    await engine.send(Event("order", {"amount": -1, "id": "B6-727"}))
+    browser = browser_of(engine)
+    page = await browser.open("/ui/runs?filter=id_of_flight:x%27y")
+    assert "id_of_flight was taken as the name of an attribute of runs." in page.text
+    assert "cel:\"event.data.KEY == 'VALUE'\"" in page.text
+    page = await browser.open("/ui/runs?filter=data.id%3DB6-727")
+    page = await browser.open(page.link("cel:\"event.data.id == 'B6-727'\""))
+    assert len(page.all("tbody tr[data-row]")) == 1
+
+
+async def test_filter_help_has_each_key(engine: VirtualEngine) -> None:
+    """Each key of filters is among the terms, and each term is a filter."""
+    page = await browser_of(engine).open("/ui/runs")
+    forms = page.texts("#filter-terms dt")
+    assert len(forms) == len(TERMS)
+    written = [form.replace("RUN_ID", "FK8ZDFSF").replace(": ", ":-1h ") for form in forms]
+    found = {term.key for form in written for term in Filter.parse(form + "-1h" * form.endswith(":")).terms}
+    assert found == {*FIELDS, "", "attr.order_id"}
 
 
 async def test_filter_is_in_the_url(engine: VirtualEngine) -> None:
@@ -26,7 +77,7 @@ async def test_filter_is_in_the_url(engine: VirtualEngine) -> None:
     assert page.path == "/ui/runs?filter=function%3Afulfil+status%3Arunning"
     assert [words.split(" ")[1:3] for words in page.texts("tbody tr")] == [["fulfil", "sleeping"]]
     assert page.all("input[name=filter]")[0].attributes["value"] == "function:fulfil status:running"
-    assert page.texts("#statuses [aria-current]") == ["running 1"]
+    assert page.texts("#statuses [aria-current]") == ["running or waiting 1"]
     failed = await browser.open(page.link("failed 1"))
     assert [words.split(" ")[1:3] for words in failed.texts("tbody tr")] == [["fulfil", "failed"]]
     assert len((await browser.open(failed.link("all"))).all("tbody tr")) == 2
@@ -52,7 +103,7 @@ async def test_a_row_says_what_its_run_does(engine: VirtualEngine) -> None:
     assert len((await browser.open("/ui/runs?filter=status:waiting")).all("tbody tr")) == 3
     page = await browser.open((await browser.open("/ui/runs?status=running")).link("sleeping"))
     assert not page.all("tbody tr")
-    assert page.texts(".tabs [aria-current]") == ["running 3", "sleeping"]
+    assert page.texts(".tabs [aria-current]") == ["running or waiting 3", "sleeping"]
     assert len((await browser.open(page.link("waiting"))).all("tbody tr")) == 3
     run = engine.run("fulfil")
     await browser.submit(await browser.open(f"/ui/runs/{run.run_id}"), "form[aria-label='Pause the run']")
@@ -145,6 +196,7 @@ async def test_an_id_of_several_runs_finds_their_list(engine: VirtualEngine) -> 
         ("tail=abc", "at least its last 6 characters", "#filter-error"),
         ("filter=staus:failed", "unknown key 'staus'", "#filter-error"),
         ("filter=event:%22a", "the closing quote is missing", "#filter-error"),
+        ("filter=cel:+event.id", "write it in quotes, as cel:", "#filter-error"),
     ],
 )
 async def test_a_filter_that_is_wrong_is_refused(engine: VirtualEngine, query: str, says: str, selector: str) -> None:

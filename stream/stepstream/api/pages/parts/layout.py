@@ -139,6 +139,10 @@ def _keys() -> h.Element:
     ]
 
 
+# The rows of running runs say what these wait for, if anything.
+_STATUS_WORDS: Mapping[str, str] = {RunStatus.RUNNING: "running or waiting"}
+
+
 def status_counts(counts: StatusCounts, selected: str, links: Mapping[str, str]) -> h.Element:
     """Return the numbers of runs by status, as far as they are known, each a link that filters by it."""
     shown: Sequence[str] = [status.value for status in RunStatus]
@@ -150,7 +154,11 @@ def status_counts(counts: StatusCounts, selected: str, links: Mapping[str, str])
     return h.ul("#statuses.tabs", aria_label="Runs by status")[
         h.li[h.a(href=links[""], aria_current="true" if not selected else None)["all"]],
         [
-            h.li[h.a(href=links[status], aria_current="true" if status == selected else None)[status, number(status)]]
+            h.li[
+                h.a(href=links[status], aria_current="true" if status == selected else None)[
+                    _STATUS_WORDS.get(status, status), number(status)
+                ]
+            ]
             for status in shown
         ],
     ]

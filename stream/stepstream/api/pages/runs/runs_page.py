@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import htpy as h
+from markupsafe import Markup
 from starlette.responses import Response
 
 from stepstream.api.pages.parts.components import (
     at,
+    event_link,
     function_link,
     note,
     run_link,
@@ -19,7 +22,9 @@ from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see
 from stepstream.api.pages.parts.layout import document, navigation, status_counts
 from stepstream.api.pages.parts.live import AFTER, live_part, partial, stream
 from stepstream.api.pages.runs.bulk_page import bulk_links
+from stepstream.api.pages.runs.filter_help import filter_help, nothing_found
 from stepstream.api.streams import Update
+from stepstream.contract.codec import Json
 from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import FILTER_CHARACTERS_MAX
@@ -28,6 +33,7 @@ from stepstream.runtime.readmodel.activity import WaitState
 from stepstream.runtime.readmodel.queries import QueryTooSlow
 from stepstream.runtime.readmodel.search.filters import WAIT_STATES, Filter, FilterError, Pattern, Term
 from stepstream.runtime.readmodel.search.search import RunPage, StatusCounts
+from stepstream.runtime.readmodel.tables.schema import attribute_text
 from stepstream.runtime.readmodel.views import RunSummary
 
 ROWS = 50
@@ -36,6 +42,8 @@ _KEYS = {"status": "status", "function": "function", "event_id": "event_id", "ta
 # The ids of the runs that a page shows, in the URL of its stream.
 _SHOWN = "shown"
 _ERROR_CHARACTERS = 120
+_ATTRIBUTES_SHOWN = 3
+_ATTRIBUTE_CHARACTERS = 80
 _EXAMPLE = 'function:orders.* status:failed order_id=4711 error:"refused" after:-1h'
 
 
@@ -221,7 +229,7 @@ def _filter_form(written: str, error: str) -> h.Node:
         h.p("#filter-error.note.is-bad", role="alert")[text(error, 2_000)] if error else None,
         h.p("#filter-help.hint")["For example ", h.code[_EXAMPLE]],
     ]
-    return [form, _saved_views()]
+    return [form, filter_help(), _saved_views()]
 
 
 def _saved_views() -> h.Element:
@@ -248,7 +256,7 @@ def _list(page: RunPage, asked: _Asked, now_ms: int) -> h.Node:
 
 
 def _table(runs: Sequence[RunSummary], now_ms: int) -> h.Element:
-    names = ("Run", "Function", "Status", "Event", "Started", "Took", "Error")
+    names = ("Run", "Function", "Status", "Attributes or event", "Started", "Took", "Error")
     return h.div(".scroll", role="region", aria_label="Table of runs", tabindex="0")[
         h.table("#runs.rows")[
             h.thead[h.tr[[h.th(scope="col")[name] for name in names]]],
@@ -260,7 +268,7 @@ def _table(runs: Sequence[RunSummary], now_ms: int) -> h.Element:
 def _row(run: RunSummary, now_ms: int) -> h.Element:
     events = run.events if isinstance(run.events, list) else []
     first = events[0] if events and isinstance(events[0], dict) else {}
-    error = run.error if isinstance(run.error, dict) else {}
+    error = run.last_error
     length = (run.ended_at or now_ms) - run.started_at
     return h.tr(f"#run-{run.run_id}", data_row=True)[
         h.td[run_link(run.run_id)],
@@ -269,14 +277,26 @@ def _row(run: RunSummary, now_ms: int) -> h.Element:
             run_state(run, now_ms),
             h.span(".warn")[f" {counted(len(run.warnings), 'warning')}"] if run.warnings else None,
         ],
-        h.td[text(first.get("name", "")), f" +{run.event_count - 1}" if run.event_count > 1 else None],
+        h.td(".wide")[_named(run, first), f" +{run.event_count - 1}" if run.event_count > 1 else None],
         h.td[at(run.started_at) if run.has_started else ["waits since ", at(run.accepted_at)]],
         h.td(".number")[length_text(length) if length >= 0 and run.has_started else ""],
         h.td(".error")[text(f"{error.get('name')}: {error.get('message')}", _ERROR_CHARACTERS) if error else None],
     ]
 
 
+def _named(run: RunSummary, event: Mapping[str, Json]) -> h.Node:
+    """Return what distinguishes a run from others of its function: its attributes, or else its event with its id."""
+    attributes = run.attributes if isinstance(run.attributes, dict) else {}
+    if not attributes:
+        id = str(event.get("id", ""))
+        # An id that no person chose says nothing.
+        return [text(event.get("name", "")), [" ", event_link(id)] if id and not is_run_id(id) else None]
+    shown = [f"{name}: {attribute_text(value)}" for name, value in islice(attributes.items(), _ATTRIBUTES_SHOWN)]
+    more = f" and {len(attributes) - _ATTRIBUTES_SHOWN} more" if len(attributes) > _ATTRIBUTES_SHOWN else None
+    return [Markup(", ").join(text(each, _ATTRIBUTE_CHARACTERS) for each in shown), more]
+
+
 def _nothing(filter: Filter) -> h.Element:
     if filter.terms:
-        return note(["No run matches this filter. ", h.a(href=url("runs"))["Show all runs"]])
+        return nothing_found(filter)
     return note("No run yet: send an event whose name a function has as its trigger.")

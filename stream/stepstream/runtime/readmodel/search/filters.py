@@ -325,6 +325,8 @@ class _Parser:
             return self._quoted_value()
         found = _PLAIN.match(self._text, self._at)
         text = found[0] if found else ""
+        if not text and key == "cel":
+            self._fail('the expression is missing after cel:; write it in quotes, as cel:"event.data.amount > 100"')
         if not text:
             after = f"{key.removeprefix(ATTRIBUTE)}:" if key else "the comma"
             self._fail(f'a value is missing after {after}; an empty one is written as ""')

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stepstream.contract.codec import load_json
 from stepstream.contract.kinds import StepKind, StepStatus
 from stepstream.contract.operators.approvals import APPROVAL_SIGNALS
 from stepstream.contract.text.waits import read_several
 from stepstream.runtime.readmodel.activity import WaitState
 from stepstream.runtime.readmodel.dialect import Database
+from stepstream.runtime.readmodel.failed_attempts import MESSAGE_CHARACTERS_MAX
 from stepstream.runtime.readmodel.tables.schema import rank_of, waits_in
 
 _NAME_CHARACTERS_MAX = 200
@@ -33,21 +35,30 @@ def find_waits(db: Database, run_ids: Sequence[str]) -> Mapping[str, Mapping[str
     )
     query = (
         f"WITH asked (run_id) AS (VALUES {', '.join(['(?)'] * len(run_ids))}) "
-        f"SELECT s.run_id, s.status, s.kind, s.id, substr(s.detail, 1, {_DETAIL_CHARACTERS_MAX}), s.until FROM asked "
+        f"SELECT s.run_id, s.status, s.kind, s.id, substr(s.detail, 1, {_DETAIL_CHARACTERS_MAX}), s.until, "
+        f"CASE WHEN s.status = '{StepStatus.RETRYING}' THEN s.error END FROM asked "
         f"CROSS JOIN steps AS s ON s.run_id = asked.run_id AND s.step = ({first})"
     )
     rows = db.execute(query, run_ids)
     return {run_id: waits for run_id, *row in rows if (waits := _waits_of(*row)) is not None}
 
 
-def _waits_of(status: str, kind: str, id: str, detail: str, until: int) -> Mapping[str, Any] | None:
+def _waits_of(status: str, kind: str, id: str, detail: str, until: int, error: str | None) -> Mapping[str, Any] | None:
     if status == StepStatus.RETRYING:
-        return _waits(WaitState.RETRYING, id, "", until)
+        return {**_waits(WaitState.RETRYING, id, "", until), "error": _small(error)}
     if kind == StepKind.SLEEP:
         return _waits(WaitState.SLEEPING, id, "", until)
     if (meant := _MEANT.get(StepKind(kind))) is None:
         return None
     return _waits(WaitState.WAITING, id, _name(meant, detail)[:_NAME_CHARACTERS_MAX], until)
+
+
+def _small(error: str | None) -> Mapping[str, str] | None:
+    """Return the name of an error, and the first line of its message."""
+    found = load_json(error.encode(), own=True) if error else None
+    if not isinstance(found, dict):
+        return None
+    return {"name": str(found["name"]), "message": str(found["message"]).partition("\n")[0][:MESSAGE_CHARACTERS_MAX]}
 
 
 def _name(meant: str, detail: str) -> str:
