@@ -39,7 +39,8 @@ PERCENTILES = (
     "function has the exact percentiles of its latest runs."
 )
 _HINTS: Mapping[TimingsOf, str] = {
-    TimingsOf.STEPS: "How long the last attempt of a step took, without waiting.",
+    TimingsOf.STEPS: "How long the last attempt of a step took, without waiting. "
+    "The waits of a run are on its timeline, and those of open runs under Waiting.",
     TimingsOf.FUNCTIONS: "How long runs took from start to end, with their waits. Cancelled runs do not count.",
 }
 
