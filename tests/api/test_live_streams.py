@@ -1,6 +1,7 @@
 """The live streams of runs and channels: how they resume, what bounds them, and when they end."""
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,12 +11,15 @@ import pytest
 
 from stepstream import App, Context, Event, on
 from stepstream.api.guards import Keys
-from stepstream.api.streams import StreamOptions
+from stepstream.api.http import make_api
+from stepstream.api.streams import StreamOptions, Streams
 from stepstream.contract.live import run_stream
 from stepstream.contract.topics import LIVE
 from stepstream.runtime.ports import LogError, NewRecord
+from stepstream.runtime.stream_stats import StreamEnd, StreamStats
 from stepstream.testing import VirtualEngine
-from tests.api.pages.streaming import Stream, api_of, streaming
+from tests.api.pages.streaming import FAST, Stream, api_of, streaming
+from tests.fakes.facades import facade_of
 
 app = App("live")
 FIRST = ": connected\nretry: 1000\n\n"
@@ -209,3 +213,34 @@ async def test_a_stream_ends_when_the_log_fails(engine: VirtualEngine, monkeypat
         await take(stream, 6)
         monkeypatch.setattr(listener.enter_result, "read", failing)
         assert await part(stream) == ""
+
+
+async def counted(engine: VirtualEngine, query: str = "", options: StreamOptions = FAST) -> StreamStats:
+    """Return what was counted for a client that takes two parts of the stream of a run, and leaves."""
+    stats = StreamStats()
+    facade = dataclasses.replace(facade_of(engine.engine), stream_stats=stats)
+    streams = Streams(engine.index.changes, None, options)
+    api = make_api(facade, engine.index, lambda: b"", streams=streams, now_ms=lambda: engine.now_ms)
+    async with streaming(api, f"/v1/runs/{engine.run().run_id}/stream{query}") as stream:
+        for _ in range(2):
+            await stream.read()
+        assert stats.open == (engine.run().status == "running")
+        if options.streams_max == 1:
+            async with client_of(api) as client:
+                assert (await client.get("/v1/channels/none/stream")).status_code == 503
+    return stats
+
+
+async def test_streams_are_counted(engine: VirtualEngine) -> None:
+    """By how they end: a client that has taken all has left, and one that has not is slow."""
+    slow = await counted(engine, options=dataclasses.replace(FAST, streams_max=1))
+    assert (slow.open, slow.refused, slow.ended) == (0, 1, {StreamEnd.SLOW: 1})
+    left = await counted(engine, "?channel=state")
+    assert (left.sent, left.refused, left.ended) == (1, 0, {StreamEnd.LEFT: 1})
+    await engine.advance("1h")
+    ended = await counted(engine, "?channel=none")
+    assert (ended.open, ended.sent, ended.ended) == (0, 0, {StreamEnd.RUN_ENDED: 1})
+    read = {(name, *labels): value for name, labels, value in ended.read()}
+    assert read.pop(("live_streams_ended", "run-ended")) == 1
+    assert len(read) == 7
+    assert not any(read.values())

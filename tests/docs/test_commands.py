@@ -136,6 +136,8 @@ def test_every_endpoint_has_an_example_that_works(serving: Terminal) -> None:
         answer = request(serving, example, names)
         # The process of the example has no dead letter.
         assert answer.is_success or "'0-17' is not among the latest" in answer.text, f"{example}: {answer.text}"
+        if "/metrics" in endpoint:
+            assert "stepstream_live_streams_open " in answer.text
         if "/e/" in endpoint:
             names["EVENT_ID"] = answer.json()["ids"][0]
         if "`POST /v1/bulk`" in endpoint:

@@ -25,6 +25,7 @@ async def test_one_process_has_the_gauges_of_both(tmp_path: Path) -> None:
 
     @app.function(on("go"))
     async def work(ctx: Context) -> int:
+        await ctx.publish("state", "begins")
         return await ctx.step.run("one", lambda: 1)
 
     async with running_engine(app, Settings(data_dir=tmp_path, version="v3"), lambda _: None) as (
@@ -47,6 +48,8 @@ async def test_one_process_has_the_gauges_of_both(tmp_path: Path) -> None:
         assert scrape.sum("stepstream_worker_slots_in_use", app="shop") == 0
         assert scrape.sum("stepstream_runs_ended_total", function="work", status="completed") == 1
         assert scrape.sum("stepstream_worker_step_attempts_total", function="work", outcome="value") == 1
+        assert scrape.values("stepstream_live_messages_published_total") == [({}, 1)]
+        assert scrape.values("stepstream_live_messages_failed_total") == [({}, 0)]
         (labels, _) = scrape.values("stepstream_build_info")[0]
         assert (labels["app"], labels["app_version"]) == ("shop", "v3")
 

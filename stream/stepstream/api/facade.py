@@ -1,7 +1,7 @@
 """What the HTTP API asks of the engine in its process."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from stepstream.contract.events import EventRecord
@@ -15,6 +15,7 @@ from stepstream.runtime.overview import Overview, RunningWorker, UnmatchedEvent
 from stepstream.runtime.ports import LiveLog
 from stepstream.runtime.readmodel.views import RunView
 from stepstream.runtime.readmodel.why import Surroundings, limit_of, surroundings_of
+from stepstream.runtime.stream_stats import StreamStats
 
 
 class SendSignal(Protocol):
@@ -136,6 +137,7 @@ class EngineFacade:
     dead_letters: DeadLetters | None = None
     failed_apps: Callable[[], Sequence[str]] = tuple
     live: LiveLog | None = None
+    stream_stats: StreamStats = field(default_factory=StreamStats)
 
     async def surroundings(self, run: RunView) -> Surroundings:
         """Return what the process knows beside a run, by which `why_open` explains it."""

@@ -255,7 +255,7 @@ def make_api(
     tokens = stream_tokens(keys.api, now_ms)
     add_stream_tokens(api, tokens, guarded, bodies)
     streams = streams or Streams(index.changes)
-    add_live_streams(api, engine.live, index, tokens, [Depends(_refuse_unknown)], streams)
+    add_live_streams(api, engine, index, tokens, [Depends(_refuse_unknown)], streams)
     _add_operations(api, engine, metrics, _guard(keys.api))
     if page.mode != PageMode.OFF:
         site = Site(engine, index, bodies, now_ms, streams, limits, links)

@@ -20,7 +20,7 @@ from stepstream.host.deadletters.latest import LatestDeadLetters, LocalDeadLette
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import engine_api, probes, serve_http
 from stepstream.host.monitoring.disk import DiskGauges
-from stepstream.host.monitoring.gauges import EmbeddedGauges, index_readings, memory_readings
+from stepstream.host.monitoring.gauges import EmbeddedGauges, index_readings, memory_readings, publisher_readings
 from stepstream.host.monitoring.versions import build_info
 from stepstream.host.replaying import was_replayed
 from stepstream.host.sdk_apps import Hosting, Polling, SdkApps, connections_of, polled
@@ -83,6 +83,7 @@ async def running_engine(
         metrics.ask(functools.partial(memory_readings, options.memory))
         metrics.ask(functools.partial(build_info, app, settings))
         await engine.start()
+        metrics.ask(functools.partial(publisher_readings, engine.publisher))
         prune = functools.partial(keep_pruned, index.pruned)
         tasks = [
             asyncio.ensure_future(keep_serving("the measurement of the disk", disk.measure)),
@@ -177,6 +178,7 @@ async def serve(
         dead_letters = LatestDeadLetters(LocalDeadLetterLog(backbone))
         measured = (events.unmatched, metrics.readings, dead_letters)
         facade = EngineFacade(events.send, engine.signal, *control, *measured, apps.failed, engine.live)
+        metrics.ask(facade.stream_stats.read)
         bodies = BodyBudget()
         api = engine_api(facade, index, metrics.text, settings, stop, bodies)
         site = apps.site(api, facade, index, bodies, is_python=app is not None)

@@ -111,8 +111,7 @@ async def _serve_shards(
         measured["database"] = DatabaseGauge(index)
     for each in measured.values():
         metrics.ask(each.read)
-    metrics.ask(functools.partial(index_readings, index))
-    metrics.ask(functools.partial(build_info, None, settings))
+    metrics.ask(functools.partial(index_readings, index), functools.partial(build_info, None, settings))
 
     try:
         await warn_of_missing(cluster, sources)
@@ -124,6 +123,7 @@ async def _serve_shards(
         async with hosted(make_faust(cluster, "sources"), **parts):
             facade = _facade(callers, gauges, backlogs, group, metrics.readings, ClusterDeadLetterLog(cluster, sources))
             facade = replace(facade, live=backbone.live)
+            metrics.ask(facade.stream_stats.read)
             async with probes(settings, lambda: True, lambda: gauges.unready, metrics.text):
                 await serve(facade, index, metrics)
     finally:

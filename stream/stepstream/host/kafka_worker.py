@@ -11,7 +11,7 @@ from stepstream.contract.text.names import workers_name
 from stepstream.contract.topics import CHANGELOG, ENGINES, FUNCTIONS, HISTORY, INBOX, commands_topic
 from stepstream.host.broker_contact import BrokerContact
 from stepstream.host.http_server import probes
-from stepstream.host.monitoring.gauges import WorkerGauges, memory_readings
+from stepstream.host.monitoring.gauges import WorkerGauges, memory_readings, publisher_readings
 from stepstream.host.monitoring.versions import build_info
 from stepstream.host.serving import end_process, stop_on_signals
 from stepstream.host.settings import Settings, SettingsError
@@ -112,8 +112,9 @@ async def _check_topics(spec: WorkerSpec, cluster: Cluster) -> int:
     return layout.shards
 
 
-def _bodies(settings: Settings, backbone: KafkaBackbone, shards: int) -> Bodies:
+def _bodies(settings: Settings, backbone: KafkaBackbone, shards: int, metrics: Metrics) -> Bodies:
     publisher = LivePublisher(backbone.live.publish, shards)
+    metrics.ask(functools.partial(publisher_readings, publisher))
     return Bodies(threads=Threads(bodies_max=settings.body_threads), publisher=publisher)
 
 
@@ -137,8 +138,8 @@ async def serve_worker(
     callers = KafkaCallers(cluster, backbone, shards)
     app.connect(callers)
     slot, registrar, watch = _parts(spec, cluster, shards, backbone)
-    bodies, memory = _bodies(settings, backbone, shards), MemoryBudget(settings.memory_mib * MIB)
-    metrics = Metrics("worker", "sources")
+    metrics, memory = Metrics("worker", "sources"), MemoryBudget(settings.memory_mib * MIB)
+    bodies = _bodies(settings, backbone, shards, metrics)
     gauges, stop.bodies = WorkerGauges(slot, backbone), lambda: slot.load.bodies if slot.load else 0
     version = functools.partial(build_info, app, settings, spec.name)
     metrics.ask(gauges.read, functools.partial(memory_readings, memory), version)

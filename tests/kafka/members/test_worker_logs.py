@@ -20,6 +20,7 @@ from tests.kafka.cluster.history import read_all, until_ended, until_registered
 from tests.kafka.cluster.observed import Observed
 from tests.kafka.members.logging_app import TOKENS
 from tests.polling import until
+from tests.runtime.exposition import Scrape
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 2
@@ -107,6 +108,15 @@ def check_lines_of_running_body(cluster: Cluster, urls: Sequence[str], file: Pat
     assert all(age < SHOWN_MS_MAX for found in ages.values() for age in found), ages
 
 
+def check_counts(engines: Sequence[Scrape], worker: Scrape) -> None:
+    """The engines have counted their streams, and the worker what it has published."""
+    for engine in engines:
+        assert engine.sum("stepstream_live_streams_ended_total") == 3
+        assert engine.sum("stepstream_live_messages_sent_total") > 0
+    assert worker.sum("stepstream_live_messages_published_total") > 0
+    assert worker.values("stepstream_live_messages_failed_total") == [({}, 0)]
+
+
 def test_engines_show_what_workers_log(bootstrap: str, tmp_path: Path) -> None:
     """Both engines show each line once, below its step, although the code runs again for the queue and after waits."""
     cluster = Cluster(KafkaSettings(bootstrap, "worker-logs"))
@@ -115,13 +125,18 @@ def test_engines_show_what_workers_log(bootstrap: str, tmp_path: Path) -> None:
         fleet.command("topics", "apply", "--shards", str(SHARDS), "--app", "logging", "--app", "logging.gpu")
         engines = [fleet.add_engine(), fleet.add_engine()]
         # Without a live cache the code runs again from its first line after each wait.
-        fleet.add_worker(STEPSTREAM_LIVE_CACHE="0")
+        worker = fleet.add_worker("--metrics-port", "0", STEPSTREAM_LIVE_CACHE="0")
         fleet.add_worker("--queue", "gpu")
         run_id = asyncio.run(run_once(cluster))
         for url in map(observed.url, engines):
             until(functools.partial(lambda url: len(lines_at(url, run_id)) >= len(LINES), url))
             assert lines_at(url, run_id) == sorted(LINES)
         check_streams([observed.url(engine) for engine in engines], run_id)
+        for engine in engines:
+            until(
+                functools.partial(lambda each: observed.scrape(each).sum("stepstream_live_streams_open") == 0, engine)
+            )
+        check_counts([observed.scrape(engine) for engine in engines], observed.scrape(worker))
         check_lines_of_running_body(cluster, [observed.url(engine) for engine in engines], tmp_path / "seen")
     keys = {record.key.decode() for record in asyncio.run(read_all(cluster, LOGS))}
     assert run_id in keys

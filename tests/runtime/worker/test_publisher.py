@@ -77,6 +77,7 @@ async def test_a_failed_write_is_repeated_a_few_times(failures: int, is_written:
     await publisher.flush()
     assert topic.batches == ([[0]] if is_written else [])
     assert isinstance(written.exception(), NotPublished) is not is_written
+    assert (publisher.published, publisher.failed) == ((1, 0) if is_written else (0, 1))
     publisher.add("run", message(1))
     await publisher.flush()
     assert topic.batches[-1] == [1]

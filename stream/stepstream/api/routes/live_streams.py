@@ -11,15 +11,17 @@ import msgspec
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 
 from stepstream.api.bodies import BodyBudget
+from stepstream.api.facade import EngineFacade
 from stepstream.api.stream_tokens import Grant, ReadableFromPages, StreamTokens
 from stepstream.api.streams import NOTHING, RETRY_MS, EventStream, Streams
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.kinds import ENDED_RUN_STATUSES
 from stepstream.contract.limits import MINUTE_MS
 from stepstream.contract.live import check_channel, decode_published, message_id, run_stream, shared_stream
-from stepstream.runtime.ports import LiveListener, LiveLog, LogError, LogRecord
+from stepstream.runtime.ports import LiveListener, LogError, LogRecord
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.recurrence import Recurrence
+from stepstream.runtime.stream_stats import StreamEnd, StreamStats
 
 logger = logging.getLogger(__name__)
 _READ_S_MAX = 0.25
@@ -29,6 +31,7 @@ _CLOCKS_MS = MINUTE_MS
 _ENDED = "end"
 _FIRST = f": connected\nretry: {RETRY_MS}\n\n".encode()
 _HEARTBEAT = b": heartbeat\n\n"
+_MESSAGE, _END = b"id: ", f"id: {_ENDED}\n".encode()
 # It has no id, so a client continues after its last message.
 _EXPIRED = b"event: expired\ndata: {}\n\n"
 TOKEN_BODY_BYTES_MAX = 64 * 1024
@@ -73,26 +76,27 @@ def add_stream_tokens(api: FastAPI, tokens: StreamTokens, guarded: Sequence[Any]
 
 
 def add_live_streams(
-    api: FastAPI, live: LiveLog | None, index: RunIndex, tokens: StreamTokens, checks: Sequence[Any], streams: Streams
+    api: FastAPI, engine: EngineFacade, index: RunIndex, tokens: StreamTokens, checks: Sequence[Any], streams: Streams
 ) -> None:
     """Add the routes of the messages of a run and of a shared channel; they are counted apart from `streams`."""
-    streams, failures = streams.beside(), Recurrence()
+    streams, failures, stats = streams.beside(), Recurrence(), engine.stream_stats
     allowed = Depends(tokens.grant)
     guarded = [allowed, *checks]
 
     def listen(stream: str, after: str, since_ms: int) -> Listening:
-        if live is None:
+        if engine.live is None:
             raise HTTPException(503, "this process has no live streams; ask an engine")
-        return live.listen(stream, after, since_ms)
+        return engine.live.listen(stream, after, since_ms)
 
     def respond(
         listening: Listening, grant: Grant, channels: Collection[str] = (), end: RunEnd | None = None
     ) -> Response:
         if streams.is_full:
             limit = streams.options.streams_max
+            stats.refused += 1
             raise HTTPException(503, f"this engine has {limit} live streams, its limit", {"Retry-After": "5"})
         selected = Selection(grant, channels, end, streams.options.heartbeat_s)
-        return EventStream(streams, _logging(_messages(listening, selected), failures))
+        return EventStream(streams, _counted(_messages(listening, selected), failures, stats))
 
     @api.get("/v1/runs/{run_id}/stream", dependencies=guarded, summary="Stream what a run publishes, up to its end")
     async def stream_run(
@@ -120,15 +124,28 @@ def _last_id(request: Request, after: str) -> str:
     return request.headers.get("Last-Event-ID") or after
 
 
-async def _logging(messages: AsyncGenerator[bytes, None], failures: Recurrence) -> AsyncGenerator[bytes, None]:
-    """Yield messages until the log or the read model fails; the client connects again."""
+async def _counted(
+    messages: AsyncGenerator[bytes, None], failures: Recurrence, stats: StreamStats
+) -> AsyncGenerator[bytes, None]:
+    """Yield messages until the log or the read model fails, after which the client connects again; count all of it."""
+    end = StreamEnd.LEFT
+    stats.open += 1
     try:
         async with aclosing(messages):
             async for message in messages:
+                # It is closed here if the connection closes before the client has taken what was sent.
+                end = StreamEnd.SLOW
                 yield message
+                stats.sent += message.startswith(_MESSAGE) and not message.startswith(_END)
+                end = StreamEnd.TOKEN_EXPIRED if message == _EXPIRED else StreamEnd.LEFT
+        end = StreamEnd.RUN_ENDED if end == StreamEnd.LEFT else end
     except (LogError, StepstreamError) as error:
+        end = StreamEnd.FAILED
         if (more := failures.occurs(str(error))) is not None:
             logger.warning("a live stream was closed, and its client connects again: %s%s", error, more)
+    finally:
+        stats.open -= 1
+        stats.ended[end] += 1
 
 
 @dataclass(frozen=True, slots=True)

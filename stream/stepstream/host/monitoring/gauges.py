@@ -22,6 +22,7 @@ from stepstream.runtime.ports import LogError
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.observer import Load
+from stepstream.runtime.worker.publisher import LivePublisher
 
 MEASURE_S = 3.0
 AGAIN_S = 1.0
@@ -279,6 +280,12 @@ def memory_readings(memory: MemoryBudget) -> Iterator[Reading]:
     """Return the current gauges of the memory budget of a process."""
     yield Reading("worker_memory_bytes", (), memory.used)
     yield Reading("worker_memory_limit_bytes", (), memory.bytes_max)
+
+
+def publisher_readings(publisher: LivePublisher) -> Iterator[Reading]:
+    """Return the current counts of live messages."""
+    yield Reading("live_messages_published", (), publisher.published)
+    yield Reading("live_messages_failed", (), publisher.failed)
 
 
 def index_readings(index: RunIndex) -> Iterator[Reading]:

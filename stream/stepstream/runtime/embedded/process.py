@@ -298,6 +298,12 @@ class EmbeddedEngine:
         """Return whether each shard serves, of those that were started."""
         return {number: shard.serving for number, shard in self._shards.items()}
 
+    @property
+    def publisher(self) -> LivePublisher:
+        """What writes the live messages of the process, once the engine was started."""
+        assert self._publisher
+        return self._publisher
+
     def loads(self) -> dict[str, Load]:
         """Return the load of each worker, by the name of its app or queue."""
         return {name: worker.load for name, worker in self._workers.items()}

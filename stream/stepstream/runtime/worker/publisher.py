@@ -41,6 +41,8 @@ class LivePublisher:
         self._loop = asyncio.get_running_loop()
         self._batch = self._new_batch()
         self._writing: asyncio.Task[None] | None = None
+        # How many messages are in the log, and how many could not be written.
+        self.published = self.failed = 0
 
     @property
     def pending(self) -> bool:
@@ -92,8 +94,10 @@ class LivePublisher:
                 logger.warning("attempt %d to write %d live messages failed: %s", attempt, count, error, exc_info=trace)
                 failure = NotPublished(f"{len(batch.records):,} live messages could not be written: {error}")
             else:
+                self.published += len(batch.records)
                 batch.written.set_result(None)
                 return
+        self.failed += len(batch.records)
         batch.written.set_exception(failure)
         # Code that was stopped does not ask for it.
         batch.written.exception()
