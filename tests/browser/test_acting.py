@@ -84,7 +84,7 @@ def test_a_failed_step_is_repeated_with_other_results(page: Page, shop: Shop) ->
     page.get_by_label("Result of step look up").fill("70")
     field = page.get_by_label(re.compile("Data of the event"))
     field.fill(field.input_value().replace("50", "75").replace("Mia", "Noa"))
-    page.get_by_label("Reason, for the history").fill("the price was wrong")
+    page.get_by_label("Reason", exact=True).fill("the price was wrong")
     page.get_by_role("button", name="Repeat from step post").click()
     expect(page).not_to_have_url(re.compile(run_id))
     repeated = page.url.partition("?")[0].rpartition("/")[2]

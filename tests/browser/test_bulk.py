@@ -23,7 +23,7 @@ def test_500_runs_are_cancelled_after_a_preview(page: Page, shop: Shop) -> None:
     expect(page.locator("main")).to_contain_text(f"{RUNS - 10} more")
     # The preview changes nothing.
     assert shop.get("/v1/runs", filter="status:cancelled")["runs"] == []
-    page.get_by_label("Reason, for the history").fill("sent twice")
+    page.get_by_label("Reason", exact=True).fill("sent twice")
     page.get_by_role("button", name=f"Cancel {RUNS} runs").click()
     expect(page).to_have_url(re.compile("/ui/bulk/"))
     # The page loads itself again until the operation has ended.

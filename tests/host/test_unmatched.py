@@ -100,7 +100,7 @@ async def test_an_event_that_matches_is_not_reported(tmp_path: Path) -> None:
         await reports.send(ORDER)
         await reports.send(Event("shop/paid", {"order": 8}))
         assert (await reports.line()).endswith(
-            "runs wait for that name, but their match= or if_= is false, or the event came before the wait"
+            "runs wait for that name, but for other data, or the event came before the wait"
         )
         await reports.send(Event("shop/paid", {"order": 7}), Event("shop/pay", {"order": 7}))
         assert "'shop/pay'" in await reports.line()

@@ -121,7 +121,7 @@ class UnmatchedEventReporter:
         elif cancelled := [each.id for each in functions for rule in each.cancel_on if rule.event == event.name]:
             reason = f"it would cancel runs of {' and '.join(dict.fromkeys(cancelled))}, but no open run matches"
         elif event.name in awaited:
-            reason = "runs wait for that name, but their match= or if_= is false, or the event came before the wait"
+            reason = "runs wait for that name, but for other data, or the event came before the wait"
         elif any(mentions(function.handler, event.name) for function in self._app or ()):
             reason = _TOO_EARLY
         else:

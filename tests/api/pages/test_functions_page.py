@@ -362,7 +362,7 @@ async def test_the_steps_of_a_function_are_listed(engine: VirtualEngine) -> None
         await other.advance("1m")
         page = await browser_of(other).open("/ui/function?id=charge")
         assert page.texts("[aria-labelledby=step-times] tbody td:first-child") == ["bank", "pick"]
-        assert page.link("All of its steps, the last day, and other orders") == "/ui/performance?function=charge"
+        assert page.link("All steps of this function") == "/ui/performance?function=charge"
 
 
 steps = App("steps")

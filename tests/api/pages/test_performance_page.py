@@ -80,11 +80,11 @@ async def test_a_day_without_a_step_shows_all_hours(engine: VirtualEngine) -> No
     await engine.advance("2d")
     browser = browser_of(engine)
     page = await browser.open("/ui/performance")
-    assert page.texts(".tabs[aria-label='Which hours'] [aria-current]") == ["all that is kept"]
+    assert page.texts(".tabs[aria-label=Since] [aria-current]") == ["all"]
     assert len(page.texts("tbody tr")) == 2
     page = await browser.open(page.link("last day"))
     assert "Nothing that matches ended in this time." in page.text
-    page = await browser.open(page.link("Show all that is kept"))
+    page = await browser.open(page.link("Show all"))
     assert len(page.texts("tbody tr")) == 2
 
 

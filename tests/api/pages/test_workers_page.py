@@ -47,7 +47,9 @@ async def test_a_laptop_shows_its_workers_and_shards(engine: VirtualEngine) -> N
     page = await shown(engine, readings=EmbeddedGauges(engine.engine, engine.embedded).read)
     workers, shards = (page.texts(f"[aria-label='{label}'] tbody tr") for label in LABELS)
     assert [words.split()[:4] for words in workers] == [["shop", "1", "0", "1"], ["shop.gpu", "1", "0", "1"]]
-    assert shards == [f"{at} this process (this engine) serves 0 rows 0 0.0 s" for at in range(2)]
+    assert shards == [f"{at} this process serves 0 rows 0 0.0 s" for at in range(2)]
+    assert "Standby lag" not in page.texts("th")
+    assert "App or queue" in page.texts("th")
     assert "This process serves all shards." in page.text
     assert "The list of runs is up to date." in page.text
     assert page.texts("nav[aria-label=Pages] [aria-current=page]") == ["Workers"]
@@ -146,7 +148,8 @@ async def test_an_engine_of_a_cluster_says_what_it_sees(engine: VirtualEngine) -
     workers, shards = (page.texts(f"[aria-label='{label}'] tbody tr") for label in LABELS)
     assert workers == [
         "shop 3 not measured by this engine 1 r1 unknown",
-        f"shop.gpu none; start one with stepstream worker FILE --queue gpu 33 1 r1 Pause {UNTIL} Why Pause",
+        "shop.gpu none; start one with stepstream worker FILE --queue gpu 33 1 r1 "
+        f"Pause {UNTIL} Reason (optional) Pause",
     ]
     assert shards == [
         "0 engine-a (this engine) serves 0 rows 12 3.2 s",

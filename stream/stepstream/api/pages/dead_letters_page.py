@@ -41,7 +41,7 @@ async def show_dead_letters(site: Site, visit: Visit) -> Response:
         listing("Table of dead letters", _COLUMNS, [_row(view) for view in found])
         if found
         else note("There are no dead letters."),
-        h.p(".hint")[f"The latest {ROWS} are listed; `stepstream dead-letters list` lists more."]
+        h.p(".hint")[f"The latest {ROWS} are listed; ", h.code["stepstream dead-letters list"], " lists more."]
         if len(found) == ROWS
         else None,
     ]

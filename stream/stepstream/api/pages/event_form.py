@@ -85,7 +85,7 @@ def _name_line(refusal: Refusal, name: str) -> h.Element:
 
 
 def _id_line(refusal: Refusal) -> h.Element:
-    label = "Id, which starts each function once in 24 h (optional)"
+    label = "Event id (optional); the same id does not start a function twice in 24 h"
     return line(refusal, "event-id", "id", label, maxlength=str(EVENT_ID_CHARACTERS_MAX))
 
 

@@ -160,8 +160,11 @@ def _cancelled(each: Cancelled) -> h.Node:
 def _unmatched(events: Sequence[UnmatchedEvent] | None) -> h.Node:
     if events is None:
         return note(
-            "An engine on Kafka keeps no record of events that match nothing. "
-            "`stepstream dev` lists them here, each with the reason."
+            [
+                "An engine on Kafka keeps no record of events that match nothing. ",
+                h.code["stepstream dev"],
+                " lists them here, each with the reason.",
+            ]
         )
     if not events:
         return note("Each event that was sent to this process since its start has matched something.")

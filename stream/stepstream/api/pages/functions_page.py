@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from stepstream.api.pages.event_form import event_form, model_form, send_entered, send_values
 from stepstream.api.pages.parts.components import (
+    Column,
     at,
     event_url,
     facts,
@@ -15,6 +16,8 @@ from stepstream.api.pages.parts.components import (
     known_params,
     listing,
     note,
+    numbers,
+    row,
     run_link,
     text,
     text_field,
@@ -52,8 +55,15 @@ _STEPS = 10
 # The form that pauses, on the page with the form that starts.
 _PAUSE = "pause"
 _TRIGGER_CHARACTERS = 120
-_COUNTS = ("Open", *(status.capitalize() for status in ENDED_RUN_STATUSES))
-_COLUMNS = ("Function", "App", "Triggers", "Next time", *_COUNTS, "Last hours")
+_COLUMNS = (
+    Column("Function"),
+    Column("App", label="app"),
+    Column("Triggers", "wide"),
+    Column("Next time", label="next"),
+    *numbers("Open", *(status.capitalize() for status in ENDED_RUN_STATUSES)),
+    Column("Last hours", label="last hours"),
+)
+_SLOWEST = (Column("Slowest runs"), *numbers("Took"))
 
 
 async def show_functions(site: Site, visit: Visit) -> Response:
@@ -94,7 +104,7 @@ async def show_functions(site: Site, visit: Visit) -> Response:
 def _table(views: Sequence[FunctionView], now_ms: int) -> h.Node:
     since = at(rated_since(now_ms))
     return [
-        listing("Table of functions", _COLUMNS, [_row(view, now_ms) for view in views], is_stacked=False),
+        listing("Table of functions", _COLUMNS, [_row(view, now_ms) for view in views]),
         h.p(".hint")["The last hours began at ", since, "; runs that were cancelled or skipped do not count in them."],
     ]
 
@@ -108,22 +118,21 @@ def _row(view: FunctionView, now_ms: int) -> h.Element:
     triggers = known.triggers if known else ()
     due = [cron_times(each, now_ms, 1) for each in triggers if isinstance(each, CronTrigger)]
     more = len(triggers) - _TRIGGERS_SHOWN
-    return h.tr(data_row=True)[
-        h.td[
-            h.a(href=function_url(view.id))[text(view.id)], h.span(".warn")[" retired"] if _is_retired(known) else None
-        ],
-        h.td[text(known.app) if known else None],
-        h.td[
-            h.ul(".plain")[
-                [h.li[_trigger(each)] for each in triggers[:_TRIGGERS_SHOWN]],
-                h.li[f"{more} more"] if more > 0 else None,
-            ]
-        ],
-        h.td[at(min((times[0] for times in due if times), default=0))],
-        h.td(".number")[_count_link(view, "open", sum(view.counts.get(each, 0) for each in OPEN_RUN_STATUSES))],
-        [h.td(".number")[_count_link(view, status, view.counts.get(status, 0))] for status in ENDED_RUN_STATUSES],
-        h.td[_rate(view.rate)],
-    ]
+    return row(
+        _COLUMNS,
+        [h.a(href=function_url(view.id))[text(view.id)], h.span(".warn")[" retired"] if _is_retired(known) else None],
+        text(known.app) if known else None,
+        h.ul(".plain")[
+            [h.li[_trigger(each)] for each in triggers[:_TRIGGERS_SHOWN]],
+            h.li[f"{more} more"] if more > 0 else None,
+        ]
+        if triggers
+        else None,
+        at(min((times[0] for times in due if times), default=0)),
+        _count_link(view, "open", sum(view.counts.get(each, 0) for each in OPEN_RUN_STATUSES)),
+        *(_count_link(view, status, view.counts.get(status, 0)) for status in ENDED_RUN_STATUSES),
+        _rate(view.rate),
+    )
 
 
 def _rate(rate: Rate) -> str:
@@ -136,9 +145,10 @@ def _is_retired(known: FunctionRegistered | None) -> bool:
     return known is not None and known.retired
 
 
-def _count_link(view: FunctionView, status: str, count: int) -> h.Node:
+def _count_link(view: FunctionView, status: str, count: int, word: str = "") -> h.Node:
     target = url("runs", query=[("filter", str(Filter().having("function", view.id).having("status", status)))])
-    return h.a(href=target)[f"{count:,}"] if count else "0"
+    said = f"{word} {count:,}".strip()
+    return h.a(href=target)[said] if count else said
 
 
 def _trigger(trigger: Trigger) -> h.Node:
@@ -245,7 +255,12 @@ def _facts(known: FunctionRegistered, now_ms: int) -> h.Element:
             ("Retries of a step, at most", f"{known.retries:,}"),
             ("Queues of the app", ", ".join(known.queues) or None),
             ("Events are kept for", duration_text(known.lookback_ms) if known.lookback_ms else None),
-            ("Runs in a chain, at most", f"{known.chain_max:,}"),
+            (
+                h.span(title="How many runs, each started by an event of the one before, may follow one another")[
+                    "Runs in a chain, at most"
+                ],
+                f"{known.chain_max:,}",
+            ),
             ("Version of the code", h.code[text(known.version)] if known.version else None),
             ("Release of the app", h.code[text(known.release)] if known.release else None),
         ]
@@ -257,7 +272,7 @@ def _counts(view: FunctionView, now_ms: int) -> h.Node:
     return [
         h.ul(".tabs", aria_label="Runs by status")[
             h.li[h.a(href=filter_url("function", view.id))["all runs"]],
-            [h.li[status, " ", _count_link(view, status, view.counts.get(status, 0))] for status in RunStatus],
+            [h.li[_count_link(view, status, view.counts.get(status, 0), word=status)] for status in RunStatus],
         ],
         h.p(".hint")[
             "Since ",
@@ -282,7 +297,7 @@ def _durations(found: Durations) -> h.Node:
                 ("p99", length_text(found.p99_ms)),
             ]
         ),
-        listing("The slowest runs", ("Slowest runs", "Took"), [_slow_row(*each) for each in found.slowest]),
+        listing("The slowest runs", _SLOWEST, [_slow_row(*each) for each in found.slowest]),
     ]
 
 
@@ -294,12 +309,12 @@ def _steps(id: str, found: Sequence[Timing]) -> h.Node:
         h.p(".hint")[PERCENTILES],
         folded_hint(found),
         timings_table(TimingsOf.STEPS, found),
-        h.p[h.a(href=url("performance", query=[("function", id)]))["All of its steps, the last day, and other orders"]],
+        h.p[h.a(href=url("performance", query=[("function", id)]))["All steps of this function"]],
     ]
 
 
 def _slow_row(run_id: str, length_ms: int) -> h.Element:
-    return h.tr(data_row=True)[h.td[run_link(run_id, whole=True)], h.td(".number")[length_text(length_ms)]]
+    return row(_SLOWEST, run_link(run_id, whole=True), length_text(length_ms))
 
 
 def _start(visit: Visit, view: FunctionView, latest: Json, refusal: Refusal) -> h.Node:

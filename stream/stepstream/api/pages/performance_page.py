@@ -7,11 +7,14 @@ import htpy as h
 from starlette.responses import Response
 
 from stepstream.api.pages.parts.components import (
+    Column,
     function_url,
     known_params,
     listing,
     note,
+    numbers,
     page_number,
+    row,
     run_link,
     text,
     text_field,
@@ -26,14 +29,14 @@ from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.tables.timings import Timing, TimingOrder
 
 ROWS = 50
-_RANGES = (("-1h", "last hour"), (SINCE_DEFAULT, "last day"), (SINCE_ALL, "all that is kept"))
+_RANGES = (("-1h", "last hour"), (SINCE_DEFAULT, "last day"), (SINCE_ALL, "all"))
 _ORDERS: Mapping[TimingOrder, str] = {
     TimingOrder.P95: "slowest by p95",
     TimingOrder.SLOWEST: "slowest one",
     TimingOrder.FAILED: "most failures",
     TimingOrder.ENDED: "most often",
 }
-_COLUMNS = ("Ended", "Failed", "p50", "p95", "Slowest", "Its run")
+_COLUMNS = (*numbers("Ended", "Failed", "p50", "p95", "Slowest"), Column("Slowest run", label="slowest run"))
 PERCENTILES = (
     "Half of them take at most p50, and 95 % at most p95. A time after ≤ is rounded up, by at most 9 %; the page of a "
     "function has the exact percentiles of its latest runs."
@@ -54,7 +57,7 @@ async def show_performance(site: Site, visit: Visit) -> Response:
     try:
         asked, found = await _found(site, asked, given["since"], page)
     except InvalidInput as invalid:
-        error = invalid.reason
+        error = f"{invalid.reason}, -1h, or all"
     content = [
         h.h1["Performance"],
         _tabs(asked),
@@ -114,10 +117,14 @@ def _tabs(asked: TimingsAsked) -> h.Node:
     def tab(label: str, other: TimingsAsked) -> h.Element:
         return h.li[h.a(href=_url(other), aria_current="true" if other == asked else None)[label]]
 
+    choices = (
+        ("Show", [tab(of.value, replace(asked, of=of)) for of in TimingsOf]),
+        ("Since", [tab(name, replace(asked, since=since)) for since, name in _RANGES]),
+        ("Sort", [tab(name, replace(asked, sort=sort)) for sort, name in _ORDERS.items()]),
+    )
     return [
-        h.ul(".tabs", aria_label="What is measured")[[tab(of.value, replace(asked, of=of)) for of in TimingsOf]],
-        h.ul(".tabs", aria_label="Which hours")[[tab(name, replace(asked, since=since)) for since, name in _RANGES]],
-        h.ul(".tabs", aria_label="Order")[[tab(name, replace(asked, sort=sort)) for sort, name in _ORDERS.items()]],
+        h.div(".choice")[h.span(aria_hidden="true")[name], h.ul(".tabs", aria_label=name)[tabs]]
+        for name, tabs in choices
     ]
 
 
@@ -134,27 +141,28 @@ def timings_table(of: TimingsOf, found: Sequence[Timing]) -> h.Element:
     """Return timings as a table."""
     has_step = of == TimingsOf.STEPS
     names = ("Step", "Function") if has_step else ("Function",)
-    rows = [_row(each, has_step=has_step) for each in found]
-    return listing("Table of timings", (*names, *_COLUMNS), rows, is_stacked=False)
+    columns = (*map(Column, names), *_COLUMNS)
+    return listing("Table of timings", columns, [_row(each, columns, has_step=has_step) for each in found])
 
 
-def _row(timing: Timing, *, has_step: bool) -> h.Element:
-    function = h.td[h.a(href=function_url(timing.function))[text(timing.function)]]
+def _row(timing: Timing, columns: Sequence[Column], *, has_step: bool) -> h.Element:
+    function = h.a(href=function_url(timing.function))[text(timing.function)]
     share = f" ({timing.failed / timing.ended:.0%})" if timing.failed else ""
     failed = f"{timing.failed:,}{share}"
     failures = url("errors", query=[("function", timing.function)])
     if not has_step:
         runs = Filter().having("function", timing.function).having("status", "failed")
         failures = url("runs", query=[("filter", str(runs))])
-    return h.tr(data_row=True)[
-        [h.td[text(timing.step)], function] if has_step else function,
-        h.td(".number")[f"{timing.ended:,}"],
-        h.td(".number")[h.a(href=failures)[failed] if timing.failed else failed],
-        h.td(".number")[_percentile(timing.p50_ms, timing)],
-        h.td(".number")[_percentile(timing.p95_ms, timing)],
-        h.td(".number")[length_text(timing.slowest_ms)],
-        h.td[run_link(timing.run_id)],
-    ]
+    return row(
+        columns,
+        *((text(timing.step), function) if has_step else (function,)),
+        f"{timing.ended:,}",
+        h.a(href=failures)[failed] if timing.failed else failed,
+        _percentile(timing.p50_ms, timing),
+        _percentile(timing.p95_ms, timing),
+        length_text(timing.slowest_ms),
+        run_link(timing.run_id),
+    )
 
 
 def _percentile(length_ms: int, timing: Timing) -> str:
@@ -166,4 +174,4 @@ def _nothing(asked: TimingsAsked) -> h.Element:
     whole = TimingsAsked(asked.of, SINCE_ALL, sort=asked.sort)
     if asked == whole:
         return note("Nothing has ended yet.")
-    return note(["Nothing that matches ended in this time. ", h.a(href=_url(whole))["Show all that is kept"]])
+    return note(["Nothing that matches ended in this time. ", h.a(href=_url(whole))["Show all"]])

@@ -83,7 +83,7 @@ def pause_form(
     visit: Visit, action: str, name: str, pause: ScopePauseView | None, refusal: Refusal, id: str = "pause"
 ) -> h.Node:
     """Return the form that pauses what `name` says, or resumes it if it is paused; `id` is unique in its page."""
-    why = line(refusal, f"{id}-why", "why", "Why", maxlength=str(REASON_CHARACTERS_MAX))
+    why = line(refusal, f"{id}-why", "why", "Reason (optional)", maxlength=str(REASON_CHARACTERS_MAX))
     if pause:
         resume = h.input(type="hidden", name=_RESUME, value="1")
         return post_form(visit, action, f"Resume {name}", resume, why, h.button["Resume"])

@@ -20,7 +20,7 @@ from stepstream.api.pages.gate import COOKIE, Access, check_origin, is_link_from
 from stepstream.api.pages.limits_page import act_on_limit, show_limit, show_limits
 from stepstream.api.pages.login_page import log_in, login_page, next_page
 from stepstream.api.pages.parts.assets import asset
-from stepstream.api.pages.parts.components import note, text, url
+from stepstream.api.pages.parts.components import note, prose, text, url
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, known_counts, see
 from stepstream.api.pages.parts.forms import FORM_TOKEN, read_form
 from stepstream.api.pages.parts.layout import document
@@ -240,7 +240,7 @@ class _Reception:
                 visit = self._access.visit(request, self._site.now_ms())
                 return await answer(visit)
             except PageError as error:
-                return await self._error_page(visit, error.status, error.message)
+                return await self._error_page(visit, error.status, error.message, error.wanted)
             except InvalidInput as error:
                 return await self._error_page(visit, 400, str(error))
             except Conflict as error:
@@ -256,10 +256,13 @@ class _Reception:
 
         return handle
 
-    async def _error_page(self, visit: Visit | None, status: int, message: str) -> Response:
+    async def _error_page(self, visit: Visit | None, status: int, message: str, wanted: str = "") -> Response:
         content = [
             h.h1[f"{status}"],
-            note(text(message, _MESSAGE_CHARACTERS_MAX), "bad"),
+            note(prose(message, _MESSAGE_CHARACTERS_MAX), "bad"),
+            h.p[h.a(href=url("find", query=[("id", wanted)]))["Search the runs for ", text(wanted)]]
+            if wanted
+            else None,
             h.p[h.a(href=url("runs"))["All runs"]],
         ]
         # What has just failed may take long to fail again.

@@ -6,7 +6,7 @@ import htpy as h
 from starlette.responses import Response
 
 from stepstream import __version__
-from stepstream.api.pages.parts.components import known_params, listing, note, text, url
+from stepstream.api.pages.parts.components import Column, known_params, listing, note, row, text, url
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see_done
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.layout import document
@@ -34,8 +34,26 @@ from stepstream.contract.text.wording import counted, duration_text
 from stepstream.runtime.overview import Overview
 from stepstream.runtime.readmodel.search.filters import Filter
 
-_WORKERS = ("Workers", "Running", "Commands that wait", "Functions", "Release", "Versions", "Pause")
-_SHARDS = ("Shard", "Engine", "State", "Left to recover", "Records that wait", "Oldest of them", "Standby lag")
+_WORKERS = (
+    Column("App or queue"),
+    Column("Running", label="running"),
+    Column("Lag (commands)", "number", "lag", "Commands that wait for a worker"),
+    Column("Functions", "number", "functions"),
+    Column("Release", label="release"),
+    Column("Versions"),
+    Column("Pause"),
+)
+_SHARDS = (
+    Column("Shard", label="shard"),
+    Column("Engine", label="engine"),
+    Column("State"),
+    Column("Left to recover", "number", "left to recover"),
+    Column("Lag (records)", "number", "lag", "Records that wait in the inputs of the shard"),
+    Column("Age of the oldest record", "number", "oldest record", "How long the first of these records has waited"),
+    Column("Standby lag", "number", "standby lag", "Rows that the warm copy in this engine has not read"),
+)
+# The owner of all shards of `stepstream dev`.
+_THIS_PROCESS = "this process"
 _REASON_CHARACTERS = 1_000
 _OPEN = Filter().having("status", "open")
 
@@ -70,7 +88,7 @@ async def _workers_page(site: Site, visit: Visit, refusal: Refusal) -> Response:
         h.h2["Workers"],
         _workers_table(site, visit, workers, refusal) if workers else note(_no_workers(shards)),
         h.h2["Shards"],
-        listing("Table of shards", _SHARDS, [_shard_row(shard) for shard in shards], is_stacked=False),
+        _shards_table(shards),
         h.p(".hint")[_seen(shards)],
         h.p(".hint")[
             "The list of runs is up to date."
@@ -92,9 +110,11 @@ def _no_workers(shards: Sequence[ShardStatus]) -> str:
 
 def _workers_table(site: Site, visit: Visit, workers: Sequence[WorkersView], refusal: Refusal) -> h.Node:
     cut = len(workers) == WORKERS_MAX
-    rows = [_worker_row(each, _pause(visit, each, site.engine.overview, refusal)) for each in workers]
+    # Apps have no pause of their own.
+    columns = _WORKERS if any(each.queue for each in workers) else _WORKERS[:-1]
+    rows = [_worker_row(columns, each, _pause(visit, each, site.engine.overview, refusal)) for each in workers]
     return [
-        listing("Table of workers", _WORKERS, rows, is_stacked=False),
+        listing("Table of workers", columns, rows),
         h.p(".hint")[f"The first {WORKERS_MAX} names are listed; there may be more."] if cut else None,
     ]
 
@@ -110,19 +130,20 @@ def _pause(visit: Visit, view: WorkersView, known: Overview, refusal: Refusal) -
     return [h.span(".warn")[pause_text(pause)] if pause else None, form, changes]
 
 
-def _worker_row(view: WorkersView, pause: h.Node) -> h.Element:
+def _worker_row(columns: Sequence[Column], view: WorkersView, pause: h.Node) -> h.Element:
     option = f" --queue {view.queue}" if view.queue else ""
     down = h.span(".bad")["none; start one with ", h.code[text(f"stepstream worker FILE{option}")]]
     up = "unknown: no broker answered" if view.running is None else f"{view.running:,}"
-    return h.tr(data_row=True)[
-        h.td[h.a(href=url("runs", query=[("filter", str(_OPEN.having("app", view.app)))]))[text(view.name)]],
-        h.td[down if view.running == 0 else up, _members(view) if view.members else None],
-        h.td[_measured(view.waiting)],
-        h.td(".number")[f"{view.functions:,}"],
-        h.td[_releases(view)],
-        h.td[[h.div[text(_version(each, view.running or 0))] for each in view.running_versions]],
-        h.td[pause],
-    ]
+    cells: Sequence[h.Node] = (
+        h.a(href=url("runs", query=[("filter", str(_OPEN.having("app", view.app)))]))[text(view.name)],
+        [down if view.running == 0 else up, _members(view) if view.members else None],
+        _measured(view.waiting),
+        f"{view.functions:,}",
+        _releases(view),
+        [h.div[text(_version(each, view.running or 0))] for each in view.running_versions],
+        pause,
+    )
+    return row(columns, *cells[: len(columns)])
 
 
 def _members(view: WorkersView) -> h.Element:
@@ -165,18 +186,26 @@ def _measured(value: int | None) -> str:
     return "not measured by this engine" if value is None else f"{value:,}"
 
 
-def _shard_row(shard: ShardStatus) -> h.Element:
+def _shards_table(shards: Sequence[ShardStatus]) -> h.Element:
+    has_copies = any(shard.copy_rows is not None for shard in shards)
+    columns = _SHARDS if has_copies else _SHARDS[:-1]
+    return listing("Table of shards", columns, [_shard_row(columns, shard) for shard in shards])
+
+
+def _shard_row(columns: Sequence[Column], shard: ShardStatus) -> h.Element:
     view = shard.view
     state = "serves" if view.owner else "unknown"
-    return h.tr[
-        h.td(".number")[f"{view.shard}"],
-        h.td[text(view.owner) if view.owner else None, " (this engine)" if view.is_own else None],
-        h.td[h.span(".bad")[text(view.unready, _REASON_CHARACTERS)] if view.unready else state],
-        h.td(".number")[f"{shard.left_rows:,} rows" if shard.left_rows is not None else None],
-        h.td(".number")[f"{shard.waiting:,}" if shard.waiting is not None else None],
-        h.td(".number")[duration_text(shard.oldest_s * 1_000) if shard.oldest_s is not None else None],
-        h.td(".number")[f"{shard.copy_rows:,} rows" if shard.copy_rows is not None else None],
-    ]
+    is_named = view.is_own and view.owner != _THIS_PROCESS
+    cells: Sequence[h.Node] = (
+        f"{view.shard}",
+        [text(view.owner) if view.owner else None, " (this engine)" if is_named else None],
+        h.span(".bad")[text(view.unready, _REASON_CHARACTERS)] if view.unready else state,
+        f"{shard.left_rows:,} rows" if shard.left_rows is not None else None,
+        f"{shard.waiting:,}" if shard.waiting is not None else None,
+        duration_text(shard.oldest_s * 1_000) if shard.oldest_s is not None else None,
+        f"{shard.copy_rows:,} rows" if shard.copy_rows is not None else None,
+    )
+    return row(columns, *cells[: len(columns)])
 
 
 def _seen(shards: Sequence[ShardStatus]) -> str:

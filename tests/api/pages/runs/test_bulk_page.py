@@ -232,3 +232,11 @@ async def test_forms_of_other_sites_start_and_stop_nothing(engine: VirtualEngine
         for sent, origin in ((form, "https://elsewhere.example"), (form, "null"), ({**form, "token": "x"}, HOST)):
             assert (await browser.client.post(path, data=sent, headers={"Origin": origin})).status_code == 403
     assert [each.state for each in await engine.index.queries.bulks(10)] == ["running"]
+
+
+async def test_runs_that_ended_can_only_be_repeated(engine: VirtualEngine) -> None:
+    """Above runs that have all ended, neither Cancel nor Pause nor Resume is offered."""
+    browser = browser_of(engine)
+    for filter, offered in (("function:fail", 1), ("status:failed", 1), ("function:wait", 4)):
+        page = await browser.open(f"/ui/runs?filter={filter}")
+        assert len([words for words in page.texts("main a") if "all of these" in words]) == offered, filter

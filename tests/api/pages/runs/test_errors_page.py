@@ -76,6 +76,8 @@ async def test_errors_are_filtered_by_function_and_time(engine: VirtualEngine) -
         assert none.text.count("No error matches") == 1
         wrong = await browser.submit(none, ".filters", since="yesterday")
         assert (wrong.status, wrong.all("[aria-invalid=true]")[0].attributes["value"]) == (400, "yesterday")
+        assert "2026-01-31T12:00:00Z, -1h, or all" in wrong.text
+        assert (await browser.open("/ui/errors?since=all")).texts(".tabs [aria-current]") == ["all"]
         assert wrong.texts(".filters [role=alert]")[0]
         assert (await browser.open("/ui/errors?fucntion=a")).status == 400
 

@@ -93,6 +93,12 @@ async def test_attempts_of_a_step_are_ticks_and_a_list() -> None:
         (bar,) = page.all(".timeline svg")
         assert len(bar.css(".bar-failed")) == 2
         assert (bar.attributes["aria-label"] or "").endswith(", 2 failed attempts")
+        assert page.texts(".timeline svg title") == [bar.attributes["aria-label"]]
+        assert page.texts(".legend li") == ["last attempt", "failed attempt", "earlier attempts and waits for retries"]
+        start, middle, end = page.texts("th .axis span")
+        assert start == "0 ms"
+        assert middle != end
+        assert "completed 3 attempts" in page.all(".timeline")[0].text()
         page = await browser.open(page.link("charge"))
         first, second, last = page.texts("[aria-label='Attempts of charge'] tbody tr")
         assert first.startswith("1 2026-01-01 0")
@@ -227,8 +233,9 @@ async def test_a_signal_is_sent_to_the_run_that_waits(engine: VirtualEngine) -> 
 
 async def test_an_unknown_run_is_a_page(engine: VirtualEngine) -> None:
     """A run that does not exist is answered with 404, an explanation, and a link to the list."""
-    page = await browser_of(engine).open("/ui/runs/01KDVDNA00ZP0GFMQQFK8ZDFSF")
+    page = await browser_of(engine).open("/ui/runs/XY Z")
     assert page.status == 404
+    assert page.link("Search the runs for XY Z") == "/ui/find?id=XY+Z"
     assert "There is no run with this id" in page.text
     assert page.link("All runs") == "/ui/runs"
 
@@ -249,3 +256,22 @@ async def test_a_series_links_its_runs() -> None:
         assert f"Continued by {second.run_id}" in page.text
         page = await browser_of(engine).open(f"/ui/runs/{second.run_id}")
         assert f"Continues {first.run_id} , as number 1 of the series" in page.text
+
+
+async def test_a_wait_that_lost_a_race_looks_like_nothing_that_went_wrong() -> None:
+    """The step is cancelled in a neutral colour, and its tooltip says why."""
+    app = App("race")
+
+    @app.function(on("go"))
+    async def function(ctx: Context) -> None:
+        await ctx.group.race(
+            ctx.step.wait_for_event("paid", event="paid", match="data.id", timeout="1d"), ctx.step.sleep("nap", "1s")
+        )
+
+    async with VirtualEngine(app) as engine:
+        await engine.send(Event("go", {"id": 1}))
+        await engine.advance("1m")
+        page = await browser_of(engine).open(f"/ui/runs/{engine.run().run_id}")
+        (lost,) = [each for each in page.all(".timeline .state") if each.text() == "cancelled"]
+        assert lost.attributes["class"] == "state"
+        assert "lost a race" in (lost.attributes["title"] or "")

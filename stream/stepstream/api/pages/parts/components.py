@@ -1,6 +1,7 @@
 """The parts that pages share: text of users, times, states, links and messages."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
 
@@ -17,6 +18,8 @@ from stepstream.runtime.readmodel.views import RunSummary
 from stepstream.runtime.readmodel.why import local_time
 
 NAME_CHARACTERS_MAX = 200
+# In tables, longer text than this is broken where it must be; shorter text stays on one line.
+_UNBROKEN_CHARACTERS_MAX = 40
 _TAIL = 6
 Query = Sequence[tuple[str, str]]
 
@@ -29,7 +32,18 @@ def text(value: object, characters_max: int = NAME_CHARACTERS_MAX) -> Markup:
     given = str(value)
     cut = f"… ({len(given):,} characters)" if len(given) > characters_max else ""
     shown = escape(printable(given[:characters_max], keep_lines=True))
-    return Markup(f"<bdi>{shown}{cut}</bdi>")  # noqa: S704 - escaped above
+    kind = ' class="long"' if len(given) > _UNBROKEN_CHARACTERS_MAX else ""
+    return Markup(f"<bdi{kind}>{shown}{cut}</bdi>")  # noqa: S704 - escaped above
+
+
+def prose(value: str, characters_max: int) -> h.Node:
+    """Return text of ours, in which backquotes enclose code."""
+    parts = value.split("`")
+    if len(parts) % 2 == 0:
+        return text(value, characters_max)
+    return [
+        h.code[text(part, characters_max)] if at % 2 else text(part, characters_max) for at, part in enumerate(parts)
+    ]
 
 
 def at(at_ms: int) -> Markup | None:
@@ -132,6 +146,7 @@ def text_field(name: str, label: str, value: str, *, error: str = "", hint: str 
             autocomplete="off",
             spellcheck="false",
             placeholder=hint or None,
+            size=str(len(hint)) if hint else None,
             aria_describedby=note_id if error else None,
             aria_invalid="true" if error else None,
         ),
@@ -139,14 +154,50 @@ def text_field(name: str, label: str, value: str, *, error: str = "", hint: str 
     ]
 
 
-def listing(label: str, columns: Sequence[str], rows: Sequence[h.Node], *, is_stacked: bool = True) -> h.Element:
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: its heading, the class of its cells, and what its heading means.
+
+    A narrow window has no headings; there, `label` stands before each value.
+    """
+
+    name: str
+    kind: str = ""
+    label: str = ""
+    hint: str = ""
+
+
+def numbers(*names: str) -> tuple[Column, ...]:
+    """Return columns of numbers, which are labelled in a narrow window."""
+    return tuple(Column(name, "number", name.lower()) for name in names)
+
+
+def row(columns: Sequence[Column], *cells: h.Node, id: str | None = None) -> h.Element:
+    """Return a row of a table, with a cell for each column."""
+    return h.tr(id=id, data_row=True)[
+        [
+            h.td(class_=column.kind or None, data_label=column.label or None)[cell]
+            for column, cell in zip(columns, cells, strict=True)
+        ]
+    ]
+
+
+def heading(column: Column | str) -> h.Element:
+    """Return the heading of a column."""
+    known = Column(column) if isinstance(column, str) else column
+    return h.th(scope="col", class_="number" if known.kind == "number" else None, title=known.hint or None)[known.name]
+
+
+def listing(
+    label: str, columns: Sequence[Column | str], rows: Sequence[h.Node], *, is_stacked: bool = True
+) -> h.Element:
     """Return rows as a table that scrolls; rows with `data_row` are those that the keyboard moves through.
 
     In a narrow window, a table that `is_stacked` has no headings: its cells must say what they are.
     """
     return h.div(".scroll", role="region", aria_label=label, tabindex="0")[
         h.table(class_="rows" if is_stacked else None)[
-            h.thead[h.tr[[h.th(scope="col")[name] for name in columns]]], h.tbody[rows]
+            h.thead[h.tr[[heading(column) for column in columns]]], h.tbody[rows]
         ]
     ]
 

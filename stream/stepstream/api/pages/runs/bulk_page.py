@@ -179,8 +179,8 @@ async def list_bulks(site: Site, visit: Visit) -> Response:
     return html(document(visit, "Bulk operations", "Runs", await site.runs.queries.counts(), *content))
 
 
-def bulk_links(visit: Visit, filter: Filter) -> h.Node:
-    """Return the links from a list of runs to the operations on all of them."""
+def bulk_links(visit: Visit, filter: Filter, *, may_be_open: bool) -> h.Node:
+    """Return the links from a list of runs to the operations on all of them; runs that ended are only repeated."""
     if not visit.may_operate or not filter.terms:
         return None
     query = [("filter", str(filter))]
@@ -188,6 +188,7 @@ def bulk_links(visit: Visit, filter: Filter) -> h.Node:
         [
             [h.a(href=url("bulk-preview", query=[("action", action.value), *query]))[f"{verb} all of these runs"], " "]
             for action, verb in _VERBS.items()
+            if may_be_open or action == BulkAction.RERUN
         ]
     ]
 
@@ -316,8 +317,10 @@ def _confirm_form(visit: Visit, form: Mapping[str, str], refusal: Refusal, filte
         [h.input(type="hidden", name=name, value=value) for name, value in hidden.items()],
         other_reason(refusal, *_FIELDS),
         line(refusal, "until", "until", UNTIL) if action == BulkAction.PAUSE else None,
-        line(refusal, "why", "why", "Reason, for the history", maxlength=str(REASON_CHARACTERS_MAX)),
+        line(refusal, "why", "why", "Reason", maxlength=str(REASON_CHARACTERS_MAX)),
         line(refusal, "rate", "rate", f"Runs per second, up to {BULK_RATE_MAX:,}", str(BULK_RATE_DEFAULT)),
-        h.p(".hint")[f"At most {BULK_RUNS_DEFAULT:,} runs; for more, use `stepstream runs {action} --filter`."],
+        h.p(".hint")[
+            f"At most {BULK_RUNS_DEFAULT:,} runs; for more, use ", h.code[f"stepstream runs {action} --filter"], "."
+        ],
         h.button(class_="danger" if action == BulkAction.CANCEL else None)[label],
     )

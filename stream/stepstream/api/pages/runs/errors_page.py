@@ -6,13 +6,16 @@ import htpy as h
 from starlette.responses import Response
 
 from stepstream.api.pages.parts.components import (
+    Column,
     at,
     filter_url,
     function_link,
     known_params,
     listing,
     note,
+    numbers,
     page_number,
+    row,
     run_link,
     text,
     text_field,
@@ -28,18 +31,28 @@ from stepstream.runtime.readmodel.tables.error_groups import GROUPS_MAX, ErrorGr
 ROWS = 50
 _RANGES = (("-1h", "last hour"), ("-1d", "last day"), ("-7d", "last week"), ("", "all"))
 _ERROR_CHARACTERS = 500
-_COLUMNS = ("Error", "Function", "Step", "Failures", "Failed runs", "First seen", "Last seen", "Latest runs")
+_COLUMNS = (
+    Column("Error", "error"),
+    Column("Function"),
+    Column("Step"),
+    *numbers("Failures", "Failed runs"),
+    Column("First seen", label="first"),
+    Column("Last seen", label="last"),
+    Column("Latest runs", label="latest runs"),
+)
 
 
 async def show_errors(site: Site, visit: Visit) -> Response:
     """Answer with a page of groups of errors."""
     asked = known_params(visit, "function", "since", "page")
     page = page_number(asked["page"], GROUPS_MAX // ROWS + 1)
+    if asked["since"] == "all":
+        asked["since"] = ""
     since_ms, error = 0, ""
     try:
         since_ms = filter_time_ms(asked["since"], site.now_ms()) if asked["since"] else 0
     except InvalidInput as invalid:
-        error = invalid.reason
+        error = f"{invalid.reason}, -1h, or all"
     groups: Sequence[ErrorGroup] = ()
     if not error:
         queries, first = site.runs.queries, (page - 1) * ROWS
@@ -102,16 +115,18 @@ def _row(group: ErrorGroup) -> h.Element:
     said = text(f"{group.name}: {group.message}", _ERROR_CHARACTERS)
     # Without a failed run, later attempts succeeded, or will be made.
     shown = h.a(href=filter_url("error_group", group.id))[said] if group.runs else said
-    return h.tr(f"#group-{group.id}", data_row=True)[
-        h.td(".error")[shown],
-        h.td[function_link(group.function)],
-        h.td[text(group.step) if group.step else "code between steps"],
-        h.td(".number")[f"{group.failures:,}"],
-        h.td(".number")[f"{group.runs:,}"],
-        h.td[at(group.first_at)],
-        h.td[at(group.last_at)],
-        h.td[[(run_link(run_id), " ") for run_id in group.samples]],
-    ]
+    return row(
+        _COLUMNS,
+        shown,
+        function_link(group.function),
+        text(group.step) if group.step else "code between steps",
+        f"{group.failures:,}",
+        f"{group.runs:,}",
+        at(group.first_at),
+        at(group.last_at),
+        [(run_link(run_id), " ") for run_id in group.samples],
+        id=f"group-{group.id}",
+    )
 
 
 def _nothing(asked: Mapping[str, str]) -> h.Element:

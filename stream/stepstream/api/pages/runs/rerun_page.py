@@ -133,7 +133,7 @@ async def _page(site: Site, visit: Visit, plan: _Plan, edited: Sequence[str], re
                 _value_field(refusal, f"{_RESULT}{memo.step}", ["Result of step ", text(memo.id)], _value(memo) or NULL)
                 for memo in shown
             ],
-            line(refusal, "why", "why", "Reason, for the history", maxlength=str(REASON_CHARACTERS_MAX)),
+            line(refusal, "why", "why", "Reason", maxlength=str(REASON_CHARACTERS_MAX)),
             h.button[text(title)],
             h.a(href=url("runs", run.run_id))["Back to the run"],
         ),
@@ -145,7 +145,7 @@ async def _page(site: Site, visit: Visit, plan: _Plan, edited: Sequence[str], re
 def _value_field(refusal: Refusal, name: str, label: h.Node, value: Raw) -> h.Element:
     size = len(bytes(value))
     if size > _EDITABLE_BYTES_MAX and name not in refusal.entered:
-        return note([label, f" has {size:,} bytes; to change it, use `stepstream runs rerun`."])
+        return note([label, f" has {size:,} bytes; to change it, use ", h.code["stepstream runs rerun"], "."])
     return area(refusal, name, name, label, json.dumps(load_json(value, own=True), ensure_ascii=False, indent=2))
 
 

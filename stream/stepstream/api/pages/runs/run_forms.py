@@ -83,7 +83,7 @@ def _cancel_form(visit: Visit, run: RunView, refusal: Refusal) -> h.Element | No
         visit,
         url("runs", run.run_id, "cancel"),
         "Cancel the run",
-        line(refusal, "cancel-why", "why", "Why"),
+        line(refusal, "cancel-why", "why", "Reason (optional)"),
         choice(refusal, "cancel-children", "children", "Runs that it invoked", _CHILDREN) if _invokes(run) else None,
         h.button(".danger")["Cancel the run"],
     )
@@ -91,7 +91,7 @@ def _cancel_form(visit: Visit, run: RunView, refusal: Refusal) -> h.Element | No
 
 def _pause_form(visit: Visit, run: RunView, refusal: Refusal) -> h.Element | None:
     if run.paused:
-        why = line(refusal, "resume-why", "why", "Why")
+        why = line(refusal, "resume-why", "why", "Reason (optional)")
         return post_form(visit, url("runs", run.run_id, "resume"), "Resume the run", why, h.button["Resume the run"])
     return h.details(".signal", open=bool(refusal.reason))[
         h.summary["Pause the run"],
@@ -100,7 +100,7 @@ def _pause_form(visit: Visit, run: RunView, refusal: Refusal) -> h.Element | Non
             url("runs", run.run_id, "pause"),
             "Pause the run",
             line(refusal, "pause-until", "until", UNTIL),
-            line(refusal, "pause-why", "why", "Why"),
+            line(refusal, "pause-why", "why", "Reason (optional)"),
             h.button["Pause"],
         ),
     ]

@@ -13,6 +13,7 @@ from stepstream.api.pages.parts.components import (
     function_url,
     is_open,
     note,
+    prose,
     run_link,
     run_state,
     text,
@@ -60,7 +61,7 @@ async def found(site: Site, visit: Visit) -> RunView:
     """Return the run of a URL; raise PageError if there is none."""
     run_id = visit.request.path_params["run_id"]
     if (run := await site.runs.queries.show(run_id)) is None:
-        raise PageError(404, NO_RUN)
+        raise PageError(404, NO_RUN, run_id)
     return run
 
 
@@ -148,7 +149,7 @@ def _whys(found: Sequence[Why]) -> h.Node:
 def _why(why: Why) -> h.Element:
     return h.p(".why", role="status", data_code=why.code)[
         h.strong[text(why.text, 2_000)],
-        h.span(".remedy")[" ", text(why.remedy, 1_000)] if why.remedy else None,
+        h.span(".remedy")[" ", prose(why.remedy, 1_000)] if why.remedy else None,
     ]
 
 
@@ -161,7 +162,7 @@ def _facts(run: RunView, now_ms: int) -> h.Element:
             ("Accepted" if run.has_started else "Waits since", at(run.accepted_at)),
             ("Started" if run.has_started else "Due", at(run.started_at)),
             ("Ended", at(run.ended_at)),
-            ("Took", length_text(length) if length >= 0 and run.has_started else None),
+            ("Took" if run.ended_at else "Open for", length_text(length) if length >= 0 and run.has_started else None),
             ("Start delayed by", length_text(waited) if waited > 0 and run.has_started else None),
             ("Steps", f"{len(run.steps):,}"),
             ("Attempts of the code", f"{run.attempt + 1}" if run.attempt else None),

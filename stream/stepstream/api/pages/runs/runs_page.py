@@ -9,9 +9,11 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from stepstream.api.pages.parts.components import (
+    Column,
     at,
     event_link,
     function_link,
+    heading,
     note,
     run_link,
     run_state,
@@ -26,7 +28,7 @@ from stepstream.api.pages.runs.filter_help import filter_help, nothing_found
 from stepstream.api.streams import Update
 from stepstream.contract.codec import Json
 from stepstream.contract.ids import is_run_id
-from stepstream.contract.kinds import RunStatus
+from stepstream.contract.kinds import ENDED_RUN_STATUSES, OPEN_RUN_STATUSES, RunStatus
 from stepstream.contract.limits import FILTER_CHARACTERS_MAX
 from stepstream.contract.text.wording import counted, length_text
 from stepstream.runtime.readmodel.activity import WaitState
@@ -99,7 +101,7 @@ async def show_runs(site: Site, visit: Visit) -> Response:
             _statuses(statuses, asked.filter),
             _running(asked.filter),
             _filter_form(asked.text, error),
-            bulk_links(visit, asked.filter) if page.runs else None,
+            bulk_links(visit, asked.filter, may_be_open=_may_be_open(statuses, asked.filter)) if page.runs else None,
             [_live(mark, asked, page), _list(page, asked, site.now_ms())] if not error else None,
         ),
         400 if error else 200,
@@ -171,6 +173,13 @@ def _status_of(filter: Filter) -> str:
     return found[0][0] if found and len(found[0]) == 1 else ""
 
 
+def _may_be_open(counts: StatusCounts, filter: Filter) -> bool:
+    """Return whether a filter may find runs that have not ended, as far as its status and the numbers say."""
+    if _status_of(filter) in ENDED_RUN_STATUSES:
+        return False
+    return not counts.exact or any(counts.runs.get(status, 0) for status in OPEN_RUN_STATUSES)
+
+
 def _statuses(counts: StatusCounts, filter: Filter) -> h.Element:
     status = _status_of(filter)
     return status_counts(counts, RunStatus.RUNNING if status in WAIT_STATES else status, _status_links(filter))
@@ -186,7 +195,7 @@ def _running(filter: Filter) -> h.Element | None:
             h.li[
                 h.a(
                     href=_list_url(str(filter.having("status", each))), aria_current="true" if each == status else None
-                )["all that run" if each == RunStatus.RUNNING else each.value]
+                )["all running" if each == RunStatus.RUNNING else each.value]
             ]
             for each in states
         ]
@@ -256,10 +265,10 @@ def _list(page: RunPage, asked: _Asked, now_ms: int) -> h.Node:
 
 
 def _table(runs: Sequence[RunSummary], now_ms: int) -> h.Element:
-    names = ("Run", "Function", "Status", "Attributes or event", "Started", "Took", "Error")
+    names = ("Run", "Function", "Status", "Attributes or event", "Started", Column("Took", "number"), "Error")
     return h.div(".scroll", role="region", aria_label="Table of runs", tabindex="0")[
         h.table("#runs.rows")[
-            h.thead[h.tr[[h.th(scope="col")[name] for name in names]]],
+            h.thead[h.tr[[heading(name) for name in names]]],
             h.tbody[[_row(run, now_ms) for run in runs]],
         ]
     ]
@@ -273,7 +282,7 @@ def _row(run: RunSummary, now_ms: int) -> h.Element:
     return h.tr(f"#run-{run.run_id}", data_row=True)[
         h.td[run_link(run.run_id)],
         h.td[function_link(run.function)],
-        h.td[
+        h.td(".status")[
             run_state(run, now_ms),
             h.span(".warn")[f" {counted(len(run.warnings), 'warning')}"] if run.warnings else None,
         ],

@@ -7,11 +7,22 @@ import htpy as h
 from markupsafe import Markup
 from starlette.datastructures import QueryParams
 
-from stepstream.api.pages.parts.components import at, facts, listing, run_link, run_state, state, text, url
+from stepstream.api.pages.parts.components import (
+    Column,
+    at,
+    facts,
+    heading,
+    listing,
+    run_link,
+    run_state,
+    state,
+    text,
+    url,
+)
 from stepstream.api.pages.parts.json_tree import json_tree, snippet
 from stepstream.api.pages.runs.errors_view import error_view
 from stepstream.api.pages.runs.timeline import Fold, Phase, Segment, Window, bar_of, queue_label, rows_of, window_of
-from stepstream.contract.kinds import OPEN_STEP_STATUSES, StepKind, StepStatus
+from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.text.printable import printable
 from stepstream.contract.text.wording import counted, length_text
 from stepstream.runtime.readmodel.failed_attempts import MESSAGE_CHARACTERS_MAX, PLACE_CHARACTERS_MAX, FailedAttempt
@@ -24,6 +35,16 @@ _HATCH = 6
 _HATCHED = (Phase.RETRY, Phase.WAIT, Phase.CHILD)
 _COLUMNS = 6
 _SHORT = 80
+_TOOK = Column("Took", "number", hint="From its first attempt or wait to its end, with the waits for retries")
+# What the colours of bars mean.
+_MEANINGS: Mapping[Phase, str] = {
+    Phase.QUEUE: "in a queue",
+    Phase.RUN: "last attempt",
+    Phase.FAILED: "failed attempt",
+    Phase.RETRY: "earlier attempts and waits for retries",
+    Phase.WAIT: "wait",
+    Phase.CHILD: "invoked run",
+}
 State = Sequence[tuple[str, str]]
 Invoked = Mapping[str, Sequence[RunSummary]]
 
@@ -50,19 +71,21 @@ def steps_view(
     kept = [(name, value) for name, value in query.multi_items() if name in ("step", "fold", "from", "to")]
     window, opened = window_of(run, now_ms, query), set(query.getlist("step"))
     shown = _Shown(run, invoked, now_ms, window, kept, opened, may_repeat)
-    names = ("Step", "Kind", "Status", "Timeline", "Took", "Result")
+    rows = rows_of(run.steps, query.getlist("fold"))
+    names = ("Step", "Kind", "Status", Column("Timeline", "bar"), _TOOK, "Result")
     return h.section(aria_labelledby="steps")[
         h.h2("#steps")["Steps"],
         _zoom(run, window, kept),
         _patterns(),
+        _legend(rows, now_ms),
         h.div(".scroll", role="region", aria_label="Table of steps", tabindex="0")[
             h.table(".rows.timeline")[
-                h.thead[h.tr[[h.th(scope="col")[name] for name in names]]],
+                h.thead[h.tr[[_heading(name, window) for name in names]]],
                 h.tbody[
                     [
                         # As a string: each element above a part of a page costs it time again.
                         str(_folded(row, shown)) if isinstance(row, Fold) else _step(row, shown)
-                        for row in rows_of(run.steps, query.getlist("fold"))
+                        for row in rows
                     ]
                 ],
             ]
@@ -93,6 +116,31 @@ def _zoom(run: RunView, window: Window, kept: State) -> h.Element:
         h.a(href=f"{url('runs', run.run_id, query=rest)}#steps")["All"],
         h.span[at(window.start), " to ", at(window.end), f", {length_text(window.end - window.start)}"],
     ]
+
+
+def _heading(column: Column | str, window: Window) -> h.Element:
+    """Return the heading of a column; that of the bars has the times, since the run began, of both ends and between."""
+    if not (isinstance(column, Column) and column.kind == "bar"):
+        return heading(column)
+    first, last = window.start - window.first, window.end - window.first
+    marks = [h.span[length_text(mark)] for mark in (first, (first + last) // 2, last)]
+    return h.th(".bar", scope="col")[column.name, h.span(".axis", aria_hidden="true")[marks]]
+
+
+def _legend(rows: Sequence[StepView | Fold], now_ms: int) -> h.Element:
+    """Return what the colours mean that occur in the bars."""
+    found = {segment.phase for row in rows for segment in bar_of(row, now_ms)}
+    if any(isinstance(row, StepView) and row.failures for row in rows):
+        found.add(Phase.FAILED)
+    return h.ul(".tabs.legend", aria_label="Colours of the timeline")[
+        [h.li[_swatch(phase), " ", meaning] for phase, meaning in _MEANINGS.items() if phase in found]
+    ]
+
+
+def _swatch(phase: Phase) -> h.Element:
+    fill = f"url(#hatch-{phase})" if phase in _HATCHED else None
+    shape = h.rect(class_=f"bar-{phase}", width=_HEIGHT, height=_HEIGHT, fill=fill)
+    return h.svg(width=_HEIGHT, height=_HEIGHT, aria_hidden="true")[shape]
 
 
 def _patterns() -> h.Element:
@@ -134,7 +182,7 @@ def _bar(segments: Sequence[Segment], window: Window, failures: Sequence[int] = 
     # As a string, because a run may have a thousand bars; all parts are numbers and names of phases.
     return Markup(  # noqa: S704
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" width="100%" height="{_HEIGHT}" role="img" '
-        f'aria-label="{", ".join(said)}">{"".join(drawn)}</svg>'
+        f'aria-label="{", ".join(said)}"><title>{", ".join(said)}</title>{"".join(drawn)}</svg>'
     )
 
 
@@ -164,7 +212,7 @@ def _step(step: StepView, shown: _Shown) -> h.Node:
     segments = bar_of(step, shown.now_ms)
     is_opened = step.step in shown.opened
     invoked = shown.invoked.get(step.step, ())
-    attempts = h.span(".attempts")[f"{step.attempts} attempts"] if step.attempts > 1 else None
+    attempts = [" ", h.span(".attempts")[f"{step.attempts} attempts"]] if step.attempts > 1 else None
     row = h.tr(f"#{anchor}", data_row=True)[
         h.td[
             h.a(
@@ -174,12 +222,19 @@ def _step(step: StepView, shown: _Shown) -> h.Node:
             )[text(step.id)]
         ],
         h.td[step.kind],
-        h.td[state(step.status), attempts],
+        h.td[_step_state(step, shown.run), attempts],
         h.td(".bar")[_bar(segments, shown.window, [each.at for each in step.failures])],
         h.td(".number")[length_text(segments[-1].end - segments[0].start)],
         h.td(".result")[[_result(step), [(" ", run_link(each.run_id)) for each in invoked]]],
     ]
     return [str(row), _details(step, shown)] if is_opened else str(row)
+
+
+def _step_state(step: StepView, run: RunView) -> h.Node:
+    """Return the state of a step; one that its code cancelled, and no operator, looks like nothing that went wrong."""
+    if step.status != StepStatus.CANCELLED or run.status == RunStatus.CANCELLED:
+        return state(step.status)
+    return h.span(".state", title="The code went on without it, as with a wait that lost a race")[step.status]
 
 
 def _result(step: StepView) -> h.Node:
@@ -202,7 +257,7 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
         h.td(colspan=_COLUMNS)[
             facts(
                 [
-                    ("Planned", at(step.first_at)),
+                    ("Scheduled", at(step.first_at)),
                     ("Last attempt started", at(step.started_at)),
                     ("Ended", at(step.ended_at)),
                     ("Signal sent by", text(step.ended_by) if step.ended_by else None),
@@ -236,7 +291,7 @@ def _attempts(step: StepView) -> h.Element:
     ]
     if step.started_at:
         rows.append(_attempt(step.attempts, step.started_at, step.ended_at, state(step.status)))
-    names = ("Attempt", "Started", "Took", "Result", "Next attempt")
+    names = (Column("Attempt", "number"), "Started", Column("Took", "number"), "Result", "Next attempt")
     return listing(f"Attempts of {printable(step.id)}", names, rows, is_stacked=False)
 
 

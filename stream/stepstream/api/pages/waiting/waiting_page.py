@@ -8,11 +8,13 @@ import htpy as h
 from starlette.responses import Response
 
 from stepstream.api.pages.parts.components import (
+    Column,
     at,
     function_link,
     known_params,
     listing,
     note,
+    row,
     run_link,
     text,
     url,
@@ -61,6 +63,15 @@ _NOTHING: Mapping[_Kind, str] = {
 }
 # Runs whose code has not started: no step of them waits.
 _RUNS: Mapping[_Kind, RunStatus] = {_Kind.QUEUED: RunStatus.QUEUED, _Kind.SCHEDULED: RunStatus.SCHEDULED}
+_STEP_COLUMNS = (
+    Column("Waits for", "wide"),
+    Column("Run"),
+    Column("Function"),
+    Column("Step"),
+    Column("Since", label="since"),
+    Column("Until", label="until"),
+)
+_RUN_COLUMNS = (Column("Run"), Column("Function"), Column("Since", label="since"), Column("Starts", label="starts"))
 # The step after which a page begins, and the approvals that it shows, in the URL of its stream.
 _CURSOR, _SHOWN = "cursor", "shown"
 Cursor = tuple[str, str]
@@ -193,23 +204,24 @@ async def _steps(site: Site, kind: _Kind, after: Cursor) -> h.Node:
     last = (found[ROWS - 1].run_id, found[ROWS - 1].step) if len(found) > ROWS else None
     if not found:
         return [note(_NOTHING[kind]), _pages(kind, after, last)]
-    waits = ("Waits for",) if kind != _Kind.SLEEPING else ()
-    columns: Sequence[str] = (*waits, "Run", "Function", "Step", "Since", "Until")
+    columns = _STEP_COLUMNS[1 if kind == _Kind.SLEEPING else 0 :]
     return [
-        listing("Table of waiting steps", columns, [_row(kind, step) for step in found[:ROWS]]),
+        listing("Table of waiting steps", columns, [_row(kind, columns, step) for step in found[:ROWS]]),
         _pages(kind, after, last),
     ]
 
 
-def _row(kind: _Kind, step: WaitingStep) -> h.Element:
-    return h.tr(data_row=True)[
-        h.td[text(_awaited(kind, step), _DETAIL_CHARACTERS)] if kind != _Kind.SLEEPING else None,
-        h.td[run_link(step.run_id)],
-        h.td[function_link(step.function)],
-        h.td[text(step.id)],
-        h.td[at(step.since)],
-        h.td[at(step.until)],
-    ]
+def _row(kind: _Kind, columns: Sequence[Column], step: WaitingStep) -> h.Element:
+    detail = () if kind == _Kind.SLEEPING else (text(_awaited(kind, step), _DETAIL_CHARACTERS),)
+    return row(
+        columns,
+        *detail,
+        run_link(step.run_id),
+        function_link(step.function),
+        text(step.id),
+        at(step.since),
+        at(step.until),
+    )
 
 
 def _awaited(kind: _Kind, step: WaitingStep) -> str:
@@ -223,17 +235,19 @@ async def _runs(site: Site, kind: _Kind, after: Cursor) -> h.Node:
     page = await site.runs.queries.search(filter, before=after[0], limit=ROWS)
     if not page.runs:
         return [note(_NOTHING[kind]), _pages(kind, after, None)]
-    due = ("Starts",) if kind == _Kind.SCHEDULED else ()
+    is_due = kind == _Kind.SCHEDULED
+    columns = _RUN_COLUMNS if is_due else _RUN_COLUMNS[:-1]
     rows = [
-        h.tr(data_row=True)[
-            h.td[run_link(run.run_id)],
-            h.td[function_link(run.function)],
-            h.td[at(run.accepted_at)],
-            h.td[at(run.started_at)] if due else None,
-        ]
+        row(
+            columns,
+            run_link(run.run_id),
+            function_link(run.function),
+            at(run.accepted_at),
+            *((at(run.started_at),) if is_due else ()),
+        )
         for run in page.runs
     ]
     return [
-        listing("Table of runs", ("Run", "Function", "Since", *due), rows),
+        listing("Table of runs", columns, rows),
         _pages(kind, after, (page.next, "") if page.next else None),
     ]
