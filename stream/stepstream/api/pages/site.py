@@ -240,7 +240,7 @@ class _Reception:
                 visit = self._access.visit(request, self._site.now_ms())
                 return await answer(visit)
             except PageError as error:
-                return await self._error_page(visit, error.status, error.message, error.wanted)
+                return await self._error_page(visit, error.status, error.message, error.requested)
             except InvalidInput as error:
                 return await self._error_page(visit, 400, str(error))
             except Conflict as error:
@@ -256,12 +256,12 @@ class _Reception:
 
         return handle
 
-    async def _error_page(self, visit: Visit | None, status: int, message: str, wanted: str = "") -> Response:
+    async def _error_page(self, visit: Visit | None, status: int, message: str, requested: str = "") -> Response:
         content = [
             h.h1[f"{status}"],
             note(prose(message, _MESSAGE_CHARACTERS_MAX), "bad"),
-            h.p[h.a(href=url("find", query=[("id", wanted)]))["Search the runs for ", text(wanted)]]
-            if wanted
+            h.p[h.a(href=url("find", query=[("id", requested)]))["Search the runs for ", text(requested)]]
+            if requested
             else None,
             h.p[h.a(href=url("runs"))["All runs"]],
         ]

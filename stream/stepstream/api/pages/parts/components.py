@@ -158,7 +158,7 @@ def text_field(name: str, label: str, value: str, *, error: str = "", hint: str 
 class Column:
     """A column of a table: its heading, the class of its cells, and what its heading means.
 
-    A narrow window has no headings; there, `label` stands before each value.
+    A narrow window has no headings; there, `label` is before each value.
     """
 
     name: str

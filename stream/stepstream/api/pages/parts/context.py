@@ -87,11 +87,11 @@ class Visit:
 class PageError(Exception):
     """A request that cannot be answered: its status, what is wrong and how to fix it, and what to search for."""
 
-    def __init__(self, status: int, message: str, wanted: str = "") -> None:
+    def __init__(self, status: int, message: str, requested: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
-        self.wanted = wanted
+        self.requested = requested
 
 
 async def known_counts(site: Site, visit: Visit | None) -> Mapping[str, int]:
