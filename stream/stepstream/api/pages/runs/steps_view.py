@@ -234,7 +234,7 @@ def _step_state(step: StepView, run: RunView) -> h.Node:
     """Return the state of a step; one that its code cancelled, and no operator, looks like nothing that went wrong."""
     if step.status != StepStatus.CANCELLED or run.status == RunStatus.CANCELLED:
         return state(step.status)
-    return h.span(".state", title="The code went on without it, as with a wait that lost a race")[step.status]
+    return h.span(".state", title="The code continued without it, as with a wait that lost a race")[step.status]
 
 
 def _result(step: StepView) -> h.Node:
