@@ -88,7 +88,8 @@ async def test_the_preview_repeats_failed_runs_from_what_failed(engine: VirtualE
     await browser.submit(page, "main form")
     await engine.advance("5s")
     assert not any(run.steps[0].copied for run in engine.runs("fail") if run.origin)
-    assert "There is no run to cancel." in (await previewed(browser, "status:failed", "Cancel all of these runs")).text
+    nothing = await browser.open("/ui/bulk-preview?action=cancel&filter=status:failed")
+    assert "There is no run to cancel." in nothing.text
     page = await previewed(browser, "function:fail status:ended", "Repeat all of these runs")
     assert page.texts(".tabs[aria-label='From where'] [aria-current]") == ["From their start"]
 
@@ -237,6 +238,6 @@ async def test_forms_of_other_sites_start_and_stop_nothing(engine: VirtualEngine
 async def test_runs_that_ended_can_only_be_repeated(engine: VirtualEngine) -> None:
     """Above runs that have all ended, neither Cancel nor Pause nor Resume is offered."""
     browser = browser_of(engine)
-    for filter, offered in (("function:fail", 1), ("status:failed", 1), ("function:wait", 4)):
+    for filter, offered in (("function:fail", 1), ("status:failed", 1), ("status:ended", 1), ("function:wait", 4)):
         page = await browser.open(f"/ui/runs?filter={filter}")
         assert len([words for words in page.texts("main a") if "all of these" in words]) == offered, filter

@@ -175,7 +175,7 @@ def _status_of(filter: Filter) -> str:
 
 def _may_be_open(counts: StatusCounts, filter: Filter) -> bool:
     """Return whether a filter may find runs that have not ended, as far as its status and the numbers say."""
-    if _status_of(filter) in ENDED_RUN_STATUSES:
+    if _status_of(filter) in (*ENDED_RUN_STATUSES, "ended"):
         return False
     return not counts.exact or any(counts.runs.get(status, 0) for status in OPEN_RUN_STATUSES)
 
