@@ -179,8 +179,9 @@ def show_operation(operation: Operation, url: Url = URL_DEFAULT, api_key: ApiKey
         out.json(shown)
         return
     out.line(f"{shown['action']} {shown['state']}: {shown['sent']:,} of {counted(shown['total'], 'run')}")
+    # An engine of an earlier release has no filter.
     for name in ("filter", "by", "why", "ended_by"):
-        if shown[name]:
+        if shown.get(name):
             out.line(f"{name.replace('_', ' ')}: {shown[name]}")
     if shown["until"]:
         out.line(f"paused until: {clock(shown['until'])}")
