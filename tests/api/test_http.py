@@ -255,6 +255,7 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/v1/runs/{run_id}/logs",
             "/v1/runs/{run_id}/stream",
             "/v1/channels/{name}/stream",
+            "/v1/streams/tokens",
             "/v1/runs/{run_id}/rerun",
             *PAUSE_ROUTES,
             "/v1/events/{event_id}/runs",

@@ -23,7 +23,7 @@ async def hold(ctx: Context) -> None:
 
 def client_of(engine: VirtualEngine) -> httpx.AsyncClient:
     """Return a client of an engine's API."""
-    api = make_api(facade_of(engine.engine), engine.index, bytes)
+    api = make_api(facade_of(engine.engine), engine.index, bytes, now_ms=lambda: engine.now_ms)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://localhost")
 
 

@@ -338,7 +338,8 @@ async def test_a_function_is_paused_and_resumed_by_its_form(engine: VirtualEngin
     await ran(engine, 1)
     assert [run.status for run in engine.runs()] == ["queued"]
     (row,) = (await browser.open("/ui/runs")).all("tbody tr")
-    assert [words(cell).partition(" 2026-")[0] for cell in row.css("td")[2:6]] == ["queued", "order", "waits since", ""]
+    cells = [words(cell).partition(" 2026-")[0] for cell in row.css("td")[2:6]]
+    assert cells == ["queued", "order events-0-0", "waits since", ""]
     facts = (await browser.open(f"/ui/runs/{engine.runs()[0].run_id}")).texts(".facts dt")
     assert facts[1] == "Waits since"
     assert not {"Started", "Took"} & set(facts)
