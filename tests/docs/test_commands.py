@@ -106,12 +106,14 @@ def test_replay_commands_of_testing_page(tmp_path: Path) -> None:
     write_files(DOCS / "testing.md", tmp_path)
     opened = Terminal(tmp_path)
     commands = [words for words in typed(DOCS / "testing.md") if words[0] == "stepstream"]
-    assert len(commands) == 3
-    for words in commands[:2]:
+    *replays, listing, page = commands
+    assert len(replays) == 2
+    for words in replays:
         shown = opened.run(*words)
         assert "2 completed" in shown, shown
         assert "timeouts 1" in shown
-    assert opened.run(*commands[2]).count("fulfil-order") == 2
+    assert opened.run(*listing).count("fulfil-order") == 2
+    assert page == ["stepstream", "dev", "shop.py", "--data-dir", "state/", "--open"]
 
 
 @pytest.mark.slow

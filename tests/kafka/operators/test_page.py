@@ -209,12 +209,12 @@ async def test_the_list_of_runs_follows_an_end(desk: Desk, browsers: Sequence[Br
     run = await opened(first, path, lambda page: bool(page.all(SIGNAL)))
     async with streaming(first, listed[0]) as one, streaming(second, listed[1]) as two:
         # All that an older page may lack comes first.
-        assert "running 1" in (await anext(one)).texts()["statuses"]
-        assert "running 1" in (await anext(two)).texts()["statuses"]
+        assert "running or waiting 1" in (await anext(one)).texts()["statuses"]
+        assert "running or waiting 1" in (await anext(two)).texts()["statuses"]
         await first.submit(run, SIGNAL, data='"yes"')
         for stream in (one, two):
             async for message in stream:
                 if "completed" in (parts := message.texts()).get(changed, ""):
                     break
-            assert "running 0 completed 1" in parts["statuses"]
+            assert "running or waiting 0 completed 1" in parts["statuses"]
             assert parts["pages"].startswith("Runs Waiting")
