@@ -145,6 +145,20 @@ async def test_a_client_raises_an_error_when_no_engine_serves() -> None:
                 await client.issue_token(runs=["run"])
 
 
+async def test_a_slow_program_does_not_lose_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client connects again, although nothing came for longer than `reconnect_timeout` while it was not read."""
+    loop, ahead_s = asyncio.get_running_loop(), [0.0]
+    clock = loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() + ahead_s[0])
+    async with cutting("A0", "A1") as server, client_of(server.url, reconnect_timeout="5m") as client:
+        server.cuts = [len(server.response()) - 60]
+        got, stream = [], client.run("run")
+        async for message in stream:
+            got.append(message.data)
+            ahead_s[0] += 600
+        assert (got, stream.status, len(server.asked)) == (["A0", "A1"], "completed", 2)
+
+
 async def test_an_engine_that_is_overloaded_or_behind_is_asked_again() -> None:
     """A run that the next engine does not list yet is unknown for a moment only."""
     async with cutting("A0") as server, client_of(server.url) as client:
@@ -208,7 +222,7 @@ async def test_a_stream_that_is_left_closes_its_connection() -> None:
 
 def test_events_are_parsed_as_the_standard_says() -> None:
     """Fields may lack a blank or a value; comments, events without data and unknown fields are left out."""
-    text = b"\xe2\x80\xa6: x\nid:1\r\ndata:a\r\ndata:  b\r\n\r\nid: 2\n\n: c\ndata\nevent: e\n\ndata: cut"
+    text = b"\xe2\x80\xa6: x\nid:1\r\ndata:a\r\ndata:  b\r\n\r\nid: 2\n\n: c\ndata\n:\nevent: e\n\ndata: cut"
     expected = [ServerSentEvent("1", "", "a\n b"), ServerSentEvent("", "e", "")]
     for size in (1, 2, 3, len(text)):
         parser = EventParser()

@@ -75,8 +75,8 @@ class ServerSentEvent:
 class EventParser:
     """Parses the bytes of a stream of events, which may come in parts of any size.
 
-    An event counts once the blank line after it has come, so one that was cut off is as good as not sent. The format is
-    that of https://html.spec.whatwg.org/multipage/server-sent-events.html, without single carriage returns.
+    An event is complete at the blank line after it; one that was cut off before is dropped. The format is that of
+    https://html.spec.whatwg.org/multipage/server-sent-events.html, without single carriage returns.
     """
 
     def __init__(self) -> None:
@@ -89,11 +89,12 @@ class EventParser:
         if len(self._rest) > EVENT_BYTES_MAX:
             raise ValueError(f"a line has more than {EVENT_BYTES_MAX:,} bytes")
         for line in lines:
-            name, _, value = line.removesuffix(b"\r").decode().partition(":")
-            if name:
-                self._fields.setdefault(name, []).append(value.removeprefix(" "))
-            elif not value:
+            text = line.removesuffix(b"\r").decode()
+            name, _, value = text.partition(":")
+            if not text:
                 yield from self._event()
+            elif name:
+                self._fields.setdefault(name, []).append(value.removeprefix(" "))
 
     def _event(self) -> Iterator[ServerSentEvent]:
         fields, self._fields = self._fields, {}

@@ -182,15 +182,16 @@ class LiveStream(Generic[D]):
         self._options = options
         self._url = url
         self._order = MessageOrder()
-        self._served_at = self._connected_at = asyncio.get_running_loop().time()
+        self._connected_at = 0.0
         self._failures = 0
-        self._unknown_at = math.inf
+        # Since when no engine has served the stream, and since when engines do not know its run.
+        self._lost_at = self._unknown_at = math.inf
 
     async def __aiter__(self) -> AsyncIterator[StreamMessage[D]]:
         """Yield messages until the run has ended.
 
-        Messages that were written twice are yielded once, and those of an execution that was replaced no longer. The
-        first message of a new execution `replaces` some that were yielded before. Raises `StreamRefused`, `StreamLost`,
+        A message that was written twice is yielded once. The first message of a new execution `replaces` some that were
+        yielded before; later messages of the replaced execution are not yielded. Raises `StreamRefused`, `StreamLost`,
         and `InvalidInput` for a message that does not fit the type of its channel; `last_id` is its id then.
         """
         while not self.status:
@@ -206,8 +207,7 @@ class LiveStream(Generic[D]):
 
     async def _connection(self) -> AsyncIterator[StreamMessage[D]]:
         """Yield the messages of one connection, until the end of the stream; raise an error if it breaks before."""
-        loop = asyncio.get_running_loop()
-        self._connected_at = loop.time()
+        self._connected_at = asyncio.get_running_loop().time()
         headers = {**self._options.headers(), "Accept": "text/event-stream"}
         if self.last_id:
             headers["Last-Event-ID"] = self.last_id
@@ -215,7 +215,7 @@ class LiveStream(Generic[D]):
             await self._check(response)
             parser = EventParser()
             async for part in response.content.iter_any():
-                self._served_at = loop.time()
+                self._lost_at = math.inf
                 for event in parser.feed(part):
                     if (message := self._take(event)) is not None:
                         yield message
@@ -255,7 +255,8 @@ class LiveStream(Generic[D]):
     async def _wait(self, error: Exception) -> None:
         """Return when to connect again: at once after a connection that served, else later each time."""
         now = asyncio.get_running_loop().time()
-        if now - self._served_at >= self._options.reconnect_s:
+        self._lost_at = min(self._lost_at, now)
+        if now - self._lost_at >= self._options.reconnect_s:
             limit = f"{self._options.reconnect_s:g} s"
             raise StreamLost(f"no engine served {self._url} for {limit}: {_text(error)}") from None
         if now - self._connected_at >= _PAUSE_S_MAX:
