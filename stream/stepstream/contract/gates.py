@@ -26,8 +26,8 @@ class Excess(StrEnum):
     It waits, or is refused with an error that has this code, or waits in place of the run that holds the permit, and of
     those that wait: these are cancelled. A run that is debounced waits until no other one comes for a period; of two
     runs, the one of the earlier event is refused. Runs that are batched wait until there are enough of them, or for a
-    period: then the first one passes with the events of all, and the others are refused. The period begins with the
-    first of them, or again with each one.
+    period: then the first one passes with the events of all, and the others are refused. The first of them begins the
+    period, and each further one restarts it if the limit says so.
     """
 
     WAIT = "wait"

@@ -87,7 +87,8 @@ class MessageOrder:
     """Decides which messages of a stream are shown, in the order in which they are read.
 
     A new execution replaces what earlier ones published under the same number or a higher one. A body counts from 0, so
-    a new attempt replaces all that failed ones published. The steps whose messages came last are remembered.
+    a new attempt replaces all that failed ones published. Only the `steps_max` steps with the latest messages are
+    remembered.
     """
 
     def __init__(self, steps_max: int = LIVE_STEPS_REMEMBERED_MAX) -> None:

@@ -149,7 +149,7 @@ async def select(queries: RunQueries, options: BulkOptions) -> BulkSelection:
 
 
 async def count_repeated(queries: RunQueries, options: BulkOptions) -> RunCount | None:
-    """Return how many runs of an operation were repeated before; None for other actions, and if its filter says so."""
+    """Return how many runs of a rerun were repeated before; None if they are named, or the filter has that term."""
     filter = options.filter
     if options.action != BulkAction.RERUN or filter is None or any(term.key == "repeated" for term in filter.terms):
         return None

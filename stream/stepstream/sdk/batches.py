@@ -64,8 +64,8 @@ class Batch:
 def batch_rules(function: str, batch: Batch | None, options: Mapping[str, object]) -> tuple[GateRule, ...]:
     """Return the batch of a function as it is registered.
 
-    Raise DefinitionError for another option of the function that excludes a run of several events, also if a debounce
-    keeps them all.
+    Raise DefinitionError for an option that excludes runs of several events, which a batch has, and a debounce that
+    keeps all events.
     """
     debounce = options["debounce"]
     if isinstance(debounce, Debounce) and debounce.keep == "all":

@@ -4,8 +4,9 @@ Who holds a permit is a set of run ids, never only a number: a run that asks or 
 time, and a run leaves its gates in the transaction that ends it. A gate with a period follows the generic cell rate
 algorithm: a start is allowed when the theoretical arrival time of the next one is at most the burst ahead; at one that
 is metered, each unit that a body uses moves that time. At a debounce each run that comes sets that time again, and
-takes the place of the one that waits. Those that are batched wait until they are enough, or until that time, which the
-first one sets, or each one again. At a gate that is fair, runs wait in sub-queues.
+takes the place of the one that waits. Those that are batched wait until they are enough, or until that time. The first
+of them sets it, and at a gate that is `renewed` each further one sets it again. At a gate that is fair, runs wait in
+sub-queues.
 """
 
 from itertools import islice

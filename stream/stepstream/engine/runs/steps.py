@@ -45,8 +45,8 @@ def report_step(draft: Draft, report: StepReported) -> None:
         # The code may have changed, so that a former wait is now a body.
         withdraw(draft, report.run_id, report.step, opened)
         if opened.group and report.seen < run.seen and not draft.get(group_key(run.run_id, opened.group)):
-            # It completes its group. The other results are on their way without a wake, and the worker may drop the run
-            # before they arrive: nothing else would have the run loaded again.
+            # This result completes its group. The others were sent without a wake, and the worker may drop the run
+            # before they arrive; then nothing else would have the run loaded again.
             send_news(draft, run, RunResumed(run.run_id, run.epoch))
 
 

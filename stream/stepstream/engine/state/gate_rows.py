@@ -20,7 +20,8 @@ class GateState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     So many `places` were given, the last one by the time `asked_at` (Unix ms), which never goes back; no run waits at
     `passed` or before it. `latest` is the run that passed last, which holds the permit of a gate that has only one.
-    Those that are debounced or batched came from `first` on (Unix ms). The events of the latter have so many `bytes`.
+    Of runs that are debounced or batched, the first one asked at `first` (Unix ms), and the events of those that are
+    batched have so many `bytes`.
     A gate with a period has `next_us`, the theoretical arrival time of the next start (Unix microseconds). `due` is
     when its timer fires (Unix ms, 0: it has none). A gate that is fair has so many `shares`, and `tag` is the one that
     it served last.

@@ -7,6 +7,7 @@ from stepstream.contract.codec import Json
 from stepstream.contract.events import OWN_PREFIX
 from stepstream.contract.kinds import RunStatus
 from stepstream.runtime.readmodel.dialect import Database
+from stepstream.runtime.readmodel.tables.seen_events import event_of_first_run
 from stepstream.runtime.readmodel.views import json_of
 
 # How many of the latest completed runs of a function are measured.
@@ -48,7 +49,8 @@ def durations(db: Database, function: str) -> Durations:
 def latest_event(db: Database, function: str) -> Json:
     """Return the event of the latest run of a function that an event from outside started; None if there is none.
 
-    A repetition counts only if there is no other run, and its event is that of the first run, whose data is original.
+    A run that repeats another one counts only if there is no other. As a repetition may have other data, the event is
+    returned as the first run has it that it started.
     """
     each = "SELECT run_id, events, origin FROM (SELECT run_id, events, origin FROM runs WHERE function = ?"
     each += " AND status = ? ORDER BY run_id DESC LIMIT ?) AS latest"
@@ -57,17 +59,9 @@ def latest_event(db: Database, function: str) -> Json:
     for _, events, _ in sorted(rows, key=lambda row: row[2] != ""):
         first = _first(events)
         if isinstance(first, dict) and not str(first.get("name", "")).startswith(OWN_PREFIX):
-            return _original(db, str(first.get("id")))
+            found = event_of_first_run(db, str(first.get("id")))
+            return found.event if found else None
     return None
-
-
-def _original(db: Database, event_id: str) -> Json:
-    """Return an event as the first run has it: a repetition may have other data."""
-    query = "SELECT t.events FROM run_events e JOIN run_texts t USING (run_id) WHERE e.event_id = ? ORDER BY e.run_id"
-    row = db.execute(f"{query} LIMIT 1", (event_id,)).fetchone()
-    found = json_of(row[0]) if row else None
-    events = found if isinstance(found, list) else ()
-    return next((each for each in events if isinstance(each, dict) and each.get("id") == event_id), None)
 
 
 def _first(events: str) -> Json:

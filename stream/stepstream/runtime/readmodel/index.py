@@ -163,7 +163,7 @@ class RunIndex:
     def _fold(
         self, records: Sequence[LogRecord], decode: Callable[[bytes], E], write: Callable[[Database, list[E]], None]
     ) -> list[E]:
-        """Write what the new records of a partition decode to, and the position after them; return it."""
+        """Write the entries of the new records of a partition, and the position after them; return the entries."""
         self._check(records[0].topic)
         skipped, singly = set[LogRecord](), False
         while True:

@@ -13,17 +13,17 @@ _Stamp = tuple[int, int, int] | None
 
 
 class RenewedContext(ssl.SSLContext):
-    """A TLS context for clients whose connections use what some files contain when they begin.
+    """A TLS context that reads its certificate files again once they have changed.
 
-    Kafka clients keep one context for all of their connections, and a context keeps the certificates that it has read:
-    without this, a broker would refuse the expired one at the next connection, until the process is restarted.
+    A Kafka client keeps one context for all of its connections, and a context keeps the certificates that it has read.
+    Without this class, brokers would refuse new connections once that certificate has expired, until a restart.
 
-    `build` returns a context that has read the files, and is called again once any of them has changed. While it
-    raises, the context of before is used: the certificate may be renewed before its key is.
+    `build` returns a context that has read the files, and is called again at the first new connection after any of them
+    has changed. While it raises, connections use the earlier context: a certificate may be renewed before its key is.
     """
 
     def __new__(cls, *_: object) -> "RenewedContext":
-        """Make the object, whose base class knows other arguments."""
+        """Create the object; the base class takes the protocol, and none of these arguments."""
         return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
 
     def __init__(self, build: Callable[[], ssl.SSLContext], files: Sequence[str]) -> None:

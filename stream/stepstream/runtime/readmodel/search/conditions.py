@@ -178,14 +178,19 @@ def _word_condition(text: str) -> Sql:
     return joined(" OR ", parts)
 
 
-# What a value is compared with, and the condition of the partial index that has it.
+# How a value is compared, with the condition of the partial index that is used.
 _PARTIAL = {
     "caller": "caller = ? AND caller != ''",
     "origin": "origin = ? AND origin != ''",
     "error_group": "error_group = ? AND error_group IS NOT NULL",
     "bulk": f"{BULK} = ? AND rerun IS NOT NULL",
 }
-_REPEATED = "SELECT DISTINCT run_id FROM (SELECT origin AS run_id FROM runs WHERE origin != '') AS o WHERE true"
+# The reads of the runs for which a term holds whose index has no values.
+_UNVALUED = {
+    "error": "SELECT run_id FROM runs WHERE error IS NOT NULL",
+    "paused": "SELECT run_id FROM runs WHERE paused IS NOT NULL",
+    "repeated": "SELECT DISTINCT run_id FROM (SELECT origin AS run_id FROM runs WHERE origin != '') AS o WHERE true",
+}
 
 
 def index_reads(term: Term) -> list[Sql] | None:
@@ -211,10 +216,8 @@ def index_reads(term: Term) -> list[Sql] | None:
             return list(chain.from_iterable(_status_reads(text) for text in dict.fromkeys(term.texts)))
         case key if key in _PARTIAL:
             return [Sql(f"SELECT run_id FROM runs WHERE {_PARTIAL[key]}", (text,)) for text in term.texts]
-        case "error" | "paused" | "repeated" if term.key == "error" or term.texts == ("true",):
-            return [
-                Sql(_REPEATED if term.key == "repeated" else f"SELECT run_id FROM runs WHERE {term.key} IS NOT NULL")
-            ]
+        case key if key == "error" or (key in _UNVALUED and term.texts == ("true",)):
+            return [Sql(_UNVALUED[key])]
         case _:
             return None
 

@@ -91,6 +91,16 @@ class WholeEvent:
     part: str
 
 
+@dataclass(frozen=True, slots=True)
+class StartingEvent:
+    """An event, as a run has it that it started: `index` counts the events of the run from 0; times are Unix ms."""
+
+    run_id: str
+    accepted_at: int
+    index: int
+    event: dict[str, Json]
+
+
 def note_resumed(db: Database, ended: Sequence[StepEnded]) -> None:
     """Store which event resumed each of these steps, of those that waited for one."""
     found = ((entry, decode_stored_events(entry.outcome.data)) for entry in ended if isinstance(entry.outcome, Value))
@@ -207,8 +217,8 @@ def _seen(db: Database, id: str, name: str, at: int) -> SeenEvent:
     )
 
 
-def find_event(db: Database, id: str) -> WholeEvent | None:
-    """Return an event with its data; None if it started, resumed and cancelled no run that is kept."""
+def event_of_first_run(db: Database, id: str) -> StartingEvent | None:
+    """Return an event as the first run that it started has it; None without a run that is kept."""
     query = (
         "SELECT t.run_id, t.events, r.accepted_at FROM run_events e JOIN run_texts t USING (run_id) "
         "JOIN runs r USING (run_id) WHERE e.event_id = ? ORDER BY e.run_id LIMIT 1"
@@ -217,7 +227,15 @@ def find_event(db: Database, id: str) -> WholeEvent | None:
         events = json_of(row[1])
         for index, event in enumerate(events if isinstance(events, list) else ()):
             if isinstance(event, dict) and event.get("id") == id:
-                return WholeEvent(_seen(db, id, str(event.get("name")), row[2]), event, row[0], f"event-{index}")
+                return StartingEvent(row[0], row[2], index, event)
+    return None
+
+
+def find_event(db: Database, id: str) -> WholeEvent | None:
+    """Return an event with its data; None if it started, resumed and cancelled no run that is kept."""
+    if found := event_of_first_run(db, id):
+        seen = _seen(db, id, str(found.event.get("name")), found.accepted_at)
+        return WholeEvent(seen, found.event, found.run_id, f"event-{found.index}")
     query = (
         "SELECT w.run_id, w.step, w.name, w.at, s.output FROM event_waits w JOIN steps s USING (run_id, step) "
         "WHERE w.event_id = ? LIMIT 1"

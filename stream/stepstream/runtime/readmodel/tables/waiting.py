@@ -19,8 +19,8 @@ _COLUMNS = "s.run_id, s.step, s.id, r.function, s.detail, s.first_at, s.until"
 class WaitingStep:
     """A step that waits; times in Unix ms, `until` 0 for no limit.
 
-    `detail` is a signal, or an event and a condition. `event` is the run's own event if it waits for one, None if that
-    is large.
+    `detail` is a signal, or an event and a condition. Of a step that waits for an event, `event` is the event that
+    started its run, None if that is large.
     """
 
     run_id: str
