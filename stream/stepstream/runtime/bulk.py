@@ -230,6 +230,21 @@ async def start(
     return BulkState(state)
 
 
+async def select_and_start(
+    send: Send, queries: RunQueries, options: BulkOptions, limits: Limits
+) -> tuple[BulkState, int]:
+    """Start an operation on the runs of its options; return its state and how many runs it has, once it is listed.
+
+    An operation that was started before stays as it is. Raise what `select` and `start` raise.
+    """
+    if (known := await started_before(queries, options)) is not None:
+        return known.state, known.total
+    selection = await select(queries, options)
+    state = await start(send, queries, options, selection.run_ids, limits)
+    await until_listed(queries, options.operation)
+    return state, len(selection.run_ids)
+
+
 async def started_before(queries: RunQueries, options: BulkOptions) -> BulkChanged | None:
     """Return the operation with the id of these options whose runs have all arrived, None if there is none.
 

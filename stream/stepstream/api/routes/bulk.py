@@ -13,15 +13,7 @@ from stepstream.contract.codec import Raw, load_json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import BULK_LISTED_MAX, BULK_RATE_DEFAULT, BULK_RUNS_DEFAULT
 from stepstream.contract.operators.bulk import BulkAction, BulkCancelRequested, BulkChanged, is_operation_id
-from stepstream.runtime.bulk import (
-    BulkOptions,
-    BulkSelection,
-    count_repeated,
-    select,
-    start,
-    started_before,
-    until_listed,
-)
+from stepstream.runtime.bulk import BulkOptions, BulkSelection, count_repeated, select, select_and_start
 from stepstream.runtime.pauses import end_of_pause
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.search.search import RunCount
@@ -107,14 +99,11 @@ def add_bulk(api: FastAPI, routes: OperatorRoutes) -> None:
     async def start_bulk(request: Request) -> JSONResponse:
         async with routes.bodies.body(request, limits.request_bytes_max) as body:
             options, dry_run = parse_bulk(body, routes.actor(request), routes.now_ms())
-        if not dry_run and (known := await started_before(queries, options)) is not None:
-            return JSONResponse({"id": known.operation, "state": known.state, "count": known.total}, 202)
-        selection = await select(queries, options)
         if dry_run:
+            selection = await select(queries, options)
             return JSONResponse(_preview(selection, options, await count_repeated(queries, options)))
-        state = await start(routes.operator.bulk, queries, options, selection.run_ids, limits)
-        await until_listed(queries, options.operation)
-        return JSONResponse({"id": options.operation, "state": state, "count": len(selection.run_ids)}, 202)
+        state, count = await select_and_start(routes.operator.bulk, queries, options, limits)
+        return JSONResponse({"id": options.operation, "state": state, "count": count}, 202)
 
 
 def _add_operations(api: FastAPI, routes: OperatorRoutes) -> None:

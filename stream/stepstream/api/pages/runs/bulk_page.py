@@ -35,15 +35,7 @@ from stepstream.contract.operators.bulk import (
     is_operation_id,
 )
 from stepstream.contract.text.wording import counted
-from stepstream.runtime.bulk import (
-    BulkOptions,
-    BulkSelection,
-    count_repeated,
-    select,
-    start,
-    started_before,
-    until_listed,
-)
+from stepstream.runtime.bulk import BulkOptions, BulkSelection, count_repeated, select, select_and_start
 from stepstream.runtime.pauses import end_of_pause
 from stepstream.runtime.readmodel.search.filters import Filter
 
@@ -93,13 +85,9 @@ async def start_bulk(site: Site, visit: Visit, form: Mapping[str, str]) -> Respo
     """Start an operation; lead to its progress, or show the preview again with what is wrong."""
     try:
         options = _options(site, visit, form)
-        if await started_before(site.runs.queries, options):
-            return see(url("bulk", options.operation))  # The form was sent twice.
-        selection = await select(site.runs.queries, options)
-        await start(site.engine.operator.bulk, site.runs.queries, options, selection.run_ids, site.limits)
+        await select_and_start(site.engine.operator.bulk, site.runs.queries, options, site.limits)
     except InvalidInput as error:
         return await _preview(site, visit, form, Refusal("", form, error.field, error.reason))
-    await until_listed(site.runs.queries, options.operation)
     return see(url("bulk", options.operation))
 
 
