@@ -71,21 +71,21 @@ def steps_view(
     kept = [(name, value) for name, value in query.multi_items() if name in ("step", "fold", "from", "to")]
     window, opened = window_of(run, now_ms, query), set(query.getlist("step"))
     shown = _Shown(run, invoked, now_ms, window, kept, opened, may_repeat)
-    rows = rows_of(run.steps, query.getlist("fold"))
-    names = ("Step", "Kind", "Status", Column("Timeline", "bar"), _TOOK, "Result")
+    rows = [(row, bar_of(row, now_ms)) for row in rows_of(run.steps, query.getlist("fold"))]
+    before, after = [heading(name) for name in ("Step", "Kind", "Status")], [heading(_TOOK), heading("Result")]
     return h.section(aria_labelledby="steps")[
         h.h2("#steps")["Steps"],
         _zoom(run, window, kept),
         _patterns(),
-        _legend(rows, now_ms),
+        _legend(rows),
         h.div(".scroll", role="region", aria_label="Table of steps", tabindex="0")[
             h.table(".rows.timeline")[
-                h.thead[h.tr[[_heading(name, window) for name in names]]],
+                h.thead[h.tr[before, _timeline_heading(window), after]],
                 h.tbody[
                     [
                         # As a string: each element above a part of a page costs it time again.
-                        str(_folded(row, shown)) if isinstance(row, Fold) else _step(row, shown)
-                        for row in rows
+                        str(_folded(row, bar, shown)) if isinstance(row, Fold) else _step(row, bar, shown)
+                        for row, bar in rows
                     ]
                 ],
             ]
@@ -118,19 +118,17 @@ def _zoom(run: RunView, window: Window, kept: State) -> h.Element:
     ]
 
 
-def _heading(column: Column | str, window: Window) -> h.Element:
-    """Return the heading of a column; that of the bars has the times, since the run began, of both ends and between."""
-    if not (isinstance(column, Column) and column.kind == "bar"):
-        return heading(column)
+def _timeline_heading(window: Window) -> h.Element:
+    """Return the heading of the bars, with the times since the run began at both ends and in the middle."""
     first, last = window.start - window.first, window.end - window.first
     marks = [h.span[length_text(mark)] for mark in (first, (first + last) // 2, last)]
-    return h.th(".bar", scope="col")[column.name, h.span(".axis", aria_hidden="true")[marks]]
+    return h.th(".bar", scope="col")["Timeline", h.span(".axis", aria_hidden="true")[marks]]
 
 
-def _legend(rows: Sequence[StepView | Fold], now_ms: int) -> h.Element:
-    """Return what the colours mean that occur in the bars."""
-    found = {segment.phase for row in rows for segment in bar_of(row, now_ms)}
-    if any(isinstance(row, StepView) and row.failures for row in rows):
+def _legend(rows: Sequence[tuple[StepView | Fold, Sequence[Segment]]]) -> h.Element:
+    """Return the meanings of the colours that occur in the bars."""
+    found = {segment.phase for _, bar in rows for segment in bar}
+    if any(isinstance(row, StepView) and row.failures for row, _ in rows):
         found.add(Phase.FAILED)
     return h.ul(".tabs.legend", aria_label="Colours of the timeline")[
         [h.li[_swatch(phase), " ", meaning] for phase, meaning in _MEANINGS.items() if phase in found]
@@ -186,7 +184,7 @@ def _bar(segments: Sequence[Segment], window: Window, failures: Sequence[int] = 
     )
 
 
-def _folded(fold: Fold, shown: _Shown) -> h.Element:
+def _folded(fold: Fold, segments: Sequence[Segment], shown: _Shown) -> h.Element:
     anchor = f"fold-{fold.steps[0].step}"
     counts = ", ".join(f"{count:,} {status}" for status, count in fold.statuses.most_common())
     spent = sum((step.ended_at or shown.now_ms) - (step.started_at or step.first_at) for step in fold.steps)
@@ -201,15 +199,14 @@ def _folded(fold: Fold, shown: _Shown) -> h.Element:
         ],
         h.td[fold.steps[0].kind],
         h.td[counts],
-        h.td(".bar")[_bar(bar_of(fold, shown.now_ms), shown.window)],
+        h.td(".bar")[_bar(segments, shown.window)],
         h.td(".number")[length_text(spent)],
         h.td[counted(len(fold.steps), "step")],
     ]
 
 
-def _step(step: StepView, shown: _Shown) -> h.Node:
+def _step(step: StepView, segments: Sequence[Segment], shown: _Shown) -> h.Node:
     anchor = f"step-{step.step}"
-    segments = bar_of(step, shown.now_ms)
     is_opened = step.step in shown.opened
     invoked = shown.invoked.get(step.step, ())
     attempts = [" ", h.span(".attempts")[f"{step.attempts} attempts"]] if step.attempts > 1 else None
@@ -244,7 +241,7 @@ def _result(step: StepView) -> h.Node:
     if isinstance(step.error, dict):
         return h.span(".error")[text(f"{step.error.get('name')}: {step.error.get('message')}", _SHORT)]
     if step.status in OPEN_STEP_STATUSES:
-        # What a step waits for that no worker has is in the sentence above the steps.
+        # Sentences above the steps say what the other kinds of steps wait for.
         label = text(queue_label(step), _SHORT) if step.kind == StepKind.RUN else None
         return [label, [" until ", at(step.until)] if step.until else None]
     return h.code[text(snippet(step.output, _SHORT), _SHORT + 1)]
