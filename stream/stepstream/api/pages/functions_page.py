@@ -12,6 +12,7 @@ from stepstream.api.pages.parts.components import (
     event_url,
     facts,
     filter_url,
+    function_link,
     function_url,
     known_params,
     listing,
@@ -120,7 +121,7 @@ def _row(view: FunctionView, now_ms: int) -> h.Element:
     more = len(triggers) - _TRIGGERS_SHOWN
     return row(
         _COLUMNS,
-        [h.a(href=function_url(view.id))[text(view.id)], h.span(".warn")[" retired"] if _is_retired(known) else None],
+        [function_link(view.id), h.span(".warn")[" retired"] if _is_retired(known) else None],
         text(known.app) if known else None,
         h.ul(".plain")[
             [h.li[_trigger(each)] for each in triggers[:_TRIGGERS_SHOWN]],
@@ -237,7 +238,7 @@ async def _function_page(site: Site, visit: Visit, refusal: Refusal) -> Response
 def _facts(known: FunctionRegistered, now_ms: int) -> h.Element:
     crons = [trigger for trigger in known.triggers if isinstance(trigger, CronTrigger)]
     times = sorted(due for trigger in crons for due in cron_times(trigger, now_ms))[:CRON_TIMES]
-    on_failure = h.a(href=function_url(known.on_failure))[text(known.on_failure)] if known.on_failure else None
+    on_failure = function_link(known.on_failure) if known.on_failure else None
     return facts(
         [
             ("Name", text(known.name) if known.name else None),

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from stepstream.api.pages.parts.components import (
     Column,
-    function_url,
+    function_link,
     known_params,
     listing,
     note,
@@ -146,7 +146,7 @@ def timings_table(of: TimingsOf, found: Sequence[Timing]) -> h.Element:
 
 
 def _row(timing: Timing, columns: Sequence[Column], *, has_step: bool) -> h.Element:
-    function = h.a(href=function_url(timing.function))[text(timing.function)]
+    function = function_link(timing.function)
     share = f" ({timing.failed / timing.ended:.0%})" if timing.failed else ""
     failed = f"{timing.failed:,}{share}"
     failures = url("errors", query=[("function", timing.function)])

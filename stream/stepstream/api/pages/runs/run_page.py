@@ -10,7 +10,7 @@ from stepstream.api.pages.parts.components import (
     event_link,
     facts,
     filter_url,
-    function_url,
+    function_link,
     is_open,
     note,
     prose,
@@ -170,7 +170,7 @@ def _facts(run: RunView, now_ms: int) -> h.Element:
             ("Repeats", _origin(run)),
             ("Repeated by", [(run_link(each), " ") for each in run.reruns[:_RERUNS_MAX]] or None),
             *_continuation(run),
-            ("Function", h.a(href=function_url(run.function))[text(run.function)]),
+            ("Function", function_link(run.function)),
         ]
     )
 
