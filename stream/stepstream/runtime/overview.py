@@ -6,6 +6,9 @@ from typing import Protocol
 
 from stepstream.contract.functions import FunctionRegistered
 
+# The owner of all shards of `stepstream dev`.
+THIS_PROCESS = "this process"
+
 
 @dataclass(frozen=True, slots=True)
 class ShardView:

@@ -31,7 +31,7 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.contract.operators.control import queue_scope
 from stepstream.contract.text.printable import printable
 from stepstream.contract.text.wording import counted, duration_text
-from stepstream.runtime.overview import Overview
+from stepstream.runtime.overview import THIS_PROCESS, Overview
 from stepstream.runtime.readmodel.search.filters import Filter
 
 _WORKERS = (
@@ -52,8 +52,6 @@ _SHARDS = (
     Column("Age of the oldest record", "number", "oldest record", "How long the first of these records has waited"),
     Column("Standby lag", "number", "standby lag", "Rows that the warm copy in this engine has not read"),
 )
-# The owner of all shards of `stepstream dev`.
-_THIS_PROCESS = "this process"
 _REASON_CHARACTERS = 1_000
 _OPEN = Filter().having("status", "open")
 
@@ -195,7 +193,7 @@ def _shards_table(shards: Sequence[ShardStatus]) -> h.Element:
 def _shard_row(columns: Sequence[Column], shard: ShardStatus) -> h.Element:
     view = shard.view
     state = "serves" if view.owner else "unknown"
-    is_named = view.is_own and view.owner != _THIS_PROCESS
+    is_named = view.is_own and view.owner != THIS_PROCESS
     cells: Sequence[h.Node] = (
         f"{view.shard}",
         [text(view.owner) if view.owner else None, " (this engine)" if is_named else None],

@@ -20,7 +20,7 @@ from stepstream.contract.text.names import workers_name
 from stepstream.contract.text.wording import counted
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.callers import Callers
-from stepstream.runtime.overview import RunningWorker, ScopeChangeView, ScopePauseView, ShardView
+from stepstream.runtime.overview import THIS_PROCESS, RunningWorker, ScopeChangeView, ScopePauseView, ShardView
 from stepstream.runtime.ports import Backbone, Clock, LiveLog, LogRecord, WorkerLog
 from stepstream.runtime.registrations import check_apps, registrations, release_of
 from stepstream.runtime.shard.gate_waits import oldest_of
@@ -290,7 +290,7 @@ class EmbeddedEngine:
         """Return all shards, in order."""
         serving = self.shards_serving()
         return [
-            ShardView(at, "this process", "" if serving.get(at) else "it recovers its tables", is_own=True)
+            ShardView(at, THIS_PROCESS, "" if serving.get(at) else "it recovers its tables", is_own=True)
             for at in range(self._options.shards)
         ]
 
