@@ -42,7 +42,8 @@ def prose(value: str, characters_max: int) -> h.Node:
     if len(parts) % 2 == 0:
         return text(value, characters_max)
     return [
-        h.code[text(part, characters_max)] if at % 2 else text(part, characters_max) for at, part in enumerate(parts)
+        h.code[text(part, characters_max)] if number % 2 else text(part, characters_max)
+        for number, part in enumerate(parts)
     ]
 
 
@@ -189,14 +190,14 @@ def heading(column: Column | str) -> h.Element:
 
 
 def listing(
-    label: str, columns: Sequence[Column | str], rows: Sequence[h.Node], *, is_stacked: bool = True
+    label: str, columns: Sequence[Column | str], rows: Sequence[h.Node], *, is_stacked: bool = True, id: str = ""
 ) -> h.Element:
     """Return rows as a table that scrolls; rows with `data_row` are those that the keyboard moves through.
 
     In a narrow window, a table that `is_stacked` has no headings: its cells must say what they are.
     """
     return h.div(".scroll", role="region", aria_label=label, tabindex="0")[
-        h.table(class_="rows" if is_stacked else None)[
+        h.table(id=id or None, class_="rows" if is_stacked else None)[
             h.thead[h.tr[[heading(column) for column in columns]]], h.tbody[rows]
         ]
     ]

@@ -13,8 +13,9 @@ from stepstream.api.pages.parts.components import (
     at,
     event_link,
     function_link,
-    heading,
+    listing,
     note,
+    row,
     run_link,
     run_state,
     text,
@@ -39,6 +40,15 @@ from stepstream.runtime.readmodel.tables.schema import attribute_text
 from stepstream.runtime.readmodel.views import RunSummary
 
 ROWS = 50
+_COLUMNS = (
+    Column("Run"),
+    Column("Function"),
+    Column("Status", "status"),
+    Column("Attributes or event", "wide"),
+    Column("Started"),
+    Column("Took", "number"),
+    Column("Error", "error"),
+)
 # Parameters that links may have instead of a filter, and the keys of filters that they mean.
 _KEYS = {"status": "status", "function": "function", "event_id": "event_id", "tail": "run_id"}
 # The ids of the runs that a page shows, in the URL of its stream.
@@ -265,13 +275,7 @@ def _list(page: RunPage, asked: _Asked, now_ms: int) -> h.Node:
 
 
 def _table(runs: Sequence[RunSummary], now_ms: int) -> h.Element:
-    names = ("Run", "Function", "Status", "Attributes or event", "Started", Column("Took", "number"), "Error")
-    return h.div(".scroll", role="region", aria_label="Table of runs", tabindex="0")[
-        h.table("#runs.rows")[
-            h.thead[h.tr[[heading(name) for name in names]]],
-            h.tbody[[_row(run, now_ms) for run in runs]],
-        ]
-    ]
+    return listing("Table of runs", _COLUMNS, [_row(run, now_ms) for run in runs], id="runs")
 
 
 def _row(run: RunSummary, now_ms: int) -> h.Element:
@@ -279,18 +283,18 @@ def _row(run: RunSummary, now_ms: int) -> h.Element:
     first = events[0] if events and isinstance(events[0], dict) else {}
     error = run.last_error
     length = (run.ended_at or now_ms) - run.started_at
-    return h.tr(f"#run-{run.run_id}", data_row=True)[
-        h.td[run_link(run.run_id)],
-        h.td[function_link(run.function)],
-        h.td(".status")[
-            run_state(run, now_ms),
-            h.span(".warn")[f" {counted(len(run.warnings), 'warning')}"] if run.warnings else None,
-        ],
-        h.td(".wide")[_named(run, first), f" +{run.event_count - 1}" if run.event_count > 1 else None],
-        h.td[at(run.started_at) if run.has_started else ["waits since ", at(run.accepted_at)]],
-        h.td(".number")[length_text(length) if length >= 0 and run.has_started else ""],
-        h.td(".error")[text(f"{error.get('name')}: {error.get('message')}", _ERROR_CHARACTERS) if error else None],
-    ]
+    warnings = h.span(".warn")[f" {counted(len(run.warnings), 'warning')}"] if run.warnings else None
+    return row(
+        _COLUMNS,
+        run_link(run.run_id),
+        function_link(run.function),
+        [run_state(run, now_ms), warnings],
+        [_named(run, first), f" +{run.event_count - 1}" if run.event_count > 1 else None],
+        at(run.started_at) if run.has_started else ["waits since ", at(run.accepted_at)],
+        length_text(length) if length >= 0 and run.has_started else "",
+        text(f"{error.get('name')}: {error.get('message')}", _ERROR_CHARACTERS) if error else None,
+        id=f"run-{run.run_id}",
+    )
 
 
 def _named(run: RunSummary, event: Mapping[str, Json]) -> h.Node:
