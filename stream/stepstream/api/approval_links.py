@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from stepstream.api.bodies import decode_body
 from stepstream.api.signing import TokenSigner, expiry
 from stepstream.contract.errors import Conflict, InvalidInput
 from stepstream.runtime.decisions import NAME_CHARACTERS_MAX
@@ -66,10 +67,7 @@ NO_LINKS = ApprovalLinks()
 
 def parse_link(body: bytes, now_ms: int) -> tuple[int, str]:
     """Return when a link expires (Unix ms) and in whose name it answers; raise InvalidInput for a wrong request."""
-    try:
-        parsed = msgspec.json.decode(body.strip() or b"{}", type=LinkBody)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise InvalidInput(str(error), "body") from None
+    parsed = decode_body(body.strip() or b"{}", LinkBody)
     if len(parsed.by) > NAME_CHARACTERS_MAX:
         raise InvalidInput(f"use at most {NAME_CHARACTERS_MAX} characters", "by")
     return expiry(parsed.expires, _LONGEST, now_ms), parsed.by.strip()

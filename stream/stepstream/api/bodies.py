@@ -1,18 +1,21 @@
-"""Reads the bodies of requests within one budget of bytes for the whole process."""
+"""Reads the bodies of requests, within one budget of bytes for the whole process, and decodes them."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
+import msgspec
 from fastapi import Request
 
-from stepstream.contract.errors import StepstreamError, TooLarge
+from stepstream.contract.errors import InvalidInput, StepstreamError, TooLarge
 from stepstream.contract.limits import MIB
 
 BODIES_BYTES_MAX = 128 * MIB
 # A body of this size needs no budget, so that large bodies do not delay small requests.
 FREE_BYTES = 64 * 1024
 WAIT_S_MAX = 5.0
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class OverloadedError(StepstreamError):
@@ -63,6 +66,14 @@ class BodyBudget:
             self._claimed -= size
             async with self._released:
                 self._released.notify_all()
+
+
+def decode_body(body: bytes, kind: type[T]) -> T:
+    """Return the value of a JSON body; raise InvalidInput if it is not JSON, or not of this kind."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InvalidInput(str(error), "body") from None
 
 
 async def _read(request: Request, bytes_max: int) -> bytes:

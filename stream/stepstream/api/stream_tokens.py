@@ -10,6 +10,7 @@ from fastapi import HTTPException, Query, Request
 from starlette.datastructures import MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from stepstream.api.bodies import decode_body
 from stepstream.api.guards import NO_KEY, knows_key
 from stepstream.api.signing import TOKEN_CHARACTERS_MAX, TokenSigner, expiry
 from stepstream.contract.errors import InvalidInput, TooLarge
@@ -113,10 +114,7 @@ def stream_tokens(api_key: str, now_ms: Callable[[], int]) -> StreamTokens:
 
 
 def _parse(body: bytes, now_ms: int) -> StreamToken:
-    try:
-        asked = msgspec.json.decode(body, type=TokenBody)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise InvalidInput(str(error), "body") from None
+    asked = decode_body(body, TokenBody)
     if not asked.runs and not asked.channels:
         raise InvalidInput("name at least one run in `runs` or one shared channel in `channels`", "body")
     if asked.run_channels and not asked.runs:

@@ -8,6 +8,7 @@ import msgspec
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse
 
+from stepstream.api.bodies import decode_body
 from stepstream.api.routes.control import OperatorRoutes
 from stepstream.contract.codec import Raw, load_json
 from stepstream.contract.errors import InvalidInput
@@ -48,10 +49,7 @@ class BulkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def parse_bulk(body: bytes, by: str, now_ms: int) -> tuple[BulkOptions, bool]:
     """Return the options of a request for a bulk operation, and whether it is only previewed."""
-    try:
-        parsed = msgspec.json.decode(body, type=BulkBody)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise InvalidInput(str(error), "body") from None
+    parsed = decode_body(body, BulkBody)
     if bytes(parsed.data) and not isinstance(load_json(parsed.data, field="data"), dict):
         raise InvalidInput("expected a JSON object", "data")
     check_reason(parsed.why)

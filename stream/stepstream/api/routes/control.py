@@ -9,7 +9,7 @@ import msgspec
 from fastapi import FastAPI, HTTPException, Query, Request
 
 from stepstream.api.actors import actor_of
-from stepstream.api.bodies import BodyBudget
+from stepstream.api.bodies import BodyBudget, decode_body
 from stepstream.api.facade import EngineFacade, Operator
 from stepstream.api.page_options import PageOptions
 from stepstream.contract.codec import Raw, load_json
@@ -68,10 +68,7 @@ def actors(options: PageOptions, api_key: str) -> Actor:
 
 def parse_rerun(body: bytes, by: str) -> RerunOptions:
     """Return the options of a request to repeat a run; an empty body repeats it from its start."""
-    try:
-        parsed = msgspec.json.decode(body.strip() or b"{}", type=RerunBody)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise InvalidInput(str(error), "body") from None
+    parsed = decode_body(body.strip() or b"{}", RerunBody)
     if bytes(parsed.data) and not isinstance(load_json(parsed.data, field="data"), dict):
         raise InvalidInput("expected a JSON object", "data")
     for step, result in parsed.results.items():

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import FastAPI, HTTPException, Query, Request
 
+from stepstream.api.bodies import decode_body
 from stepstream.api.facade import EngineFacade, Operator
 from stepstream.api.routes.control import OperatorRoutes
 from stepstream.contract.errors import InvalidInput
@@ -46,9 +47,6 @@ class LimitBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     paused: bool | None = None
     until: str = ""
     why: str = ""
-
-
-_decode_body = msgspec.json.Decoder(LimitBody).decode
 
 
 async def limits_page(operator: Operator, name: str, after: str, count: int) -> tuple[LimitsPage, str]:
@@ -135,10 +133,7 @@ def add_limits(api: FastAPI, routes: OperatorRoutes) -> None:
     @api.put("/v1/limits/{name:path}", **guarded, openapi_extra=_BODY, summary="Set, pause or resume a limit")
     async def put_limit(name: str, request: Request, key: str = "") -> dict[str, bool]:
         async with routes.bodies.body(request, _BODY_BYTES_MAX) as raw:
-            try:
-                body = _decode_body(raw)
-            except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-                raise InvalidInput(str(error), "body") from None
+            body = decode_body(raw, LimitBody)
         target = await limit_to_change(routes.engine, name, key)
         change = _request_of(target, body, routes.actor(request), routes.now_ms())
         if not await change_limit(routes.operator, change):

@@ -2,15 +2,14 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from fastapi import FastAPI, HTTPException, Request
 
+from stepstream.api.bodies import decode_body
 from stepstream.api.facade import EngineFacade, Operator
 from stepstream.api.routes.control import OperatorRoutes
-from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import MIB
 from stepstream.contract.operators.control import Pause, function_scope, queue_scope
 from stepstream.contract.text.printable import printable
@@ -43,8 +42,7 @@ class ResumeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: str = ""
 
 
-_decode_pause = msgspec.json.Decoder(PauseBody).decode
-_decode_resume = msgspec.json.Decoder(ResumeBody).decode
+T = TypeVar("T", PauseBody, ResumeBody)
 
 
 async def pause_scope(operator: Operator, scope: str, pause: Pause) -> None:
@@ -60,11 +58,8 @@ async def resume_scope(operator: Operator, scope: str, by: str, why: str = "") -
     return was_paused
 
 
-def _parse(body: bytes, decode: Callable[[bytes], Any]) -> Any:
-    try:
-        parsed = decode(body.strip() or b"{}")
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise InvalidInput(str(error), "body") from None
+def _parse(body: bytes, kind: type[T]) -> T:
+    parsed = decode_body(body.strip() or b"{}", kind)
     check_reason(parsed.why)
     return parsed
 
@@ -72,14 +67,14 @@ def _parse(body: bytes, decode: Callable[[bytes], Any]) -> Any:
 async def _pause_asked(routes: OperatorRoutes, request: Request) -> Pause:
     """Return the pause that a request asks for."""
     async with routes.bodies.body(request, _BODY_BYTES_MAX) as body:
-        asked: PauseBody = _parse(body, _decode_pause)
+        asked = _parse(body, PauseBody)
     return pause_of(asked.until, routes.actor(request), asked.why, routes.now_ms())
 
 
 async def _reason_given(routes: OperatorRoutes, request: Request) -> str:
     """Return the reason of a request to resume something."""
     async with routes.bodies.body(request, _BODY_BYTES_MAX) as body:
-        asked: ResumeBody = _parse(body, _decode_resume)
+        asked = _parse(body, ResumeBody)
     return asked.why
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request
 
+from stepstream.api.bodies import decode_body
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import BULK_LISTED_MAX, BULK_RUNS_MAX, MIB
 from stepstream.contract.operators.bulk import BulkAction, BulkCancelRequested, BulkChanged, is_operation_id
@@ -42,7 +43,7 @@ def add_cancellations(router: APIRouter, parts: RestParts) -> None:
     @router.post("/v1/cancellations", status_code=201)
     async def cancel_runs(request: Request) -> dict[str, Any]:
         async with parts.bodies.body(request, CANCELLATION_BYTES_MAX) as body:
-            asked = _parsed(body)
+            asked = decode_body(body, CancellationBody)
         options = _options(parts, asked)
         if asked.function not in {function.id for function in parts.engine.overview.functions()}:
             raise not_found(f"function {asked.function!r}")
@@ -66,13 +67,6 @@ def add_cancellations(router: APIRouter, parts: RestParts) -> None:
         if not known:
             raise not_found(f"cancellation {operation!r}")
         return {"ok": True}
-
-
-def _parsed(body: bytes) -> CancellationBody:
-    try:
-        return msgspec.json.decode(body, type=CancellationBody)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise InvalidInput(str(error), "body") from None
 
 
 def _options(parts: RestParts, asked: CancellationBody) -> BulkOptions:
