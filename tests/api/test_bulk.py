@@ -12,6 +12,7 @@ from stepstream.contract.limits import BULK_RATE_MAX, BULK_RUNS_MAX, REASON_CHAR
 from stepstream.contract.operators.control import RerunRequested
 from stepstream.engine.transition import HANDLERS
 from stepstream.runtime import bulk
+from stepstream.runtime.readmodel.search import search
 from stepstream.testing import VirtualEngine
 from tests.fakes.facades import facade_of
 
@@ -145,6 +146,22 @@ async def test_an_id_belongs_to_one_action(engine: VirtualEngine) -> None:
         assert "bulk operation b exists, and is to cancel" in other.json()["error"]["message"]
         assert (await client.delete("/v1/bulk/" + "x" * 5_000)).status_code == 404
     assert not [run for run in engine.runs("wait") if run.paused]
+
+
+async def test_a_preview_counts_runs_that_were_repeated(engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the runs that a search examines, it says that there may be more."""
+    body = {"action": "rerun", "filter": "function:work"}
+    preview = {**body, "dry_run": True}
+    async with client_of(engine) as client:
+        await client.post("/v1/bulk", json=body)
+        await engine.until_idle()
+        shown = (await client.post("/v1/bulk", json=preview)).json()
+        assert (shown["count"], shown["repeated"], shown["repeated_exact"]) == (2, 1, True)
+        monkeypatch.setattr(search, "EXAMINED_MAX", 1)
+        shown = (await client.post("/v1/bulk", json=preview)).json()
+        assert (shown["repeated"], shown["repeated_exact"]) == (1, False)
+        shown = (await client.post("/v1/bulk", json={**preview, "filter": "function:work repeated:false"})).json()
+        assert "repeated" not in shown
 
 
 async def test_open_operations_are_bounded(engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,6 +137,15 @@ def test_runs_that_failed_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CliRunner().invoke(main.cli, ["bulk", "show", "b"]).stdout.endswith(done.stdout.splitlines()[1] + "\n")
 
 
+@pytest.mark.parametrize(("exact", "count"), [(True, "3 of them"), (False, "at least 3 of them")])
+def test_a_preview_says_how_many_runs_were_repeated(monkeypatch: pytest.MonkeyPatch, exact: bool, count: str) -> None:
+    """The engine may not have examined all runs."""
+    answer = {"action": "rerun", "count": 5, "sample": [], "repeated": 3, "repeated_exact": exact}
+    monkeypatch.setattr(EngineClient, "request", lambda *_, **__: answer)
+    done = CliRunner().invoke(main.cli, ["runs", "rerun", "--filter", "status:failed", "--dry-run"])
+    assert done.stdout.splitlines()[1] == f"{count} repeated before; leave these out with repeated:false"
+
+
 def test_an_operation_that_is_no_longer_listed_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """The list may lag behind for a while; then the command says that the engine continues, and how to look."""
     asked: list[str] = []

@@ -85,7 +85,7 @@ def _preview(selection: BulkSelection, options: BulkOptions, repeated: RunCount 
     # Times such as -1h are absolute now, so that what is started is what was previewed.
     filter = None if options.filter is None else str(options.filter)
     preview = {"action": options.action, "filter": filter, "count": count, "skipped": skipped, "sample": sample}
-    return preview if repeated is None else {**preview, "repeated": repeated.runs}
+    return preview if repeated is None else {**preview, "repeated": repeated.runs, "repeated_exact": repeated.exact}
 
 
 def add_bulk(api: FastAPI, routes: OperatorRoutes) -> None:

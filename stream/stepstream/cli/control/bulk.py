@@ -103,7 +103,8 @@ def _print_preview(screen: Screen, preview: dict[str, Any]) -> None:
     tail = f", {more:,} of them not shown" if more else ""
     screen.line(f"{counted(preview['count'], 'run')} to {preview['action']}{tail}")
     if repeated := preview.get("repeated"):
-        screen.line(f"{repeated:,} of them repeated before; leave these out with repeated:false")
+        least = "" if preview.get("repeated_exact", True) else "at least "
+        screen.line(f"{least}{repeated:,} of them repeated before; leave these out with repeated:false")
 
 
 def _follow(client: EngineClient, started: dict[str, Any]) -> dict[str, Any]:
@@ -179,7 +180,7 @@ def show_operation(operation: Operation, url: Url = URL_DEFAULT, api_key: ApiKey
         out.json(shown)
         return
     out.line(f"{shown['action']} {shown['state']}: {shown['sent']:,} of {counted(shown['total'], 'run')}")
-    # An engine of an earlier release has no filter.
+    # An engine of an earlier release does not send the filter.
     for name in ("filter", "by", "why", "ended_by"):
         if shown.get(name):
             out.line(f"{name.replace('_', ' ')}: {shown[name]}")
