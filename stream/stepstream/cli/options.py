@@ -17,8 +17,8 @@ StateDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder for st
 Retention = Annotated[
     str | None,
     typer.Option(
-        help="How long to list a run after its end, from 1d to 366d; never drops none for its age (default: 90d, and "
-        "never in a folder of `stepstream replay`)."
+        help="Drop a run from the list so long after its end: 1d to 366d, or never (default: 90d; in a folder of "
+        "`stepstream replay`, never)."
     ),
 ]
 RetentionBytes = Annotated[

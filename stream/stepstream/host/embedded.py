@@ -102,7 +102,7 @@ async def running_engine(
 
 
 def _kept_runs(settings: Settings, journal: RocksJournal) -> Retention:
-    """Return which runs are kept. Those of a replay ended long ago by their clock, and stay unless a limit was set."""
+    """Return which runs are kept: all of a replay unless a limit is set, as they ended at the times of old events."""
     unlimited = settings.retention == RETENTION and was_replayed(journal)
     return replace(settings, retention=NEVER).kept_runs if unlimited else settings.kept_runs
 

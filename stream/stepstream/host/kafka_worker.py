@@ -91,9 +91,10 @@ async def _drain(slot: WorkerSlot, settings: Settings) -> bool:
 def _parts(
     spec: WorkerSpec, cluster: Cluster, shards: int, backbone: KafkaBackbone
 ) -> tuple[WorkerSlot, FunctionRegistrar, TopicWatch]:
-    """Return the parts that depend on one another: a worker whose topics exist registers, and is ready after it.
+    """Return the parts that depend on one another.
 
-    An event that is sent once a worker is ready starts the runs of its app. The workers of queues register nothing.
+    A worker registers its functions once its topics exist and it has joined its group; then it is ready, so an event
+    that is sent from then on starts the runs of its app. The workers of queues register nothing.
     """
     registers = not spec.queue
     slot = WorkerSlot(spec.name, BrokerContact(), lambda: watch.unready, lambda: registrar.unready if registers else "")

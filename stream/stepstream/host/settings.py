@@ -30,7 +30,7 @@ from stepstream.sdk.source import Source
 DRAIN_S = 25.0
 FAILOVER_S = 1.2
 RETENTION = f"{RETENTION_DAYS}d"
-# The retention of runs that are dropped only for the size of the list.
+# With this retention, runs are dropped only to limit the size of the list.
 NEVER = "never"
 _PORT_MAX = 65_535
 _KEY_REMEDY = "use ASCII letters, digits and . _ ~ - + =, for example the output of `openssl rand -hex 32`"
@@ -63,7 +63,7 @@ class Settings:
     standby          an engine keeps warm copies of the shards that other engines own
     failover_s       after how many silent seconds standbys take over the shards of an engine; 0 leaves it to the group
     sources          a TOML file of topics whose records an engine turns into events
-    retention        how long the list of runs keeps a run after its end; "never" drops none because it is old
+    retention        how long the list of runs keeps a run after its end, or "never" to drop none because of its age
     retention_bytes  how large the list of runs may be; None for any size
     drain_s          for how many seconds running steps may finish after SIGTERM
     memory_mib       how many MiB of results and reports the workers of the process hold

@@ -127,13 +127,13 @@ def _last_id(request: Request, after: str) -> str:
 async def _counted(
     messages: AsyncGenerator[bytes, None], failures: Recurrence, stats: StreamStats
 ) -> AsyncGenerator[bytes, None]:
-    """Yield messages until the log or the read model fails, after which the client connects again; count all of it."""
+    """Yield messages; count them, and why they end. If the log or the read model fails, the client connects again."""
     end = StreamEnd.LEFT
     stats.open += 1
     try:
         async with aclosing(messages):
             async for message in messages:
-                # It is closed here if the connection closes before the client has taken what was sent.
+                # A connection that closes before the client has taken what was sent ends the generator here.
                 end = StreamEnd.SLOW
                 yield message
                 stats.sent += message.startswith(_MESSAGE) and not message.startswith(_END)

@@ -217,7 +217,7 @@ class WorkerCalls:
                 del self._waiting[call.target]
 
     def _vacate(self, call: WorkerCall, connection: WorkerConnection | None) -> None:
-        """Free a worker of a call, and send it others that wait."""
+        """Take a call off its worker, which then gets calls that wait."""
         if connection is None or call.connection is connection:
             return
         connection.calls.pop(call.id, None)

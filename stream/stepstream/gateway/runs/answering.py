@@ -203,7 +203,7 @@ class Answering(ABC):
         self._absorb()
 
     def _absorb(self) -> None:
-        """Take in the results that are in their position, and call the app again when it must see them."""
+        """Take in the results that are next in order, and call the app again when it must see them."""
         must_see = False
         for step, memo in self.results.take():
             self._attempt = self._fruitless = 0

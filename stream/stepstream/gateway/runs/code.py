@@ -30,8 +30,8 @@ from stepstream.sdk.replay.calls import RUN, Call, CallEvent, CallState, Finishe
 logger = logging.getLogger(__name__)
 # So many discovery calls without a new step or result are a fault of the app: it would be called without end.
 _FRUITLESS_CALLS_MAX = 10
-# What a start costs more by the bytes of its call: one iteration of the event loop builds calls with at most 2 MiB, or
-# a single larger one.
+# A call counts as one more start for each so many bytes of it: one iteration of the event loop builds calls of at most
+# 2 MiB together, or a single larger one.
 _BYTES_PER_START = 2 * MIB // BODIES_STARTED_PER_ITERATION_MAX
 
 

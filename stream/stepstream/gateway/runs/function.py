@@ -10,9 +10,9 @@ from stepstream.sdk.function import RetryPolicy
 class RemoteFunction:
     """A function of an app, as it is registered: with the URL of its calls, and its SDK.
 
-    With `checkpoints` the app may report steps while a call is open: they reach the gateway that makes the call, by the
-    signed URL of it, `gateway_url`, if the report may arrive at another one. With `inputs` the app may fetch what a
-    call has no room for. `server_kind` is what calls say of the gateway: `dev` or `cloud`.
+    With `checkpoints` the app may report steps while a call is open. A report that arrives at another gateway is passed
+    on by `gateway_url`, the signed URL of the gateway that makes the call. With `inputs` the app may fetch what does
+    not fit into a call. `server_kind` is what calls say of the gateway: `dev` or `cloud`.
     """
 
     registered: FunctionRegistered

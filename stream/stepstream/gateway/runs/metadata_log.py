@@ -1,4 +1,4 @@
-"""Stores metadata and scores of runs as log lines of these runs: at most once, as every log line."""
+"""Stores metadata and scores of runs as log lines of these runs: at most once, like every log line."""
 
 import itertools
 import logging

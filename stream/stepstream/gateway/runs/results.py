@@ -79,7 +79,7 @@ class Results:
         self._reporting[call] = outcome
 
     def take(self) -> Iterator[tuple[str, Memo | None]]:
-        """Yield each step whose result is now in its position; the memo is None for a result of a call."""
+        """Take the results that are next in order, and yield their steps; the memo is None for a result of a call."""
         while self._reporting:
             call, outcome = next(iter(self._reporting.items()))
             if outcome is None:

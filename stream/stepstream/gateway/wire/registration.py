@@ -100,7 +100,7 @@ class _Registration(msgspec.Struct):
 
 
 def without_query(url: str) -> str:
-    """Return a URL without its query, which the functions of an app share."""
+    """Return a URL without its query: the part that the functions of an app share."""
     return url.partition("?")[0]
 
 

@@ -56,7 +56,7 @@ class _Lags:
         self.readings: list[Reading] = []
 
     async def measure(self) -> None:
-        """Measure until cancelled; while no broker answers, only ask for an answer."""
+        """Measure until cancelled; while no broker answers, only ping."""
         reachable = True
         while True:
             if reachable and await self._measured():
@@ -78,10 +78,10 @@ class _Lags:
         return True
 
     async def _ping(self) -> bool:
-        """Return whether a broker answers, because then only the one that had to be asked does not."""
+        """Return whether any broker answers: the failed measurement may have needed one that does not."""
         if self._ask_any is None:
             return True
-        # The loss of contact is noticed when it is due, not at the end of the ping after that.
+        # A ping ends when the loss of contact is due, so that the loss is noticed then.
         due_s = LOST_S - self._contact.silent_s
         try:
             async with asyncio.timeout(due_s if 0 < due_s < PING_S_MAX + AGAIN_S else PING_S_MAX):

@@ -37,7 +37,7 @@ def text(value: object, characters_max: int = NAME_CHARACTERS_MAX) -> Markup:
 
 
 def prose(value: str, characters_max: int) -> h.Node:
-    """Return text of ours, in which backquotes enclose code."""
+    """Return a text that is not of users, in which backquotes enclose code."""
     parts = value.split("`")
     if len(parts) % 2 == 0:
         return text(value, characters_max)

@@ -139,7 +139,7 @@ def _keys() -> h.Element:
     ]
 
 
-# The rows of running runs say what these wait for, if anything.
+# A run that waits has the status running; its row says what it waits for.
 _STATUS_WORDS: Mapping[str, str] = {RunStatus.RUNNING: "running or waiting"}
 
 
