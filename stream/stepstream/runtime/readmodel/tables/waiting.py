@@ -1,6 +1,6 @@
 """The steps that wait for a signal, an event or a time, as the page of what waits lists them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from stepstream.contract.codec import Json
@@ -48,14 +48,18 @@ def waiting_steps(db: Database, kind: StepKind, limit: int, after: tuple[str, st
         f"ORDER BY {_NAME}, s.run_id, s.step LIMIT ?"
     )
     steps = [WaitingStep(*row) for row in db.execute(query, (kind, last[0], *last, limit))]
-    return [replace(step, event=_own_event(db, step.run_id)) for step in steps] if kind == StepKind.WAIT else steps
+    events = _own_events(db, {step.run_id for step in steps}) if kind == StepKind.WAIT else {}
+    return [replace(step, event=events.get(step.run_id)) for step in steps]
 
 
-def _own_event(db: Database, run_id: str) -> Json:
-    query = "SELECT events FROM run_texts WHERE run_id = ? AND length(events) <= ?"
-    row = db.execute(query, (run_id, EVENT_CHARACTERS_MAX)).fetchone()
-    events = json_of(row[0]) if row else None
-    return events[0] if isinstance(events, list) and events else None
+def _own_events(db: Database, run_ids: Set[str]) -> Mapping[str, Json]:
+    """Return the first event of each run that has no large events."""
+    if not run_ids:
+        return {}
+    query = f"SELECT run_id, events FROM run_texts WHERE run_id IN ({', '.join('?' * len(run_ids))})"
+    rows = db.execute(f"{query} AND length(events) <= ?", (*run_ids, EVENT_CHARACTERS_MAX))
+    found = {run_id: json_of(events) for run_id, events in rows}
+    return {run_id: events[0] for run_id, events in found.items() if isinstance(events, list) and events}
 
 
 def count_waiting(db: Database, most: int) -> dict[StepKind, int]:
