@@ -83,7 +83,8 @@ async def status(port: int, path: str = "/health") -> int:
 )
 async def test_half_open_connections_do_not_stop_other_clients(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """A new connection takes the place of the one that has waited longest for its client."""
-    limits = ServerLimits(connections_max=20)
+    # No deadline may close them instead.
+    limits = ServerLimits(connections_max=20, header_s=600, body_s=600)
     async with serving(limits) as port, connections(port, 100, data) as opened:
         assert await status(port) == 200
         ends = [asyncio.ensure_future(reader.read()) for reader, _ in opened]
@@ -165,7 +166,7 @@ async def test_a_slow_client_cannot_extend_the_deadline() -> None:
 async def test_the_rest_of_an_answered_body_has_the_deadline_of_headers() -> None:
     """A body that nothing reads keeps no connection open, however slowly it arrives."""
     request = ANSWERED.replace(b"Length: 9", b"Length: 999999")
-    async with serving(ServerLimits(header_s=0.1)) as port, connections(port, 1, request) as opened:
+    async with serving(ServerLimits(header_s=0.1, body_s=600)) as port, connections(port, 1, request) as opened:
         reader, writer = opened[0]
         closed = asyncio.ensure_future(reader.read())
         async with asyncio.timeout(60):
@@ -178,7 +179,8 @@ async def test_the_rest_of_an_answered_body_has_the_deadline_of_headers() -> Non
 async def test_a_client_that_does_not_read_is_closed() -> None:
     """An answer that the client does not take has a deadline as well."""
     requests = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3_000
-    async with serving(ServerLimits(write_s=0.05)) as port, connections(port, 1, requests) as opened:
+    limits = ServerLimits(header_s=600, body_s=600, write_s=0.05)
+    async with serving(limits) as port, connections(port, 1, requests) as opened:
         _, writer = opened[0]
         closed = asyncio.ensure_future(writer.wait_closed())
         async with asyncio.timeout(60):
