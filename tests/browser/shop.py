@@ -58,15 +58,12 @@ class Shop(Serving):
 
     def run_of(self, event_id: str, holds: Callable[[Run], bool]) -> Run:
         """Return the run that an event started, once a condition holds for it."""
-        started: list[Run] = []
 
-        def one_holds() -> bool:
+        def started() -> list[Run]:
             found = self.get("/v1/runs", filter=f"event_id:{event_id}")["runs"]
-            started[:] = [run for each in found if holds(run := self.show(each["run_id"]))]
-            return bool(started)
+            return [run for each in found if holds(run := self.show(each["run_id"]))]
 
-        until(one_holds)
-        return started[0]
+        return until(started)[0]
 
     def show(self, run_id: str) -> Run:
         """Return a run with its steps."""

@@ -40,14 +40,12 @@ def run_command(serving: Serving, *arguments: str) -> subprocess.CompletedProces
 
 def run_that_asks(serving: Serving, title: str) -> str:
     """Return the id of the only run that waits for a decision, once it asks this."""
-    shown = [""]
 
-    def asks() -> bool:
-        shown[0] = run_command(serving, "list", "--json").stdout
-        return title in shown[0]
+    def listed() -> str:
+        shown = run_command(serving, "list", "--json").stdout
+        return shown if title in shown else ""
 
-    until(asks)
-    (asked,) = json.loads(shown[0])
+    (asked,) = json.loads(until(listed))
     return str(asked["run_id"])
 
 

@@ -37,14 +37,8 @@ def test_commands_pause_and_resume(tmp_path: Path) -> None:
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def until_listed(filter: str) -> str:
-        listed: list[dict[str, str]] = []
-
-        def found() -> bool:
-            listed[:] = json.loads(stepstream("runs", "list", "--filter", filter, "--json").stdout)
-            return bool(listed)
-
-        until(found)
-        return listed[0]["run_id"]
+        listed = until(lambda: json.loads(stepstream("runs", "list", "--filter", filter, "--json").stdout))
+        return str(listed[0]["run_id"])
 
     try:
         sent = [sys.executable, "-m", "stepstream", "send", "go", "--url", serving.url]
