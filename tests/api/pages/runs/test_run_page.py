@@ -233,11 +233,12 @@ async def test_a_signal_is_sent_to_the_run_that_waits(engine: VirtualEngine) -> 
 
 async def test_an_unknown_run_is_a_page(engine: VirtualEngine) -> None:
     """A run that does not exist is answered with 404, an explanation, and a link to the list."""
-    page = await browser_of(engine).open("/ui/runs/XY Z")
-    assert page.status == 404
-    assert page.link("Search the runs for XY Z") == "/ui/find?id=XY+Z"
-    assert "There is no run with this id" in page.text
-    assert page.link("All runs") == "/ui/runs"
+    for run_id, search in (("XY Z", "XY+Z"), ("01KDVDNA00ZP0GFMQQFK8ZDFSF", "01KDVDNA00ZP0GFMQQFK8ZDFSF")):
+        page = await browser_of(engine).open(f"/ui/runs/{run_id}")
+        assert page.status == 404
+        assert page.link(f"Search the runs for {run_id}") == f"/ui/find?id={search}"
+        assert "There is no run with this id" in page.text
+        assert page.link("All runs") == "/ui/runs"
 
 
 async def test_a_series_links_its_runs() -> None:
