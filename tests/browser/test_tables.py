@@ -14,26 +14,29 @@ CUT = """() => [...document.querySelectorAll("main .scroll")]
 LABEL = 'getComputedStyle(document.querySelector("td[data-label]"), "::before").content'
 
 
-@pytest.fixture
-def filled(shop: Shop) -> Shop:
-    """Return a shop in which a run failed with a long error, and another one waits."""
+pytestmark = pytest.mark.usefixtures("filled")
+
+
+@pytest.fixture(scope="module")
+def filled(shop: Shop) -> None:
+    """Have a run fail with a long error, and another one wait for a limit."""
     shop.started("echo", {"text": "it could not be said in a few words " * 9, "fails": True}, "failed")
-    return shop
+    shop.waiting("export", {"id": "first", "text": "begins"}, "night")
+    shop.started("export", {"id": "second"}, "queued")
 
 
 @pytest.mark.parametrize("path", ["/ui/runs", "/ui/errors", "/ui/waiting?kind=queued"])
-def test_names_stay_on_one_line(page: Page, filled: Shop, path: str) -> None:
+def test_names_stay_on_one_line(page: Page, path: str) -> None:
     """Neither an id nor the name of a function, a step or an event is broken."""
-    assert filled.url
     page.set_viewport_size({"width": 1280, "height": 800})
     page.goto(path)
+    assert page.locator(NAMES).count()
     assert page.evaluate(BROKEN) == []
 
 
 @pytest.mark.parametrize("path", ["/ui/functions", "/ui/performance", "/ui/workers", "/ui/errors"])
-def test_rows_are_cards_on_a_phone(page: Page, filled: Shop, path: str) -> None:
+def test_rows_are_cards_on_a_phone(page: Page, path: str) -> None:
     """No column is cut off, and values have labels instead of headings."""
-    assert filled.url
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(path)
     assert page.evaluate(CUT) == []
