@@ -184,7 +184,7 @@ async def test_a_token_opens_nothing_else(engine: VirtualEngine) -> None:
                 assert answer.status_code == 401, path
                 assert "access-control-allow-origin" not in answer.headers
         assert (await client.get(f"/ui/approve/{token}")).status_code == 404
-        assert (await client.get("/ui/runs", params={"token": token})).status_code in (303, 401)
+        assert (await client.get("/ui/runs", params={"token": token})).status_code == 401
 
 
 async def test_issuing_needs_the_api_key(engine: VirtualEngine) -> None:
@@ -239,7 +239,6 @@ async def test_tokens_are_not_logged(engine: VirtualEngine, caplog: pytest.LogCa
         await stream.read()
     for query in (f"token={token}x", f"token={token}&after=x", f"token={token}&more=1"):
         assert token not in (await refusal(engine, f"{path_of(engine)}?{query}"))[1]
-    assert token not in repr([api_of(engine, keys=KEYS).user_middleware, TokenSigner("x", "api-key")])
-    assert "api-key" not in repr(TokenSigner("x", "api-key"))
+    assert "api-key" not in repr([api_of(engine, keys=KEYS).user_middleware, TokenSigner("x", "api-key")])
     own = [each for each in caplog.records if not each.name.startswith("httpx")]
     assert not [each for each in own if token[:40] in each.getMessage()]
