@@ -31,13 +31,13 @@ _ONE_EDIT = tuple(
         ),
         (
             "a body with a result keeps its permit",
-            "engine/runs/steps.py",
+            _STEPS,
             ("        leave_step_gates(draft, run.run_id, memo.step, opened)\n", ""),
             "bodies",
         ),
         (
             "a body starts behind the first of its limits",
-            "engine/gates/passing.py",
+            _PASSING,
             (
                 "    if opened.asked > opened.granted or not opened.queued:\n",
                 "    if opened.asked or not opened.queued:\n",
@@ -82,6 +82,51 @@ _ONE_EDIT = tuple(
                 "next_us=max(state.next_us, draft.now * _US_PER_MS)",
             ),
             "spread",
+        ),
+        (
+            "what a body used does not count",
+            _STEPS,
+            (
+                "    opened = draft.step(report.run_id, report.step)\n    settle_gates(draft, opened, report.used)\n",
+                "    opened = draft.step(report.run_id, report.step)\n",
+            ),
+            "metered",
+        ),
+        (
+            "what a body in a queue used does not count",
+            _STEPS,
+            (
+                "engine_memo(run, report.step, opened, report.outcome)\n    settle_gates(draft, opened, report.used)\n",
+                "engine_memo(run, report.step, opened, report.outcome)\n",
+            ),
+            "metered",
+        ),
+        (
+            "what an attempt that fails used does not count",
+            _STEPS,
+            ("    settle_gates(draft, opened, report.used)\n    if run.expired:", "    if run.expired:"),
+            "metered",
+        ),
+        (
+            "what a body used counts beside what was expected",
+            _GATE,
+            ("    more_us = (settled.units - settled.gate.units) *", "    more_us = settled.units *"),
+            "metered",
+        ),
+        (
+            "units that a body did not use are not returned",
+            _GATE,
+            (
+                "    more_us = (settled.units - settled.gate.units) *",
+                "    more_us = max(settled.units - settled.gate.units, 0) *",
+            ),
+            "metered",
+        ),
+        (
+            "a step passes no named limits",
+            _PASSING,
+            ("        if not plan.limits:\n", "        if plan:\n"),
+            "metered",
         ),
     )
 )
@@ -190,57 +235,6 @@ GATE_MUTANTS = (
         _GATE,
         (("            leave_share(draft, left.gate, row.share)\n", "            pass\n"),),
         program="shares",
-    ),
-    Mutant(
-        "what a body used does not count",
-        _STEPS,
-        (
-            (
-                "    opened = draft.step(report.run_id, report.step)\n    settle_gates(draft, opened, report.used)\n",
-                "    opened = draft.step(report.run_id, report.step)\n",
-            ),
-        ),
-        program="metered",
-    ),
-    Mutant(
-        "what a body in a queue used does not count",
-        _STEPS,
-        (
-            (
-                "engine_memo(run, report.step, opened, report.outcome)\n    settle_gates(draft, opened, report.used)\n",
-                "engine_memo(run, report.step, opened, report.outcome)\n",
-            ),
-        ),
-        program="metered",
-    ),
-    Mutant(
-        "what an attempt that fails used does not count",
-        _STEPS,
-        (("    settle_gates(draft, opened, report.used)\n    if run.expired:", "    if run.expired:"),),
-        program="metered",
-    ),
-    Mutant(
-        "what a body used counts beside what was expected",
-        _GATE,
-        (("    more_us = (settled.units - settled.gate.units) *", "    more_us = settled.units *"),),
-        program="metered",
-    ),
-    Mutant(
-        "units that a body did not use are not returned",
-        _GATE,
-        (
-            (
-                "    more_us = (settled.units - settled.gate.units) *",
-                "    more_us = max(settled.units - settled.gate.units, 0) *",
-            ),
-        ),
-        program="metered",
-    ),
-    Mutant(
-        "a step passes no named limits",
-        _PASSING,
-        (("        if not plan.limits:\n", "        if plan:\n"),),
-        program="metered",
     ),
     # Either of the two alone lets it pass, at once or by the timer.
     Mutant(
