@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -215,8 +216,11 @@ async def test_a_stream_ends_when_the_log_fails(engine: VirtualEngine, monkeypat
         assert await part(stream) == ""
 
 
-async def counted(engine: VirtualEngine, query: str = "", options: StreamOptions = FAST) -> StreamStats:
-    """Return what was counted for a client that takes two parts of the stream of a run, and leaves."""
+@asynccontextmanager
+async def counting(
+    engine: VirtualEngine, query: str = "", options: StreamOptions = FAST
+) -> AsyncIterator[tuple[Any, StreamStats]]:
+    """Yield an API and its counts while a client, which has taken two parts of the stream of a run, is connected."""
     stats = StreamStats()
     facade = dataclasses.replace(facade_of(engine.engine), stream_stats=stats)
     streams = Streams(engine.index.changes, None, options)
@@ -224,21 +228,22 @@ async def counted(engine: VirtualEngine, query: str = "", options: StreamOptions
     async with streaming(api, f"/v1/runs/{engine.run().run_id}/stream{query}") as stream:
         for _ in range(2):
             await stream.read()
-        assert stats.open == (engine.run().status == "running")
-        if options.streams_max == 1:
-            async with client_of(api) as client:
-                assert (await client.get("/v1/channels/none/stream")).status_code == 503
-    return stats
+        yield api, stats
 
 
 async def test_streams_are_counted(engine: VirtualEngine) -> None:
     """By how they end: a client that has taken all has left, and one that has not is slow."""
-    slow = await counted(engine, options=dataclasses.replace(FAST, streams_max=1))
+    async with counting(engine, options=dataclasses.replace(FAST, streams_max=1)) as (api, slow):
+        assert slow.open == 1
+        async with client_of(api) as client:
+            assert (await client.get("/v1/channels/none/stream")).status_code == 503
     assert (slow.open, slow.refused, slow.ended) == (0, 1, {StreamEnd.SLOW: 1})
-    left = await counted(engine, "?channel=state")
+    async with counting(engine, "?channel=state") as (_, left):
+        assert left.open == 1
     assert (left.sent, left.refused, left.ended) == (1, 0, {StreamEnd.LEFT: 1})
     await engine.advance("1h")
-    ended = await counted(engine, "?channel=none")
+    async with counting(engine, "?channel=none") as (_, ended):
+        assert ended.open == 0
     assert (ended.open, ended.sent, ended.ended) == (0, 0, {StreamEnd.RUN_ENDED: 1})
     read = {(name, *labels): value for name, labels, value in ended.read()}
     assert read.pop(("live_streams_ended", "run-ended")) == 1

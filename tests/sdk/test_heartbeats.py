@@ -240,41 +240,49 @@ async def test_a_body_that_sends_no_heartbeat_makes_no_object_for_them(monkeypat
     assert len(made) == 2
 
 
-async def test_the_first_heartbeat_of_an_attempt_that_is_over_ends_its_thread() -> None:
-    """It is not reported, and does not become the progress of the next attempt."""
-    ctx, finish, ended = await context(), threading.Event(), list[RunInterrupted]()
+class LateThread:
+    """A plain body whose thread sends a heartbeat once its attempt is over; `ended` has the error that it got."""
 
-    def body() -> None:
-        finish.wait(5)
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._finish = threading.Event()
+        self.ended: list[RunInterrupted] = []
+
+    def body(self) -> None:
+        """Wait for the end of the attempt, and send a heartbeat."""
+        self._finish.wait(5)
         try:
-            ctx.heartbeat(1)
+            self._ctx.heartbeat(2)
         except RunInterrupted as error:
-            ended.append(error)
+            self.ended.append(error)
             raise
 
-    result, call, reports = await attempt(body, timeout_ms=20)
+    async def finish(self) -> None:
+        """Have the thread send its heartbeat; return when it got the error."""
+        self._finish.set()
+        await until(lambda: self.ended)
+
+
+async def test_the_first_heartbeat_of_an_attempt_that_is_over_ends_its_thread() -> None:
+    """It is not reported, and does not become the progress of the next attempt."""
+    late = LateThread(await context())
+    result, call, reports = await attempt(late.body, timeout_ms=20)
     assert error_of(result)[0] == "step-timeout"
-    finish.set()
-    await until(lambda: ended)
+    await late.finish()
     assert (call.progress, reports) == (NULL, [])
 
 
 async def test_the_thread_of_an_attempt_that_is_over_ends_at_its_heartbeat() -> None:
     """Python cannot end a thread, and the body would work on beside the next attempt."""
-    ctx, finish, ended = await context(), threading.Event(), list[RunInterrupted]()
+    ctx = await context()
+    late = LateThread(ctx)
 
     def body() -> None:
         ctx.heartbeat(1)
-        finish.wait(5)
-        try:
-            ctx.heartbeat(2)
-        except RunInterrupted as error:
-            ended.append(error)
-            raise
+        late.body()
 
     result, call, reports = await attempt(body, heartbeat_timeout_ms=20)
     assert error_of(result)[0] == "heartbeat-timeout"
-    finish.set()
-    await until(lambda: ended)
-    assert "this attempt of the step is over" in str(ended[0])
+    await late.finish()
+    assert "this attempt of the step is over" in str(late.ended[0])
     assert (bytes(call.progress), [said for _, said in reports]) == (b"1", [b"1"])
