@@ -94,7 +94,7 @@ class FakeCluster(Cluster):
         return {topic: extent for topic, extent in found.items() if extent.partitions}
 
     async def members(self, *groups: str) -> list[str]:
-        """Return the client ids of the members, which are those of one group."""
+        """Return the client ids of the members: this cluster has one group."""
         await self.calls.made("members")
         return self.clients
 

@@ -41,13 +41,12 @@ def test_demo_counts_what_the_csv_says(tmp_path: Path) -> None:
     serving = subprocess.Popen([*command[:-1], "--port", "0"], stdout=subprocess.PIPE, text=True)
     assert serving.stdout is not None
     page = next(line.split()[-1] for line in serving.stdout if "see all runs at" in line)
-    counts = httpx.get(f"{page.removesuffix('/ui')}/v1/counts").raise_for_status().json()
-    found = httpx.get(f"{page.removesuffix('/ui')}/v1/runs", params={"filter": "flight_id:2013-01-01-B6727-JFK"})
-    assert [run["attributes"]["flight_id"] for run in found.raise_for_status().json()["runs"]] == [
-        "2013-01-01-B6727-JFK"
-    ]
+    api, flight = f"{page.removesuffix('/ui')}/v1", "2013-01-01-B6727-JFK"
+    counts = httpx.get(f"{api}/counts").raise_for_status().json()
+    found = httpx.get(f"{api}/runs", params={"filter": f"flight_id:{flight}"}).raise_for_status().json()
     serving.terminate()
     serving.communicate(timeout=60)
+    assert [run["attributes"]["flight_id"] for run in found["runs"]] == [flight]
     assert counts["functions"]["follow-flight"] == {"completed": 842}
 
 

@@ -55,7 +55,7 @@ class Backbone:
         return dict.fromkeys(places, 10)
 
     async def answered(self) -> None:
-        """Return when the cluster was asked, after a ping if it did not answer before, and its answer was processed."""
+        """Return when the cluster was asked once more and its answer was processed; a ping may have come before."""
         for _ in range(3):
             self.asked.clear()
             await asyncio.wait_for(self.asked.wait(), 10)

@@ -87,7 +87,7 @@ def observe(fleet: Fleet, observed: Observed) -> None:
     fleet.add_worker("--queue", "gpu")
     until(lambda: backlog.scrape().sum("stepstream_runs_ended_total", status="completed") == RUNS)
     until(lambda: all(backlog.reports(app, 1, lag=False) for app in ("queues", "queues.gpu")))
-    until(lambda: [running for _, running in releases(observed)] == [{release: 1} for release, _ in releases(observed)])
+    until(lambda: all(running == {release: 1} for release, running in releases(observed)))
 
 
 def test_backlog_is_reported_without_workers(bootstrap: str, tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ async def test_events_are_listed_with_what_they_started(engine: VirtualEngine) -
     await engine.send(Event("order", {"id": 1}, id="first"), Event("order", {"id": 2}, id="second"))
     browser = browser_of(engine)
     page = await browser.open("/ui/events")
-    assert sorted(row.split(" ")[0] for row in page.texts("tbody tr")) == ["first", "second"]
     rows = page.texts("tbody tr")
+    assert sorted(row.split(" ")[0] for row in rows) == ["first", "second"]
     assert all("fulfil waiting for event parcel/left" in row and "notify completed" in row for row in rows)
     assert page.texts("nav[aria-label=Pages] [aria-current=page]") == ["Events"]
     one = await browser.open(page.link("first"))

@@ -29,7 +29,8 @@ def test_waiting_steps_are_read_in_the_order_of_the_index(tmp_path: Path) -> Non
         db.set_trace_callback(queries.append)
         found = [step.run_id for step in waiting_steps(db, StepKind.WAIT, 10, ("", ""))]
         db.set_trace_callback(None)
-        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {queries[1]}")]
+        (query,) = (each for each in queries if "ORDER BY" in each)
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query}")]
         db.set_trace_callback(queries.append)
         awaited = awaited_events(db)
         db.set_trace_callback(None)
