@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from stepstream.host.monitoring import gauges
 from stepstream.runtime.ports import LogError
 from stepstream.runtime.supervision import keep_serving
 from tests.host.stand_ins import Backbone, StandIn, gauges_of, slot_of
+from tests.sim.loop import run
 
 
 async def test_lost_contact_is_logged_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -36,6 +38,45 @@ async def test_lost_contact_is_logged_once(monkeypatch: pytest.MonkeyPatch, capl
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     assert caplog.messages[1] == "a broker answers again after 12 s"
     measuring.cancel()
+
+
+class Suspended(Backbone):
+    """A cluster that accepts requests and, once it is not `up`, answers none of them."""
+
+    async def _wait(self) -> None:
+        while not self.up:
+            await asyncio.get_running_loop().create_future()
+
+    async def ping(self) -> None:
+        """Answer a new connection."""
+        await self._wait()
+
+    async def ends(self, places: tuple[tuple[str, int], ...]) -> dict[tuple[str, int], int]:
+        """Return 10 for each place."""
+        await self._wait()
+        return await super().ends(places)
+
+
+@pytest.mark.parametrize("answers", [1, 2, 3])
+def test_lost_contact_is_logged_10_s_after_the_last_answer(
+    answers: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also if each request waits until its time limit."""
+
+    async def outage() -> None:
+        monkeypatch.setattr(broker_contact, "time", SimpleNamespace(monotonic=asyncio.get_running_loop().time))
+        backbone, slot = Suspended(), slot_of(StandIn())
+        measuring = asyncio.ensure_future(gauges_of(slot, backbone).measure())
+        await asyncio.sleep((answers - 1) * gauges.MEASURE_S + 0.5)
+        backbone.up = False
+        await asyncio.sleep(broker_contact.LOST_S - 1)
+        assert not caplog.messages
+        await asyncio.sleep(1)
+        (line,) = caplog.messages
+        assert line.startswith("no broker has answered for 10 s")
+        measuring.cancel()
+
+    run(outage())
 
 
 async def fail_once(error: Exception) -> None:
