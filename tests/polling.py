@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-# Conditions that hold hold much sooner; on a loaded machine, a chain of starts and rebalances takes a minute.
+# Most conditions hold much sooner; on a loaded machine, a chain of starts and rebalances takes a minute.
 WAIT_S_MAX = 120.0
 # For the answer to a request.
 ANSWER_S_MAX = 60.0

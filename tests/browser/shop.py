@@ -36,7 +36,7 @@ class Shop(Serving):
         key = settings.get("STEPSTREAM_API_KEY", "")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._event_key = settings.get("STEPSTREAM_EVENT_KEY", "dev")
-        # A port of the system's choice could be taken, by a client of any process, while it starts again.
+        # The system could give a port of its own choice to another process while this one restarts.
         self._port = free_port()
 
     def start(self, limit: int = sys.maxsize, port: int = 0) -> None:

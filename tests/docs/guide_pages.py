@@ -283,8 +283,7 @@ async def limited_steps(engine: VirtualEngine) -> None:
 @FLOW_CONTROL.shows("mail-followers")
 async def refuse(engine: VirtualEngine) -> None:
     """The second price of a product within the hour is not mailed."""
-    for product in "aab":
-        await engine.send(Event("price.changed", {"product": product, "price": 5}))
+    await engine.send(*(Event("price.changed", {"product": product, "price": 5}) for product in "aab"))
     assert [run.output for run in engine.runs("mail-followers")] == ["a costs 5", None, "b costs 5"]
 
 

@@ -13,7 +13,8 @@ from tests.kafka.cluster.observed import Observed
 from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
-# Twice the 10 s of the runbook, for a loaded machine, and a few seconds in which a broker accepts connections only.
+# Twice the 10 s of the runbook, because other tests load the machine, and a broker that starts accepts connections some
+# seconds before it answers. In virtual time, tests/host/test_broker_contact.py holds the 10 s.
 ANSWER_S_MAX = 20.0
 BACK_S_MAX = 20.0
 # The outage itself, and a failure of each shard that notices it at the same moment.

@@ -109,7 +109,7 @@ def test_the_fields_of_a_name_are_filled() -> None:
 
 @pytest.mark.parametrize("name", ["", "x" * 257, "a{", "a}", "{}", "{a b}", "{{a}}"])
 def test_wrong_names_are_refused(name: str) -> None:
-    """A brace is the begin or the end of a field."""
+    """A brace is the beginning or the end of a field."""
     with pytest.raises(InvalidInput):
         Channel(name, int)
 

@@ -81,7 +81,7 @@ class Faults:
     `names` are the calls so far, and `struck` the faults that have occurred. `jitter` seeds random delays of calls, and
     randomly hides records of the inbox for a while: `hidden` counts those. With `rebalances` each group has two
     workers. With `reads` the reads of a store count as calls, too. `applied` and `ended` are the steps and the runs
-    that have ended according to the committed history, and `progress` is what bodies last said there, by run and step.
+    that have ended according to the committed history, and `progress` is what bodies reported last, by run and step.
     With the seed `operator` an operator pauses and resumes runs.
     `watch` is called with the shard, the records and the rows of each commit, and `opened` with each worker that opens
     its log.

@@ -7,7 +7,7 @@ from stepstream import App, Context, Event, on
 from tests.sim.program import Program
 from tests.sim.world import World
 
-# In the time of the loop, of which a pass takes a ten thousandth of a second: no other attempt is silent for so long.
+# In virtual time, in which a pass of the loop takes 0.1 ms: no other attempt is silent for so long.
 _SILENT_S = 0.05
 
 

@@ -15,7 +15,7 @@ from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long, pytest.mark.alone]
 SHARDS = 2
-# Less than a session on a machine that other programs load, too. The benchmark `failover` has the distribution: 2.3 s
+# Less than a session, also on a machine that other programs load. The benchmark `failover` has the distribution: 2.3 s
 # and 0.8 s at most.
 TAKEOVER_S_MAX = SESSION_S * 0.8
 HANDOVER_S_MAX = SESSION_S * 0.6

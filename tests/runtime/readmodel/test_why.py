@@ -213,8 +213,8 @@ def test_surroundings_are_those_of_the_run() -> None:
         ("invoke", "child", "the run of 'child' that it invoked"),
     ],
 )
-def test_a_wait_has_its_start_what_ends_it_and_its_end(kind: str, detail: str, said: str) -> None:
-    """Each is one sentence, and the end is a second one with the time that is left."""
+def test_a_wait_says_since_when_for_what_and_until_when(kind: str, detail: str, said: str) -> None:
+    """One sentence has the start and what ends it; a second one has the end and the time that is left."""
     waits = replace(RENDER, kind=kind, detail=detail, until=NOW + 3_600_000)
     since, end = local_time(BEGAN + 5), f"The wait ends at {local_time(NOW + 3_600_000)} (in 1h 0m)."
     found = why(waits, events=[{"name": "go", "data": {"id": 7}}])

@@ -78,7 +78,7 @@ async def test_runs_are_repeated_from_their_failure(engine: VirtualEngine) -> No
 
 
 async def test_the_preview_repeats_failed_runs_from_what_failed(engine: VirtualEngine) -> None:
-    """Only a filter that finds failed runs alone preselects that; a reader may choose the start, and each says what."""
+    """A filter that finds only failed runs preselects it; a reader may choose the start, and the page explains each."""
     browser = browser_of(engine)
     page = await previewed(browser, "function:fail status:failed", "Repeat all of these runs")
     assert page.texts(".tabs[aria-label='From where'] [aria-current]") == ["From what failed"]

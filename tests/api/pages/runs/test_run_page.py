@@ -259,7 +259,7 @@ async def test_a_series_links_its_runs() -> None:
         assert f"Continues {first.run_id} , as number 1 of the series" in page.text
 
 
-async def test_a_wait_that_lost_a_race_looks_like_nothing_that_went_wrong() -> None:
+async def test_a_wait_that_lost_a_race_does_not_look_like_a_failure() -> None:
     """The step is cancelled in a neutral colour, and its tooltip says why."""
     app = App("race")
 

@@ -61,7 +61,7 @@ def settings(folder: Path) -> KafkaSettings:
 
 
 async def test_connections_use_a_renewed_certificate(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """That of the client without a restart; a certificate without its key is not used, and logged once."""
+    """The client needs no restart; a certificate without its key is not used, and is logged once."""
     authority = Authority()
     authority.write(tmp_path, "first.local")
     context = settings(tmp_path).client_options()["ssl_context"]
