@@ -22,7 +22,7 @@ from tests.polling import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 # Twice the 10 s of the runbook, because other tests load the machine: from the deletion of a topic until no process is
-# ready, and until a request is answered. In virtual time, tests/runtime/kafka/topics/test_topic_watch.py holds the 10 s.
+# ready, and until a request is answered. tests/runtime/kafka/topics/test_topic_watch.py holds the 10 s in virtual time.
 UNREADY_S_MAX = ANSWER_S_MAX = 20.0
 # From the command that creates it again until all processes are ready: 10 s, and the probes and the command itself.
 READY_S_MAX = 40.0
