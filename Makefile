@@ -119,9 +119,9 @@ bench: $(TEST) ## Measure the laptop's runtime
 bench-kafka: $(TEST) $(VENV)/.broker ## Measure engines and workers on a broker
 	$(BIN)/python -m benchmarks cluster
 
-sim: $(TEST) ## Simulate N=200 schedules of crashes, and N of rebalances; SEED=7 or SEED=7 WORKERS=2 shows one
-	$(BIN)/python -m tests.sim $(if $(SEED),SEED=$(SEED),N=$(N)) WORKERS=$(or $(WORKERS),1)
-	$(if $(SEED)$(WORKERS),,$(BIN)/python -m tests.sim N=$(N) WORKERS=2)
+sim: $(TEST) ## Simulate N=200 schedules of crashes and N of rebalances, on all cores or JOBS=1; SEED=7 WORKERS=2 shows one
+	$(BIN)/python -m tests.sim $(if $(SEED),SEED=$(SEED),N=$(N)) WORKERS=$(or $(WORKERS),1) $(JOBS:%=JOBS=%)
+	$(if $(SEED)$(WORKERS),,$(BIN)/python -m tests.sim N=$(N) WORKERS=2 $(JOBS:%=JOBS=%))
 
 broker: $(VENV)/.broker ## Run a broker on PORT=9092 until Ctrl-C; Java and Kafka are downloaded if needed
 	$(BIN)/python -m tests.kafka.cluster.serve $(PORT)

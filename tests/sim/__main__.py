@@ -1,13 +1,15 @@
 """Run many random schedules: `python -m tests.sim N=100000`; `SEED=7` prints one of them, call by call.
 
 With `WORKERS=2` each group has two workers, and rebalances. With `OPERATOR=1` an operator pauses and resumes runs.
-`PROGRAM=withdrawn` runs only that program.
+`PROGRAM=withdrawn` runs only that program. Each core has a process, or `JOBS=1` so many.
 """
 
 import functools
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 
 from stepstream.host.serving import collect_garbage_seldom
 from tests.sim.faults import Faults
@@ -15,13 +17,15 @@ from tests.sim.schedule import judge, judge_seed, random_operators, random_rebal
 from tests.sim.world import Setting
 
 _PROGRESS_EVERY_S = 5.0
+_SEEDS_PER_CHUNK = 25
+
+Make = Callable[[int], tuple[Setting, Faults]]
 
 
 def main(arguments: list[str]) -> int:
     """Run schedules by seed, print their rate and every failure, and return the exit code."""
-    collect_garbage_seldom()
     options = dict(argument.split("=", 1) for argument in arguments)
-    make: Callable[[int], tuple[Setting, Faults]] = random_schedule
+    make: Make = random_schedule
     repeat = ""
     if options.get("OPERATOR") == "1":
         make, repeat = random_operators, "OPERATOR=1 "
@@ -32,22 +36,38 @@ def main(arguments: list[str]) -> int:
         repeat += f"PROGRAM={program} "
     if "SEED" in options:
         return show(*make(int(options["SEED"])), run_schedule(*make(int(options["SEED"]))).digest)
+    return run_many(make, repeat, options)
+
+
+def run_many(make: Make, repeat: str, options: dict[str, str]) -> int:
+    """Run schedules in several processes; print their rate and each failure, and return the exit code."""
     count, first = int(options.get("N", "1000")), int(options.get("FROM", "0"))
+    seeds = range(first, first + count)
+    chunks = [seeds[at : at + _SEEDS_PER_CHUNK] for at in range(0, count, _SEEDS_PER_CHUNK)]
     started = reported = time.monotonic()
-    failed: list[int] = []
-    for done in range(count):
-        seed = first + done
-        if found := judge_seed(seed, make):
-            failed.append(seed)
-            print(f"seed {seed}: {found[0]}; show it by `python -m tests.sim {repeat}SEED={seed}`", flush=True)
-            if options.get("UNTIL") == "failure":
+    done = failed = 0
+    with ProcessPoolExecutor(
+        int(options.get("JOBS") or os.cpu_count() or 1), initializer=collect_garbage_seldom
+    ) as pool:
+        for results in pool.map(functools.partial(judge_seeds, make), chunks):
+            done += _SEEDS_PER_CHUNK
+            for seed, broken in results:
+                failed += 1
+                print(f"seed {seed}: {broken}; show it by `python -m tests.sim {repeat}SEED={seed}`", flush=True)
+            if failed and options.get("UNTIL") == "failure":
+                pool.shutdown(cancel_futures=True)
                 return 1
-        if time.monotonic() - reported > _PROGRESS_EVERY_S:
-            reported = time.monotonic()
-            print(f"{done + 1:,} schedules, {(done + 1) / (reported - started):,.0f} a second", flush=True)
+            if time.monotonic() - reported > _PROGRESS_EVERY_S:
+                reported = time.monotonic()
+                print(f"{done:,} schedules, {done / (reported - started):,.0f} a second", flush=True)
     rate = count / max(time.monotonic() - started, 1e-9)
-    print(f"{count:,} schedules, {rate:,.0f} a second, {len(failed):,} failed")
+    print(f"{count:,} schedules, {rate:,.0f} a second, {failed:,} failed")
     return 1 if failed else 0
+
+
+def judge_seeds(make: Make, seeds: Sequence[int]) -> list[tuple[int, str]]:
+    """Run the schedules of seeds; return the seeds that break an invariant, each with the first one."""
+    return [(seed, found[0]) for seed in seeds if (found := judge_seed(seed, make))]
 
 
 def show(setting: Setting, faults: Faults, digest: str) -> int:

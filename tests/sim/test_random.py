@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sim.__main__ import run_many
 from tests.sim.faults import Faults
 from tests.sim.programs import ALL_PROGRAMS
 from tests.sim.schedule import judge_seed, random_schedule, run_schedule
@@ -49,3 +50,16 @@ def test_a_seed_always_gives_the_same_schedule() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         digests.add(done.stdout.split("digest ")[1].split()[0])
     assert len(digests) == 1
+
+
+def _unknown(_seed: int) -> tuple[Setting, Faults]:
+    return Setting("no such program"), Faults()
+
+
+def test_processes_report_each_seed_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    """`make sim` runs seeds in several processes, and names those that fail, whichever process ran them."""
+    assert run_many(_unknown, "WORKERS=2 ", {"FROM": "7", "N": "60", "JOBS": "2"}) == 1
+    output = capsys.readouterr().out
+    for seed in range(7, 67):
+        assert f"`python -m tests.sim WORKERS=2 SEED={seed}`" in output
+    assert "60 failed" in output

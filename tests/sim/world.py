@@ -4,7 +4,8 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from stepstream import App, StepstreamError
 from stepstream.contract.commands import Command, decode_command
@@ -15,6 +16,7 @@ from stepstream.contract.topics import commands_topic
 from stepstream.engine.state.tables import LEASES, RUNS
 from stepstream.runtime.callers import AnswerLostError, UnavailableError
 from stepstream.runtime.embedded.log import EmbeddedLog
+from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.shard.loop import Shard, ShardOptions
 from stepstream.runtime.storage.journal import MemoryStore
 from stepstream.runtime.worker.pool import PoolWorker
@@ -22,6 +24,7 @@ from stepstream.runtime.worker.worker import Worker
 from stepstream.testing import VirtualEngine
 from tests.sim.faults import Faults
 from tests.sim.invariants import check_gates, check_wakes
+from tests.sim.late_index import LateIndex
 from tests.sim.operators import Operator
 from tests.sim.ports import FaultyLog, wrap_port
 from tests.sim.share_invariants import check_shares
@@ -69,6 +72,9 @@ class World(VirtualEngine):
         if self._operator:
             faults.watch = self._operator.committed
             faults.opened = self._attach_operator
+
+    def _open_index(self, file: Path | None) -> RunIndex:  # noqa: ARG002 - the simulation is in memory
+        return cast(RunIndex, LateIndex())
 
     def _attach_operator(self, worker: Any, name: str) -> None:
         topic = commands_topic(name.partition("#")[0])

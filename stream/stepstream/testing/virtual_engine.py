@@ -117,7 +117,7 @@ class VirtualEngine(StreamingEngine):
         self.journal = RocksJournal(data_dir / "db") if data_dir else MemoryJournal(shards)
         self.embedded = EmbeddedBackbone(self.journal, self.clock, shards)
         self._backbone = backbone(self.clock) if backbone else self.embedded
-        self.index = index = RunIndex(data_dir / RUNS_FILE if data_dir else None)
+        self.index = index = self._open_index(data_dir / RUNS_FILE if data_dir else None)
         self._stack.push_async_callback(self._backbone.close)
         self._stack.callback(index.close)
         checked = [app for app in apps if isinstance(app, App)]
@@ -136,6 +136,9 @@ class VirtualEngine(StreamingEngine):
             logs_delay_s=0.0,
         )
         self.engine = EmbeddedEngine(apps, self._backbone, self.clock, index, options)
+
+    def _open_index(self, file: Path | None) -> RunIndex:
+        return RunIndex(file)
 
     def _wrapping(self, wrap: Callable[[str, Any], Any] | None) -> Callable[[str, Any], Any] | None:
         if self._check:

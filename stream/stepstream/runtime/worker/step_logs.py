@@ -123,11 +123,13 @@ class StepLogs:
             self._writing = None
 
     async def flush(self) -> None:
-        """Write what was logged so far."""
+        """Write what was logged since the last time, if anything was."""
         with self._lock:
             records = [attempt.taken(self._source) for attempt in self._dirty]
             self._dirty.clear()
             self._bytes = 0
+        if not records:
+            return
         try:
             await self._write(records)
         except Exception as error:
