@@ -40,6 +40,7 @@ HOMES: Mapping[str, str | tuple[str, ...] | None] = {
     "lark": "stepstream.expressions",
     "prometheus_client": None,
     "psycopg": None,
+    "pydantic_ai": "stepstream.ai",
     "pydantic": None,
     "rocksdict": None,
     "sqlite3": "stepstream.runtime.readmodel",
@@ -50,6 +51,7 @@ HOMES: Mapping[str, str | tuple[str, ...] | None] = {
 ENTRY_POINTS = {
     "stepstream": "users import it",
     "stepstream.__main__": "python -m stepstream",
+    "stepstream.ai.requests": "sdk/deferred.py loads it by name",
     "stepstream.cli.main": "the command",
     "stepstream.client.stream_client": "users import it",
     "stepstream.contract.publishing.render": "make topics",

@@ -22,6 +22,7 @@ _HOMES = {
     "EventTrigger": "contract.functions",
     "Function": "sdk.function",
     "Idempotency": "sdk.refusals",
+    "Inference": "sdk.inference",
     "Limit": "sdk.named_limits",
     "NonRetriableError": "sdk.errors",
     "RateLimit": "sdk.refusals",

@@ -22,6 +22,7 @@ from stepstream.sdk.errors import (
 from stepstream.sdk.event import Event
 from stepstream.sdk.flow_control import Concurrency, Throttle
 from stepstream.sdk.function import Function, cron, on
+from stepstream.sdk.inference import Inference
 from stepstream.sdk.named_limits import Limit
 from stepstream.sdk.refusals import Debounce, Idempotency, RateLimit, Singleton
 from stepstream.sdk.steps.approvals import Approval
@@ -44,6 +45,7 @@ __all__ = [
     "EventTrigger",
     "Function",
     "Idempotency",
+    "Inference",
     "Limit",
     "NonRetriableError",
     "RateLimit",

@@ -13,7 +13,18 @@ from stepstream.cli.main import load_command
 from stepstream.cli.registry import COMMANDS
 
 # Each of these takes longer to import than all of the SDK.
-HEAVY = {"aiokafka", "celpy", "fastapi", "faust", "lark", "prometheus_client", "pydantic", "rocksdict", "uvicorn"}
+HEAVY = {
+    "aiokafka",
+    "celpy",
+    "fastapi",
+    "faust",
+    "lark",
+    "prometheus_client",
+    "pydantic",
+    "pydantic_ai",
+    "rocksdict",
+    "uvicorn",
+}
 
 
 def modules_after(code: str) -> set[str]:

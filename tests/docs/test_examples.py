@@ -9,13 +9,14 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.host.loading import load_app
 from stepstream.testing import VirtualEngine
+from tests.docs.agents_page import AGENTS
 from tests.docs.concepts_page import CONCEPTS
 from tests.docs.guide_pages import GUIDES, VERSIONING
 from tests.docs.pages import DOCS, PAGES, QUICKSTART, README, files, write_files
 from tests.docs.scenarios import Scenario, Scenarios
 from tests.docs.streams_page import STREAMS
 
-TAUGHT = (CONCEPTS, STREAMS, *GUIDES)
+TAUGHT = (AGENTS, CONCEPTS, STREAMS, *GUIDES)
 CASES = [pytest.param(guide, each, id=f"{guide.page}-{each.__name__}") for guide in TAUGHT for each in guide.options]
 
 

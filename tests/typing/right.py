@@ -11,6 +11,7 @@ from stepstream import (
     Channel,
     Context,
     Event,
+    Inference,
     SignalReceipt,
     StreamClient,
     StreamMessage,
@@ -81,6 +82,9 @@ async def steps(ctx: Context) -> Receipt:
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(ctx.step.run("in-group", label, "x"))
     assert_type(task.result(), str)
+    assert_type((await ctx.step.ai.infer("ask", model="test", prompt="?")).output, str)
+    assert_type(await ctx.step.ai.infer("ask", model="test", prompt="?", output_type=Receipt), Inference[Receipt])
+    assert_type(await ctx.step.ai.wrap("label", label, "x"), str)
     assert_type((ctx.run_id, ctx.attempt, ctx.event, ctx.events), tuple[str, int, Event, list[Event]])
     return await ctx.step.run("charge-again", charge, {})
 
@@ -96,6 +100,9 @@ def plain(ctx: ThreadedContext) -> str:
     assert_type(ctx.step.run("label", label, "x"), str)
     assert_type(ctx.step.wait_for_event("wait", event="b", timeout=5), Event | None)
     assert_type(ctx.step.wait_for_any("any", {"b": Wait("b")}, timeout=5), tuple[str, Event] | None)
+    assert_type(ctx.step.ai.infer("ask", model="test", prompt="?").output, str)
+    assert_type(ctx.step.ai.infer("ask", model="test", prompt="?", output_type=Receipt).output, Receipt)
+    assert_type(ctx.step.ai.wrap("charge", charge, {}), Receipt)
     assert_type(ctx.step.wait_for_all("all", {"b": Wait("b")}, timeout=5), dict[str, Event] | None)
     assert_type(ctx.step.invoke("tax", function=tax), float)
     assert_type(ctx.step.invoke("receipt", function=steps), Receipt)

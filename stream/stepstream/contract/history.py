@@ -8,6 +8,7 @@ from stepstream.contract.continuations import Continuation
 from stepstream.contract.events import EventRecord, EventRef
 from stepstream.contract.gates import Gate
 from stepstream.contract.kinds import RunStatus, StepKind
+from stepstream.contract.model_usage import ModelUsage
 from stepstream.contract.operators.approvals import ApprovalRequest
 from stepstream.contract.operators.bulk import BulkChanged
 from stepstream.contract.operators.control import Pause, Rerun
@@ -70,7 +71,7 @@ class StepPlanned(_Entry, frozen=True, tag="step.planned"):
 class StepAttemptFailed(_Entry, frozen=True, tag="step.attempt_failed"):
     """An attempt (from 0) of a step failed; the next is due at `retry_at`, and gets the `progress` (null: none).
 
-    It began at `started_at` (Unix ms, 0: unknown).
+    It began at `started_at` (Unix ms, 0: unknown). `usage` is what it used of a model.
     """
 
     step: str
@@ -80,6 +81,7 @@ class StepAttemptFailed(_Entry, frozen=True, tag="step.attempt_failed"):
     retry_at: int
     progress: Raw = NULL
     started_at: int = 0
+    usage: ModelUsage | None = None
 
 
 class StepProgressed(_Entry, frozen=True, tag="step.progressed"):
@@ -98,7 +100,7 @@ class StepProgressed(_Entry, frozen=True, tag="step.progressed"):
 class StepEnded(_Entry, frozen=True, tag="step.ended"):
     """A step has its result; `attempt` counts from 0. `seen`, `own` and `fingerprint` are those of its memo.
 
-    `by` says who sent the signal that ended it, if known.
+    `by` says who sent the signal that ended it, if known. `usage` is what its last attempt used of a model.
     """
 
     step: str
@@ -111,6 +113,7 @@ class StepEnded(_Entry, frozen=True, tag="step.ended"):
     own: int = 0
     fingerprint: int = 0
     by: str = ""
+    usage: ModelUsage | None = None
 
 
 class StepCopied(_Entry, frozen=True, tag="step.copied"):

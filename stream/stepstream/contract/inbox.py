@@ -10,6 +10,7 @@ from stepstream.contract.functions import CancelTrigger, RunTimeouts
 from stepstream.contract.gates import Gate, GateRecord
 from stepstream.contract.ids import StepRef
 from stepstream.contract.matching import MatchingRecord
+from stepstream.contract.model_usage import ModelUsage
 from stepstream.contract.operators.bulk import BulkRecord
 from stepstream.contract.operators.control import (
     BulkRef,
@@ -231,7 +232,8 @@ class StepReported(TypedRecord, frozen=True, tag="step.reported"):
     """A worker ran the body of a step to its end. `seen` counts the engine's results that the code had received before.
 
     `fingerprint` is like that of RunPlan. With a `queue` the step was dispatched to it; whichever worker holds the run,
-    the report of the latest `claim` counts. The body says that it has `used` so many units of the limits of its step.
+    the report of the latest `claim` counts. The body says that it has `used` so many units of the limits of its step,
+    and what its `usage` of a model was.
     """
 
     run_id: str
@@ -246,13 +248,14 @@ class StepReported(TypedRecord, frozen=True, tag="step.reported"):
     claim: str = ""
     fingerprint: int = 0
     used: int | None = None
+    usage: ModelUsage | None = None
 
 
 class StepFailed(TypedRecord, frozen=True, tag="step.failed"):
     """An attempt of a step failed, the next is due in `retry_ms`.
 
-    `group` is that of the plans, `queue`, `claim`, `fingerprint` and `used` are those of StepReported. `progress` is
-    what the last heartbeat of the body said, in this attempt or before, null if there is none.
+    `group` is that of the plans, `queue`, `claim`, `fingerprint`, `used` and `usage` are those of StepReported.
+    `progress` is what the last heartbeat of the body said, in this attempt or before, null if there is none.
     """
 
     run_id: str
@@ -269,6 +272,7 @@ class StepFailed(TypedRecord, frozen=True, tag="step.failed"):
     fingerprint: int = 0
     used: int | None = None
     progress: Raw = NULL
+    usage: ModelUsage | None = None
 
 
 class StepsPlanned(TypedRecord, frozen=True, tag="steps.planned"):
@@ -339,13 +343,6 @@ class RunFailed(TypedRecord, frozen=True, tag="run.failed"):
     raw: Raw = NULL
 
 
-class Answered(msgspec.Struct, frozen=True):
-    """The answer to the request that named `to`; it is sent once, after the commit, and may be lost."""
-
-    to: str
-    status: str
-
-
 class CommandsLost(TypedRecord, frozen=True, tag="commands.lost"):
     """The position of the workers of this name in their commands is lost: some of the commands may be lost too.
 
@@ -395,5 +392,4 @@ InboxRecord = (
     | LimitQuestion
     | LimitSettingRecord
 )
-decode_answer = msgspec.json.Decoder(Answered).decode
 decode_inbox = msgspec.json.Decoder(InboxRecord).decode

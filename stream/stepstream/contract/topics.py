@@ -10,10 +10,11 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.heartbeats import EngineHeartbeat
 from stepstream.contract.history import HistoryRecord
-from stepstream.contract.inbox import Answered, InboxRecord
+from stepstream.contract.inbox import InboxRecord
 from stepstream.contract.limits import DAY_MS, DEAD_LETTER_BYTES_MAX, HOUR_MS, MIB
 from stepstream.contract.live import Published
 from stepstream.contract.logs import StepLogged
+from stepstream.contract.replies import Answered
 from stepstream.contract.text.names import workers_name
 
 EVENTS = "events"

@@ -139,8 +139,9 @@ class App:
         limits: Sequence[Limit] = (),
         priority: str = "",
         batch: Batch | None = None,
+        ai_budget: int = 0,
     ) -> _Decorator:
-        """Make the decorated handler a durable function of this app.
+        """Make a handler of a `Context`, or of a `ThreadedContext` if plain, a durable function; see `DefinitionError`.
 
         Args:
             triggers: Up to ten of `on(…)` and `cron(…)`. A function without triggers starts only by `step.invoke`.
@@ -148,8 +149,7 @@ class App:
             retries: How many attempts may follow the first, 0 to 20, of each step and of the code between steps.
             backoff: The delays of retries: a duration, a list whose last one repeats, or a function of the attempt.
             on_failure: A handler that runs as the function `ID-on-failure` when a run fails; its event has the error.
-            attributes: What people find runs by: CEL expressions on `event` by name (`{"id": "event.data.id"}`) when a
-                run begins. One that fails or has no string, number or bool adds none. See also `ctx.set_attributes`.
+            attributes: What people find runs by: CEL expressions on `event` by name; see also `ctx.set_attributes`.
             cancel_on: Up to five events that cancel an open run: `[CancelOn("withdrawn", match="data.order_id")]`.
             timeouts: How long a run may take to start and to finish; one that takes longer is cancelled.
             input: The pydantic model or dataclass of the data of its events, of which the page makes a checked form.
@@ -162,11 +162,11 @@ class App:
             priority: A CEL expression on `event`: by how many seconds a run is moved forward where it is queued.
             limits: Up to five that functions share by name: `[Limit("openai", 60, "1m")]`; more runs are queued.
             batch: One run has the events of several: so many, or those that come in a time; the other runs are skipped.
-
-        Raises `DefinitionError`. The handler takes a `Context` if it is `async def`, a `ThreadedContext` if plain.
+            ai_budget: How many tokens a run may use of models before its next `ctx.step.ai` fails; 0 is no limit.
         """
         flow: tuple[Any, ...] = (concurrency, throttle, rate_limit, debounce, singleton, idempotency, limits, priority)
-        own = (self.lookback_ms, tuple(self.queues), self.chain_max, cancel_on, timeouts, input, *flow, batch)
+        rest = (cancel_on, timeouts, input, *flow, batch, ai_budget)
+        own = (self.lookback_ms, tuple(self.queues), self.chain_max, *rest)
         options = FunctionOptions(_check(triggers), retry_policy(retries, backoff), None, dict(attributes or {}), *own)
         return lambda handler: self._define(handler, id, options, on_failure)
 
@@ -189,6 +189,7 @@ class App:
                 chain_max=options.chain_max,
                 input=options.input,
                 app_limits=self._limits,
+                ai_budget=options.ai_budget,
             )
             failure = Function(self.name, function_id + _FAILURE_SUFFIX, on_failure, of_failure)
         chosen = replace(options, on_failure=failure, app_limits=self._limits)

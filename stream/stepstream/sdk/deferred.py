@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from stepstream.contract.codec import Json, Raw, dump_json
+from stepstream.sdk.errors import NonRetriableError
+from stepstream.sdk.inference import Inference, Question
 
 
 class Converter(Protocol):
@@ -78,6 +80,18 @@ def load_typed(raw: Raw, converter: Converter) -> Any:
 def dump_untyped(value: Any) -> Any:
     """Return a pydantic model or a dataclass as plain JSON values; return anything else as it is."""
     return _load("sdk.models").dump_untyped(value)
+
+
+async def ask_model(question: Question) -> Inference[Any]:
+    """Ask a model; raise NonRetriableError without the extra that this needs."""
+    try:
+        requests = _load("ai.requests")
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("pydantic_ai"):
+            raise
+        raise NonRetriableError("ctx.step.ai.infer needs Pydantic AI: pip install 'stepstream[ai]'") from None
+    answer: Inference[Any] = await requests.ask(question)
+    return answer
 
 
 def is_model(value: Any) -> bool:

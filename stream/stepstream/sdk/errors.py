@@ -39,6 +39,7 @@ class StepError(StepstreamError):
     | `heartbeat-timeout` | sent no heartbeat for `options(heartbeat_timeout=)` in its last attempt |
     | `not-json` | returned a value that JSON cannot represent without loss |
     | `output-too-large` | returned more than 4 MiB |
+    | `token-budget` | would ask a model in a run that has used its `ai_budget` of tokens |
     | `result-type` | has a stored result that does not fit the return type that its callable declares now |
     | `queue-not-found` | names a queue that the registered app does not have |
     | `invoke-timeout` | invoked a run that did not end within `timeout=`; that run continues |
@@ -165,6 +166,12 @@ class DefinitionError(StepstreamError, ValueError):
     """An app, a function, a trigger or a source is defined in a way that cannot work; raised where it is defined."""
 
     code = "definition"
+
+
+class TokenBudgetError(NonRetriableError):
+    """The run has used the tokens of `@app.function(ai_budget=)`."""
+
+    code = "token-budget"
 
 
 class StepUsageError(NonRetriableError):

@@ -14,6 +14,7 @@ from stepstream.contract.errors import InvalidInput, NotJson, NotPublished
 from stepstream.contract.events import EventRecord
 from stepstream.contract.limits import BODIES_STARTED_PER_ITERATION_MAX, Limits
 from stepstream.contract.logs import LogKey
+from stepstream.contract.model_usage import ModelUsage
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.sdk.context import make_context, make_threaded_context
 from stepstream.sdk.errors import (
@@ -33,6 +34,7 @@ from stepstream.sdk.replay.messages import Execution, Publisher
 from stepstream.sdk.replay.pacing import PacedCalls
 from stepstream.sdk.replay.replay import Replay, Snapshot
 from stepstream.sdk.replay.tasks import Body, InThread, current_body
+from stepstream.sdk.spending import Spending
 from stepstream.sdk.step_logs import Catch, current_catch
 from stepstream.sdk.steps.step import Step
 from stepstream.sdk.steps.step_call import StepCall
@@ -47,12 +49,13 @@ logger = logging.getLogger(__name__)
 class StepResult:
     """How an attempt of a body ended; with `retry_ms`, another attempt follows after that many milliseconds.
 
-    It has `used` so many units of the limits of its step, if it says so.
+    It has `used` so many units of the limits of its step, if it says so; `usage` is what it used of a model.
     """
 
     outcome: Outcome
     retry_ms: int | None = None
     used: int | None = None
+    usage: ModelUsage | None = None
 
     @property
     def is_final(self) -> bool:
@@ -109,7 +112,9 @@ class Bodies:
             current_body.reset(token)
             if heartbeats := running.end():
                 call.progress = heartbeats.progress
-        return result if running.used is None else replace(result, used=running.used)
+        if running.used is None and running.usage is None:
+            return result
+        return replace(result, used=running.used, usage=running.usage)
 
     async def _attempt(
         self, function: str, call: Call, limits: Limits, now_ms: Callable[[], int], running: Body
@@ -248,7 +253,12 @@ def start_code(
     limited = any(rule.steps for rule in function.gates)
     app_limits = function.app_limits
     options = StepOptions(
-        function.policy, function.lookback_ms, function.queues, limited=limited, app_limits=app_limits
+        function.policy,
+        function.lookback_ms,
+        function.queues,
+        limited=limited,
+        app_limits=app_limits,
+        spending=Spending(function.id, function.ai_budget),
     )
     step = Step(replay, limits, options)
     if function.is_async:

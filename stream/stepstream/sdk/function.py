@@ -188,6 +188,7 @@ class FunctionOptions:
     limits: Sequence[Limit] = ()
     priority: str = ""
     batch: Batch | None = None
+    ai_budget: int = 0
     app_limits: AppLimits = field(default_factory=AppLimits)
 
 
@@ -215,11 +216,12 @@ class Function(Generic[T_co]):
         refusing = refusal_rules(id, *asked_first, options.concurrency)
         self.limits = check_limits(f"function {id!r}: limits=", options.limits)
         self.app_limits = options.app_limits
+        self.ai_budget = _checked_budget(id, options.ai_budget)
         batches = batch_rules(id, options.batch, {name: getattr(options, name) for name in EXCLUDED})
         self.gates = (*refusing, *batches, *in_order(waiting, self.limits))
         self.priority = check_priority(id, options.priority, self.gates)
         self.input = _input_schema(id, options.input)
-        self.is_async = _is_async(handler)
+        self.is_async = is_async(handler)
         self.__doc__ = handler.__doc__
         self.__name__ = getattr(handler, "__name__", id)
         _check(self)
@@ -287,6 +289,12 @@ def _check(function: Function[Any]) -> None:
             raise DefinitionError(f"function {function.id!r}: attributes={{{name!r}: …}}: {error}") from None
 
 
+def _checked_budget(id: str, budget: int) -> int:
+    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:
+        raise DefinitionError(f"function {id!r}: ai_budget={budget!r}: use a whole number of tokens, 0 for no budget")
+    return budget
+
+
 def _input_schema(id: str, model: Any) -> Raw:
     if model is None:
         return NULL
@@ -296,7 +304,7 @@ def _input_schema(id: str, model: Any) -> Raw:
         raise DefinitionError(f"function {id!r}: input={name_of(model)}: {error}") from None
 
 
-def _is_async(handler: Any) -> bool:
+def is_async(handler: Any) -> bool:
     """Return whether calling `handler`, which may be an object, a partial or decorated, returns a coroutine."""
     while not inspect.iscoroutinefunction(handler):
         if isinstance(handler, functools.partial):

@@ -55,11 +55,27 @@ def return_type(function: Callable[..., Any]) -> ReturnType:
         if isinstance(function, types.FunctionType):
             _returning_plain_json.add(function)
         return PLAIN_JSON
-    except NameError as error:
-        return ReturnType(None, f"its return annotation cannot be resolved at run time ({error})")
     except Exception as error:  # noqa: BLE001 - an annotation may hold any expression
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        return ReturnType(None, f"its return annotation cannot be used ({reason})")
+        return _unusable("return annotation", error)
+
+
+def parameter_type(function: Callable[..., Any], name: str) -> ReturnType:
+    """Return the type of the values of a parameter of `function`, as `return_type` does that of its results."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    try:
+        # Of a class, the parameters are those of its constructor.
+        hint = annotation_of(getattr(function, "__init__") if isinstance(function, type) else function, name)  # noqa: B009
+        return PLAIN_JSON if _is_plain(hint) else ReturnType(converter_of(hint))
+    except Exception as error:  # noqa: BLE001 - as above
+        return _unusable("annotation", error)
+
+
+def _unusable(annotation: str, error: Exception) -> ReturnType:
+    if isinstance(error, NameError):
+        return ReturnType(None, f"its {annotation} cannot be resolved at run time ({error})")
+    reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+    return ReturnType(None, f"its {annotation} cannot be used ({reason})")
 
 
 def _return_hint(function: Callable[..., Any]) -> Any:

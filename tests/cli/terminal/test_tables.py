@@ -175,3 +175,10 @@ def test_failed_attempts_are_printed_below_the_steps() -> None:
     text = printed({**_RUN, "steps": [{**_STEP, "id": "pay", "kind": "run", "failures": [failure]}]})
     times = f"{clock(_BEGAN)}, next at {clock(_BEGAN + 60_000)}"
     assert f"step 'pay', attempt 1 failed {times}: IOError: bank is down" in text
+
+
+def test_the_tokens_of_a_run_are_printed() -> None:
+    """A run that asked no model has no such line."""
+    usage = {"model": "", "input_tokens": 1_200, "output_tokens": 34, "cost_usd": 0.0}
+    assert "tokens: 1,200 in, 34 out" in printed({**_RUN, "usage": usage})
+    assert "tokens" not in printed({**_RUN, "usage": None})

@@ -13,6 +13,7 @@ from stepstream.contract.kinds import NOT_STARTED, OPEN_STEP_STATUSES, RunStatus
 from stepstream.contract.text.waits import read_several
 from stepstream.contract.text.wording import duration_text
 from stepstream.runtime.readmodel.activity import activities
+from stepstream.runtime.readmodel.usage import UsageView, usage_text
 from stepstream.runtime.readmodel.why import at_once_text
 
 # On a terminal; in a pipe nothing is cut.
@@ -83,6 +84,8 @@ def print_run(screen: Screen, run: Json) -> None:
     _print_continuation(screen, run["continuation"] or {})
     if run["status"] == RunStatus.COMPLETED:
         screen.line(f"  output: {_json(run['output'])}")
+    if usage := run.get("usage"):
+        screen.line(f"  tokens: {usage_text(UsageView(**usage))}")
     for warning in run["warnings"]:
         screen.line(f"  warning: {warning}")
     failed = [step for step in run["steps"] if step["error"]]

@@ -12,6 +12,7 @@ from stepstream.contract.ids import branch_of, is_cancel_waiter
 from stepstream.contract.inbox import StepFailed, StepReported, StepResolved
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import EventMatched
+from stepstream.contract.model_usage import ModelUsage
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value, outcome_bytes
 from stepstream.contract.progress import HeartbeatReported
 from stepstream.engine.gates.passing import leave_step_gates, settle_gates
@@ -40,7 +41,7 @@ def report_step(draft: Draft, report: StepReported) -> None:
     memo = Memo(report.step, report.id, StepKind.RUN, report.outcome, report.seen, run.own, report.fingerprint)
     opened = draft.step(report.run_id, report.step)
     settle_gates(draft, opened, report.used)
-    keep_result(draft, run, memo, opened, report.attempt, report.started_at)
+    keep_result(draft, run, memo, opened, report.attempt, report.started_at, usage=report.usage)
     if opened:
         # The code may have changed, so that a former wait is now a body.
         withdraw(draft, report.run_id, report.step, opened)
@@ -59,7 +60,7 @@ def _report_dispatched(draft: Draft, report: StepReported) -> None:
     release(draft, report.run_id, report.step)
     run, memo = engine_memo(run, report.step, opened, report.outcome)
     settle_gates(draft, opened, report.used)
-    keep_result(draft, run, memo, opened, report.attempt, report.started_at)
+    keep_result(draft, run, memo, opened, report.attempt, report.started_at, usage=report.usage)
     _resume(draft, run, memo, opened.group)
 
 
@@ -70,7 +71,14 @@ def engine_memo(run: Run, step: str, opened: OpenStep, outcome: Outcome) -> tupl
 
 
 def keep_result(
-    draft: Draft, run: Run, memo: Memo, opened: OpenStep | None, attempt: int = 0, started_at: int = 0, by: str = ""
+    draft: Draft,
+    run: Run,
+    memo: Memo,
+    opened: OpenStep | None,
+    attempt: int = 0,
+    started_at: int = 0,
+    by: str = "",
+    usage: ModelUsage | None = None,
 ) -> None:
     """Keep a result and close its step, whose row is `opened`. The step no longer waits anywhere."""
     run = replace(
@@ -80,7 +88,7 @@ def keep_result(
         memo_bytes=run.memo_bytes + outcome_bytes(memo.outcome),
     )
     order = (memo.seen, memo.own, memo.fingerprint)
-    draft.record(run, StepEnded, memo.step, memo.id, memo.kind, memo.outcome, attempt, started_at, *order, by)
+    draft.record(run, StepEnded, memo.step, memo.id, memo.kind, memo.outcome, attempt, started_at, *order, by, usage)
     if opened is not None:
         draft.disarm(opened.due, Timer(TimerKind.STEP, run.run_id, memo.step))
         leave_step_gates(draft, run.run_id, memo.step, opened)
@@ -133,7 +141,7 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
     run = replace(run, steps=run.steps + (opened is None), attempt=0, opened_steps=True)
     progress = newest_progress(report.progress, opened)
     failed = (report.step, report.id, report.attempt, report.error, due, progress, report.started_at)
-    draft.record(run, StepAttemptFailed, *failed)
+    draft.record(run, StepAttemptFailed, *failed, report.usage)
     if opened is None:
         join_groups(draft, run.run_id, Counter([report.group] if report.group else []))
     else:

@@ -8,8 +8,8 @@ import uuid
 import msgspec
 
 from stepstream.contract.codec import encode
-from stepstream.contract.inbox import Answered, decode_answer
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
+from stepstream.contract.replies import Answered, decode_answer
 from stepstream.contract.topics import REPLIES
 from stepstream.runtime.callers import Callers
 from stepstream.runtime.kafka.backbone import KafkaBackbone

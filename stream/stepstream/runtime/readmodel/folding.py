@@ -31,6 +31,7 @@ from stepstream.contract.history import (
     StepProgressed,
 )
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
+from stepstream.contract.model_usage import NO_USAGE
 from stepstream.contract.operators.bulk import BulkChanged
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.runtime.readmodel.dialect import Database, lock_sums
@@ -165,7 +166,7 @@ class Batch:
             case StepAttemptFailed():
                 row.status, row.attempts, row.until = StepStatus.RETRYING, entry.attempt + 1, entry.retry_at
                 row.error, row.failures = text_of(entry.error), attempt_text(entry)
-                row.progress = _progress(entry.progress)
+                row.progress, row.usage = _progress(entry.progress), entry.usage or NO_USAGE
                 self._errors.add(run.function, entry.id, entry.error, entry.at, entry.run_id)
                 self._sums[1] += 1
             case StepProgressed():
@@ -179,7 +180,7 @@ class Batch:
             case StepEnded():
                 row.attempts = entry.attempt + 1
                 row.first_at = row.started_at = entry.started_at or entry.at
-                row.ended_at, row.ended_by = entry.at, entry.by
+                row.ended_at, row.ended_by, row.usage = entry.at, entry.by, entry.usage or NO_USAGE
                 self._add_outcome(row, entry)
                 self._sums[0] += 1
                 if entry.started_at:

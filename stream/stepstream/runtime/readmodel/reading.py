@@ -10,6 +10,7 @@ from stepstream.contract.text.waits import SEVERAL_WORDS, read_several
 from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.stats import FunctionStats, RunStats
 from stepstream.runtime.readmodel.tables.schema import name_of
+from stepstream.runtime.readmodel.usage import total_usage
 from stepstream.runtime.readmodel.views import RUN_COLUMNS, RunView, json_of, step_of, summary_of
 
 _OPEN = ", ".join("?" * len(OPEN_RUN_STATUSES))
@@ -40,6 +41,7 @@ def show(db: Database, run_id: str) -> RunView | None:
     reruns = tuple(found for (found,) in db.execute(origin, (run_id,)))
     deadline, continuation, rerun, output = map(json_of, row[-4:])
     known: dict[str, Any] = {"deadline": deadline, "continuation": continuation, "rerun": rerun, "reruns": reruns}
+    known["usage"] = total_usage(step.usage for step in steps)
     return RunView(**summary_of(row), output=output, steps=steps, **known)
 
 

@@ -9,9 +9,11 @@ import msgspec
 from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.kinds import NOT_STARTED, OPEN_STEP_STATUSES, RunStatus, StepKind
+from stepstream.contract.model_usage import ModelUsage
 from stepstream.contract.text.names import workers_name
 from stepstream.runtime.readmodel.activity import ACTIVITY_FIELDS, Activity, activities
 from stepstream.runtime.readmodel.failed_attempts import FailedAttempt, read_attempts
+from stepstream.runtime.readmodel.usage import UsageView, usage_of
 
 RUN_COLUMNS = (
     "run_id, function, app, status, accepted_at, started_at, ended_at, events, error, caller, warnings, attempt, "
@@ -35,7 +37,8 @@ class StepView:
 
     The result of a `copied` step is that of the run that this one repeats. `failures` are attempts that were retried.
     `progress` is what the last heartbeat of its body said, None if there is none; `heartbeat_at` is when it was
-    reported. `ended_by` is who sent the signal that ended it, "" if unknown.
+    reported. `ended_by` is who sent the signal that ended it, "" if unknown. `usage` is what its attempts used of a
+    model, None for a step that used none.
     """
 
     step: str
@@ -55,6 +58,7 @@ class StepView:
     progress: Json = None
     heartbeat_at: int = 0
     ended_by: str = ""
+    usage: UsageView | None = None
 
 
 def queue_of(kind: str, detail: str) -> str:
@@ -120,7 +124,8 @@ class RunView(RunSummary):
     `deadline` says when a timeout cancels it: at what time, by which timeout (start or finish), and whether the run has
     expired, so that only bodies that are running may end; None if no timeout does. `continuation` links runs that
     continue as new: the run that this one continues (`from`) and its `number` in the series, and its successor (`to`);
-    None for any other run.
+    None for any other run. `usage` is what its steps used of models, None if they used none; the results that it took
+    over from another run cost it nothing.
     """
 
     output: Json = None
@@ -129,6 +134,7 @@ class RunView(RunSummary):
     reruns: tuple[str, ...] = ()
     deadline: Json = None
     continuation: Json = None
+    usage: UsageView | None = None
 
     @property
     def workers(self) -> list[str]:
@@ -159,7 +165,7 @@ def summary_of(row: Sequence[Any], events_max: int | None = None) -> dict[str, A
 def step_of(row: Sequence[Any]) -> StepView:
     """Return a step from its row."""
     (_, step, id, kind, status, attempts, first, started, ended, until, detail, output, error, *rest) = row
-    copied, failures, progress, heartbeat_at, by = rest[-5:]
+    copied, failures, progress, heartbeat_at, by = rest[-9:-4]
     results = (json_of(output), json_of(error), bool(copied), read_attempts(failures))
-    more = (json_of(progress), heartbeat_at, by)
+    more = (json_of(progress), heartbeat_at, by, usage_of(ModelUsage(*rest[-4:])))
     return StepView(step, id, kind, status, attempts, first, started, ended, until, detail, *results, *more)

@@ -67,6 +67,7 @@ def step_report(
             call.fingerprint,
             result.used,
             call.progress,
+            result.usage,
         )
     return StepReported(
         handle.run_id,
@@ -81,6 +82,7 @@ def step_report(
         claim,
         call.fingerprint,
         result.used,
+        result.usage,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from stepstream.contract.model_usage import ModelUsage
 from stepstream.sdk.heartbeats import Heartbeats
 from stepstream.sdk.replay.idle import Activity
 from stepstream.sdk.replay.messages import Execution
@@ -62,7 +63,7 @@ class Scope:
 
 @dataclass(slots=True)
 class Body:
-    """The body of a step that is running: its heartbeats, what it published, and how many units of its limits it used.
+    """The body of a step that is running: its heartbeats, what it published, and what it used of limits and of models.
 
     `step` is the id of the step, and `hash` that of this use of the id. Most bodies send no heartbeat, so the object
     for them is made at its first use, which may be in a thread, and even when the attempt is over.
@@ -73,6 +74,7 @@ class Body:
     hash: str = ""
     attempt: int = 0
     used: int | None = None
+    usage: ModelUsage | None = None
     execution: Execution | None = None
     _made: Heartbeats | None = None
     _is_over: bool = False

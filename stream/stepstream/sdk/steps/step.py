@@ -9,9 +9,8 @@ from typing import Any, ParamSpec, TypeVar, overload
 from stepstream.contract.codec import EMPTY_OBJECT, dump_json, has_lone_surrogate, type_name
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import INVOKED, EventRecord, check_batch
-from stepstream.contract.ids import StepHash
 from stepstream.contract.limits import INVOKE_TIMEOUT_MS
-from stepstream.contract.plans import InvokePlan, RunPlan, SendPlan
+from stepstream.contract.plans import InvokePlan, SendPlan
 from stepstream.contract.text.durations import Duration
 from stepstream.sdk.cancellation import OnParentEnd, ends_with_parent
 from stepstream.sdk.channels import Channel, plain_message
@@ -20,7 +19,9 @@ from stepstream.sdk.event import Event, to_record
 from stepstream.sdk.function import Backoff, Function, changed_policy, name_of
 from stepstream.sdk.named_limits import Limit, checked_estimate
 from stepstream.sdk.publishing import Outlet, message_data
-from stepstream.sdk.replay.calls import INVOKE, RUN, SEND, Call
+from stepstream.sdk.replay.calls import INVOKE, SEND, Call
+from stepstream.sdk.steps.bodies import StepBody, body_step, check_body
+from stepstream.sdk.steps.model_steps import ModelSteps
 from stepstream.sdk.steps.several_waits import SeveralWaits
 from stepstream.sdk.steps.step_call import StepCall, plain_value
 from stepstream.sdk.values import PLAIN_JSON, return_type, to_json
@@ -112,25 +113,17 @@ class Step(SeveralWaits):
             receipt = await ctx.step.run("charge", charge, order, currency="EUR")
             ```
         """
-        if callable(id):
-            raise StepUsageError(f"the first argument of run is the step's id: run('{name_of(id)}', {name_of(id)}, …)")
-        if not callable(fn):
-            raise StepUsageError(
-                f"step {id!r}: the second argument is the callable itself, not its result: run(id, f, x)"
-            )
-        returns, options = return_type(fn), self._options
-        body = functools.partial(fn, *args, **kwargs)
-
-        def call_of(step: StepHash) -> Call:
-            def plan(call: Call) -> RunPlan:
-                return RunPlan(step, id, options.queue, call.group, limits=options.limits, units=options.units)
-
-            planned = plan if options.queue or options.limited or options.limits else None
-            return Call(step, id, RUN, body=body, returns=returns, policy=options.policy, plan=planned)
-
-        return StepCall(
-            self._replay, id, call_of, plain_value, {"callable": name_of(fn), "args": args, "kwargs": kwargs}
+        check_body("run", id, fn)
+        body, arguments = (
+            functools.partial(fn, *args, **kwargs),
+            {"callable": name_of(fn), "args": args, "kwargs": kwargs},
         )
+        return body_step(self._replay, self._options, StepBody(id, body, return_type(fn), arguments))
+
+    @property
+    def ai(self) -> ModelSteps:
+        """The steps that ask language models, with the options of these steps."""
+        return ModelSteps(self._replay, self._options)
 
     def send_event(self, id: str, events: Event | Sequence[Event]) -> StepCall[list[str]]:
         """Send one event or several, all or none, exactly once; return their ids.

@@ -22,6 +22,7 @@ from stepstream.sdk.function import RetryPolicy
 from stepstream.sdk.named_limits import AppLimits
 from stepstream.sdk.replay.calls import SIGNAL, SLEEP, WAIT, Call
 from stepstream.sdk.replay.replay import Replay
+from stepstream.sdk.spending import Spending
 from stepstream.sdk.steps.approvals import Approval, approval_request, approval_value
 from stepstream.sdk.steps.step_call import StepCall, event_value, plain_value
 
@@ -36,6 +37,7 @@ class StepOptions:
     """What a function, and `step.options`, say of its steps; the engine starts the bodies of `limited` ones.
 
     It also starts those with `limits` of their own, which must go together with `app_limits`. They ask for `units`.
+    `spending` counts the tokens of the run.
     """
 
     policy: RetryPolicy
@@ -46,6 +48,7 @@ class StepOptions:
     limits: tuple[GateRule, ...] = ()
     units: str = ""
     app_limits: AppLimits = field(default_factory=AppLimits)
+    spending: Spending = field(default_factory=Spending)
 
 
 class Waits:

@@ -13,10 +13,12 @@ from stepstream.sdk.channels import Channel
 from stepstream.sdk.errors import RunInterrupted, StepUsageError
 from stepstream.sdk.event import Event
 from stepstream.sdk.function import Backoff, Function
+from stepstream.sdk.inference import Inference
 from stepstream.sdk.named_limits import Limit
 from stepstream.sdk.replay.replay import Replay
 from stepstream.sdk.replay.tasks import InThread, ThreadBlocked
 from stepstream.sdk.steps.approvals import Approval
+from stepstream.sdk.steps.model_steps import ModelSteps
 from stepstream.sdk.steps.parallel import Group
 from stepstream.sdk.steps.several_waits import Wait
 from stepstream.sdk.steps.step import Step
@@ -122,6 +124,11 @@ class ThreadedStep:
         """Run a callable once and keep its result."""
         return self._result(self._step.run(id, fn, *args, **kwargs))
 
+    @property
+    def ai(self) -> "ThreadedModelSteps":
+        """The steps that ask language models."""
+        return ThreadedModelSteps(self._step.ai, self._result)
+
     def sleep(self, id: str, duration: Duration) -> None:
         """Sleep; see Step.sleep."""
         self._result(self._step.sleep(id, duration))
@@ -209,6 +216,38 @@ class ThreadedStep:
         name: Any = function
         call = self._step.invoke(id, function=name, data=data, timeout=timeout, on_parent_end=on_parent_end)
         return self._result(call)
+
+
+class ThreadedModelSteps:
+    """`ctx.step.ai` of a plain `def` function; see ModelSteps for what each method means."""
+
+    def __init__(self, steps: ModelSteps, result: Callable[[StepCall[Any]], Any]) -> None:
+        self._steps = steps
+        self._result = result
+
+    @overload
+    def infer(
+        self, id: str, *, model: Any, output_type: type[T], stream: str | Channel[str] = "", **question: Any
+    ) -> Inference[T]: ...
+    @overload
+    def infer(self, id: str, *, model: Any, stream: str | Channel[str] = "", **question: Any) -> Inference[str]: ...
+    def infer(self, id: str, **question: Any) -> Any:
+        """Ask a model once, and store its answer."""
+        return self._result(self._steps.infer(id, **question))
+
+    @overload
+    def wrap(self, id: str, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def wrap(self, id: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    def wrap(self, id: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call a client of a model as a step whose input is stored too."""
+        first, second, captured = self._steps.wrap_calls(id, fn, args, kwargs)
+        try:
+            captured.append(self._result(first))
+        except BaseException:
+            second.close()
+            raise
+        return self._result(second)
 
 
 class ThreadedGroup:

@@ -8,7 +8,9 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.contract.history import RunUnpaused
 from stepstream.contract.limits import REASON_CHARACTERS_MAX
+from stepstream.contract.model_usage import ModelUsage
 from stepstream.sdk.event import to_record
+from stepstream.sdk.spending import note_usage
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import browser_of
 from tests.fakes.waiting import until
@@ -276,3 +278,27 @@ async def test_a_wait_that_lost_a_race_does_not_look_like_a_failure() -> None:
         (lost,) = [each for each in page.all(".timeline .state") if each.text() == "cancelled"]
         assert lost.attributes["class"] == "state"
         assert "lost a race" in (lost.attributes["title"] or "")
+
+
+async def test_a_run_shows_tokens_and_cost() -> None:
+    """The step that asked a model has the tokens in its row and the rest in its details; the run has the sum."""
+    app = App("ai")
+
+    @app.function(on("ask"))
+    async def ask(ctx: Context) -> None:
+        async def answer() -> dict[str, int]:
+            note_usage(ModelUsage("gpt-<b>", 1_000, 234, 12_300_000))
+            return {}
+
+        await ctx.step.run("one", answer)
+        await ctx.step.run("two", answer)
+
+    async with VirtualEngine(app) as engine:
+        await engine.send(Event("ask"))
+        run = engine.run()
+        browser, path = browser_of(engine), f"/ui/runs/{run.run_id}"
+        page = await browser.open(path)
+        assert page.texts("tbody .tokens") == ["1,234 tokens"] * 2
+        assert "Tokens 2,000 in, 468 out, $0.0246" in page.text
+        details = (await browser.open(f"{path}?step={run.steps[0].step}")).texts(".details")[0]
+        assert "Model gpt-<b> Tokens 1,000 in, 234 out, $0.0123" in details

@@ -36,6 +36,7 @@ from stepstream.contract.limits import REASON_CHARACTERS_MAX
 from stepstream.contract.text.wording import length_text
 from stepstream.runtime.readmodel.search.filters import ATTRIBUTE
 from stepstream.runtime.readmodel.tables.schema import attribute_text
+from stepstream.runtime.readmodel.usage import usage_text
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 from stepstream.runtime.readmodel.why import Why, at_once_text, why_open
 
@@ -165,6 +166,7 @@ def _facts(run: RunView, now_ms: int) -> h.Element:
             ("Took" if run.ended_at else "Open for", length_text(length) if length >= 0 and run.has_started else None),
             ("Start delayed by", length_text(waited) if waited > 0 and run.has_started else None),
             ("Steps", f"{len(run.steps):,}"),
+            ("Tokens", usage_text(run.usage) if run.usage else None),
             ("Attempts of the code", f"{run.attempt + 1}" if run.attempt else None),
             ("Invoked by", run_link(run.caller, whole=True) if run.caller else None),
             ("Repeats", _origin(run)),

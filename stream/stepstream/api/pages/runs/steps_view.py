@@ -26,6 +26,7 @@ from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, S
 from stepstream.contract.text.printable import printable
 from stepstream.contract.text.wording import counted, length_text
 from stepstream.runtime.readmodel.failed_attempts import MESSAGE_CHARACTERS_MAX, PLACE_CHARACTERS_MAX, FailedAttempt
+from stepstream.runtime.readmodel.usage import tokens_text, usage_text
 from stepstream.runtime.readmodel.views import RunSummary, RunView, StepView
 
 _WIDTH, _HEIGHT = 1_000, 14
@@ -218,13 +219,19 @@ def _step(step: StepView, segments: Sequence[Segment], shown: _Shown) -> h.Node:
                 aria_expanded="true" if is_opened else "false",
             )[text(step.id)]
         ],
-        h.td[step.kind],
+        h.td[_kind(step)],
         h.td[_step_state(step, shown.run), attempts],
         h.td(".bar")[_bar(segments, shown.window, [each.at for each in step.failures])],
         h.td(".number")[length_text(segments[-1].end - segments[0].start)],
         h.td(".result")[[_result(step), [(" ", run_link(each.run_id)) for each in invoked]]],
     ]
     return [str(row), _details(step, shown)] if is_opened else str(row)
+
+
+def _kind(step: StepView) -> h.Node:
+    if step.usage is None:
+        return step.kind
+    return ["ai", " ", h.span(".tokens", title=usage_text(step.usage))[tokens_text(step.usage)]]
 
 
 def _step_state(step: StepView, run: RunView) -> h.Node:
@@ -261,6 +268,8 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
                     ("Until", at(step.until) if step.status in OPEN_STEP_STATUSES else None),
                     ("Attempts", f"{step.attempts}" if step.attempts else None),
                     ("Last heartbeat", at(step.heartbeat_at)),
+                    ("Model", text(step.usage.model) if step.usage and step.usage.model else None),
+                    ("Tokens", usage_text(step.usage) if step.usage else None),
                     ("Waits for" if step.status in OPEN_STEP_STATUSES else "Waited for", text(queue_label(step), 2_000))
                     if step.detail
                     else ("", None),

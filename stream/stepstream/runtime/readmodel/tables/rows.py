@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Json, Raw
 from stepstream.contract.events import EventRecord
 from stepstream.contract.history import RunBegan
 from stepstream.contract.kinds import RunStatus, StepStatus
+from stepstream.contract.model_usage import NO_USAGE, ModelUsage, added_usage
 from stepstream.contract.outcomes import ErrorInfo
 from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.tables.schema import attribute_text, error_text, small_error, text_of
@@ -45,11 +46,12 @@ class StepRow:
     progress: str | None = None
     heartbeat_at: int = 0
     ended_by: str = ""
+    usage: ModelUsage = NO_USAGE
 
-    # Of a step that is known, the first time, the kind and its place stay, and failed attempts are added. An attempt
-    # that runs keeps the error of the one before it.
+    # Of a step that is known, the first time, the kind and its place stay, and failed attempts are added, as is what
+    # each attempt used of a model. An attempt that runs keeps the error of the one before it.
     UPSERT: ClassVar[str] = (
-        f"INSERT INTO steps VALUES ({', '.join('?' * 22)}) "
+        f"INSERT INTO steps VALUES ({', '.join('?' * 26)}) "
         "ON CONFLICT (run_id, step) DO UPDATE SET status = excluded.status, attempts = excluded.attempts, "
         "started_at = excluded.started_at, "
         "ended_at = excluded.ended_at, until = CASE excluded.until WHEN 0 THEN steps.until ELSE excluded.until END, "
@@ -59,7 +61,11 @@ class StepRow:
         "fingerprint = excluded.fingerprint, failures = steps.failures || excluded.failures, "
         "progress = coalesce(excluded.progress, steps.progress), "
         "heartbeat_at = CASE excluded.heartbeat_at WHEN 0 THEN steps.heartbeat_at ELSE excluded.heartbeat_at END, "
-        "ended_by = excluded.ended_by"
+        "ended_by = excluded.ended_by, "
+        "model = CASE excluded.model WHEN '' THEN steps.model ELSE excluded.model END, "
+        "input_tokens = steps.input_tokens + excluded.input_tokens, "
+        "output_tokens = steps.output_tokens + excluded.output_tokens, "
+        "cost_nano_usd = steps.cost_nano_usd + excluded.cost_nano_usd"
     )
 
     def change(self, later: "StepRow") -> None:
@@ -73,6 +79,7 @@ class StepRow:
         self.detail, self.fingerprint = later.detail or self.detail, later.fingerprint
         self.failures += later.failures
         self.ended_by = later.ended_by
+        self.usage = added_usage(self.usage, later.usage)
 
     def cancel(self, at: int) -> None:
         """Note that the step was cancelled."""
@@ -84,6 +91,7 @@ class StepRow:
             *(self.run_id, self.step, self.id, self.kind, self.status, self.attempts, self.first_at, self.started_at),
             *(self.ended_at, self.until, self.detail, self.output, self.error, self.seq, self.seen, self.own),
             *(self.fingerprint, self.copied, self.failures, self.progress, self.heartbeat_at, self.ended_by),
+            *astuple(self.usage),
         )
 
 

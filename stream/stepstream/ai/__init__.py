@@ -1,0 +1,1 @@
+"""Language models and agents as durable steps, for the packages of the extra `stepstream[ai]`."""

@@ -1,0 +1,35 @@
+"""The scenarios for the examples of docs/agents.md."""
+
+from stepstream import Event
+from stepstream.testing import VirtualEngine
+from tests.docs.scenarios import Scenarios
+
+AGENTS = Scenarios("agents.md")
+
+
+@AGENTS.shows("triage")
+async def infer(engine: VirtualEngine) -> None:
+    """The answer is a value of the type, and the run has its tokens."""
+    await engine.send(Event("mail.received", {"text": "my card was charged twice"}))
+    run = engine.run("triage")
+    assert run.output == {"team": "billing", "urgent": True}
+    assert run.usage
+    assert run.usage.input_tokens > 10
+
+
+@AGENTS.shows("shout")
+async def wrap(engine: VirtualEngine) -> None:
+    """A rerun from the step gets the arguments that it states."""
+    await engine.send(Event("text.written", {"text": "hi"}))
+    first = engine.run("shout")
+    assert first.output == "HI"
+    again = await engine.rerun(first.run_id, from_step="complete", results={"complete/input": {"prompt": "hello"}})
+    assert {run.run_id: run.output for run in engine.runs("shout")}[again] == "HELLO"
+
+
+@AGENTS.shows("answer")
+async def limited(engine: VirtualEngine) -> None:
+    """The text is published while it is written."""
+    await engine.send(Event("question.asked", {"question": "why?"}))
+    run = engine.run("answer")
+    assert "".join(await engine.stream(run.run_id, "tokens")) == run.output
