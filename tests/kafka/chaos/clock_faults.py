@@ -1,5 +1,6 @@
 """The fault of a system clock that jumps while its process runs."""
 
+import time
 from dataclasses import dataclass
 
 from tests.kafka.chaos.scene import CLOCK_AHEAD, CLOCK_BACK, SUSPEND_S_MAX, Scene, until
@@ -23,6 +24,8 @@ class JumpClock:
     async def strike(self, scene: Scene) -> None:
         """Shift the clock of a member while other faults strike."""
         member = await scene.pick(self.role)
+        if self.role == "engine":
+            scene.jumped_ns = min(scene.jumped_ns, time.monotonic_ns())
         scene.held.append(member)
         scene.continue_beside(self._jump(scene, member, scene.draw.randrange(*AHEAD_S)))
 

@@ -18,11 +18,14 @@ from stepstream.contract.kinds import StepKind
 from stepstream.contract.topics import COMMANDS, DEAD_LETTERS, EVENTS
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.ports import LogRecord
+from tests.kafka.chaos.limit_judging import is_limited
 from tests.kafka.chaos.load import Load, digest
 from tests.kafka.chaos.scene import (
     CLOCK_AHEAD,
     CLOCK_BACK,
     FENCED_ENGINES,
+    LIMITS_REACHED,
+    LIMITS_WITH_A_QUEUE,
     PARTITIONS_NOTICED,
     RECREATION_NOTICED,
     SETTINGS_NOTICED,
@@ -33,7 +36,7 @@ from tests.kafka.cluster.history import Ledger, Runs, read_all
 _STEPS = ["first", "left", "right", "last"]
 # The figures that must not be 0 after a fault; those of "" after every run.
 EVIDENCE: Mapping[str, Sequence[str]] = {
-    "": ["transactions aborted"],
+    "": ["transactions aborted", LIMITS_REACHED, LIMITS_WITH_A_QUEUE],
     "engine": ["engines killed"],
     "engine-in-commit": ["engines killed", "transactions aborted"],
     "wiped": ["engines killed", "disks wiped"],
@@ -55,7 +58,7 @@ EVIDENCE: Mapping[str, Sequence[str]] = {
 
 
 async def judge(cluster: Cluster, load: Load, effects: Sequence[str], *, workers_died: bool) -> list[str]:
-    """Return the violations of guarantees after all runs have ended."""
+    """Return the violations of guarantees after all runs have ended, but for those of limits."""
     ledger = Ledger(cluster)
     try:
         await ledger.catch_up()
@@ -64,7 +67,7 @@ async def judge(cluster: Cluster, load: Load, effects: Sequence[str], *, workers
     runs = ledger.runs
     return [
         *(line for run_id, entries in runs.items() for line in judge_run(run_id, entries)),
-        *judge_outputs(runs, load.sent),
+        *judge_outputs({run_id: entries for run_id, entries in runs.items() if not is_limited(entries)}, load.sent),
         *judge_effects(runs, effects, workers_died=workers_died),
         *judge_events(runs, await read_all(cluster, EVENTS), load),
         *judge_dead_letters(await read_all(cluster, DEAD_LETTERS), load.poisoned, load.lost),
@@ -149,22 +152,29 @@ def judge_effects(runs: Runs, lines: Sequence[str], *, workers_died: bool) -> It
 
 
 def judge_events(runs: Runs, records: Sequence[LogRecord], load: Load) -> Iterator[str]:
-    """Each event of a step and each end event is in the log once, and no other event."""
-    ours = [record for record in records if place_of(record) not in load.poisoned]
-    ids = Counter(json.loads(record.value)["id"] for record in ours)
-    end_events = {f"{run_id}:finished" for run_id in runs}
-    accepted = {f"go-{number}" for number in range(load.sent)}
-    names = Counter((event["name"], event["data"].get("n")) for record in ours if (event := json.loads(record.value)))
+    """Each event of a step and each end event is in the log once, and no other event; skipped runs have none."""
+    events = [json.loads(record.value) for record in records if place_of(record) not in load.poisoned]
+    ids = Counter(event["id"] for event in events)
+    end_events = {f"{run_id}:finished" for run_id, entries in runs.items() if not is_skipped(entries)}
+    accepted = {f"{kind}-{number}" for kind in ("go", "limited") for number in range(load.sent)}
+    names = Counter(
+        (event["name"], event["data"].get("n")) for event in events if not event["name"].startswith("limited/")
+    )
     expected = {("chaos/echo", number) for number in range(load.sent)}
     expected |= {("chaos/call", number) for number in range(0, load.sent, 2)}
     yield from (
         f"{event_id} was sent {count} times"
         for event_id, count in ids.items()
-        if not event_id.startswith("go-") and count > 1
+        if event_id not in accepted and count > 1
     )
     yield from (f"{event_id} is not in the log" for event_id in (end_events | accepted) - ids.keys())
     for name, number in expected ^ {key for key in names if key[0] not in ("chaos/go", FINISHED)}:
         yield f"{name} of {number} was sent {names[name, number]} times"
+
+
+def is_skipped(entries: Sequence[HistoryEntry]) -> bool:
+    """Return whether a limit refused a run."""
+    return isinstance(entries[-1], RunEnded) and entries[-1].status == "skipped"
 
 
 def judge_dead_letters(

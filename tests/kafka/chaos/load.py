@@ -2,11 +2,12 @@
 
 import hashlib
 import random
+import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from stepstream.contract.codec import encode
-from stepstream.contract.events import event_record
+from stepstream.contract.events import EventRecord, event_record
 from stepstream.contract.topics import COMMANDS, EVENTS, INBOX
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.producer import Producer
@@ -20,6 +21,10 @@ _OVER_AN_EVENT = 600_000
 # The largest message of the topic, less the overhead of a record.
 _EVENT_BYTES_MAX = 8 * 1024 * 1024 - 200
 _HUGE = 12 * 1024 * 1024
+
+# The kinds of limits, each the function that the event limited/<kind> starts; so many events in a row are of one kind.
+LIMIT_KINDS = ("steps", "runs", "shared", "throttled", "single", "debounced", "batched")
+_BURST = 8
 
 Poison = tuple[str, Callable[[str], bytes]]
 POISONS: tuple[Poison, ...] = (
@@ -50,13 +55,16 @@ HUGE: tuple[Poison, ...] = (
 class Load:
     """The producer of a chaos run. The broker accepted the event `go-<number>` for each number below `sent`.
 
+    If it is `limited`, the broker accepted `limited-<number>` as well.
     `poisoned` has the digest of each record that cannot be parsed, by topic-partition-offset; `lost` has those of a
     topic that was deleted, which may have been read before. `repeated` counts the duplicates that were sent.
     """
 
-    def __init__(self, cluster: Cluster, shards: int) -> None:
+    def __init__(self, cluster: Cluster, shards: int, limited: bool = False) -> None:
         self._cluster = cluster
         self.shards = shards
+        self.limited = limited
+        self._times_ns: list[int] = []
         self._producer: Producer | None = None
         self.sent = 0
         self.repeated = 0
@@ -65,17 +73,16 @@ class Load:
 
     async def send(self, count: int) -> None:
         """Send new events."""
-        numbers = range(self.sent, self.sent + count)
-        await self._append([_event(number) for number in numbers])
+        await self._append(self._events(range(self.sent, self.sent + count)))
         self.sent += count
 
     async def repeat(self, count: int, draw: random.Random) -> None:
         """Send duplicates of earlier events, and new events twice at once."""
-        old = [_event(draw.randrange(self.sent)) for _ in range(count)] if self.sent else []
-        new = [_event(number) for number in range(self.sent, self.sent + count)]
+        old = self._events([draw.randrange(self.sent) for _ in range(count)] if self.sent else [])
+        new = self._events(range(self.sent, self.sent + count))
         await self._append([*old, *new, *new])
         self.sent += count
-        self.repeated += len(old) + count
+        self.repeated += len(old) + len(new)
 
     async def poison(self, draw: random.Random) -> None:
         """Send one record of each kind that cannot be parsed, to random partitions; the huge ones only once."""
@@ -89,6 +96,18 @@ class Load:
         """Expect nothing of the records of a topic that is deleted."""
         for place in [place for place in self.poisoned if place.startswith(f"{topic}-")]:
             self.lost[place].add(self.poisoned.pop(place))
+
+    def _events(self, numbers: Iterable[int]) -> list[NewRecord]:
+        return [record for number in numbers for record in self._events_of(number)]
+
+    def _events_of(self, number: int) -> list[NewRecord]:
+        go = event_record("chaos/go", {"n": number}, id=f"go-{number}")
+        if not self.limited:
+            return [_record(go)]
+        # A duplicate has the time of the first.
+        self._times_ns += [time.monotonic_ns()] * (number + 1 - len(self._times_ns))
+        data = {"n": number, "key": "ab"[number % 2], "at": self._times_ns[number]}
+        return [_record(go), _record(event_record(f"limited/{kind_of(number)}", data, id=f"limited-{number}"))]
 
     async def _append(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
         for _ in range(_TRIES - 1):
@@ -117,8 +136,12 @@ def digest(value: bytes) -> str:
     return hashlib.sha256(value).hexdigest()
 
 
-def _event(number: int) -> NewRecord:
-    event = event_record("chaos/go", {"n": number}, id=f"go-{number}")
+def kind_of(number: int) -> str:
+    """Return the kind of limit of an event."""
+    return LIMIT_KINDS[number // _BURST % len(LIMIT_KINDS)]
+
+
+def _record(event: EventRecord) -> NewRecord:
     return NewRecord(EVENTS, -1, event.id.encode(), encode(event))
 
 

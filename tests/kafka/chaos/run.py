@@ -16,15 +16,38 @@ from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.kafka.chaos.faults import FAULTS, short_log
-from tests.kafka.chaos.judging import judge, judge_evidence
-from tests.kafka.chaos.load import APP, Load
-from tests.kafka.chaos.scene import NOTICED, POLL_S, UP, UP_S_MAX, Disk, Effects, Scene, until
+from tests.kafka.chaos.judging import is_skipped, judge, judge_evidence
+from tests.kafka.chaos.limit_judging import (
+    bodies_of,
+    interrupted,
+    is_limited,
+    judge_active,
+    judge_limited,
+    judge_starts,
+    limits_reached,
+)
+from tests.kafka.chaos.limit_rows import read_limit_rows
+from tests.kafka.chaos.limited_app import BODIES
+from tests.kafka.chaos.load import APP, LIMIT_KINDS, Load
+from tests.kafka.chaos.scene import (
+    LIMITS_REACHED,
+    LIMITS_WITH_A_QUEUE,
+    NOTICED,
+    POLL_S,
+    UP,
+    UP_S_MAX,
+    Disk,
+    Effects,
+    Scene,
+    until,
+)
 from tests.kafka.cluster.broker import Broker, Brokers, running
 from tests.kafka.cluster.fleet import APPS, Fleet
 from tests.kafka.cluster.history import Ledger, until_registered
 from tests.kafka.cluster.java import NoBrokerError
 
 NAMESPACE = "chaos"
+FUNCTIONS = 2 + len(LIMIT_KINDS)
 REPORT_EVERY_S = 5.0
 # The next fault waits while more runs are open, so that faults hit work in progress and the run comes to an end.
 OPEN_RUNS_MAX = 300
@@ -118,7 +141,8 @@ async def until_few_are_open(scene: Scene) -> None:
 async def until_idle(scene: Scene) -> None:
     """Return when all faults and runs have ended; raise TimeoutError when a run stays open."""
     await asyncio.gather(*scene.lasting)
-    expected = 2 * scene.load.sent
+    # One of each function, and one of a function with a limit.
+    expected = 3 * scene.load.sent
     ended, changed_at = -1, time.monotonic()
     while scene.ledger.ended < expected:
         if scene.ledger.ended > ended:
@@ -152,12 +176,35 @@ def figures_of(scene: Scene) -> dict[str, int]:
     }
 
 
+async def judge_limits(scene: Scene) -> Verdict:
+    """Return the violations of limits after all runs have ended, and what was observed of them."""
+    runs = {run_id: entries for run_id, entries in scene.ledger.runs.items() if is_limited(entries)}
+    lines = (scene.fleet.folder / BODIES).read_text().splitlines()
+    bodies = bodies_of(lines, [life for worker in scene.fleet.workers for life in worker.lives])
+    rows = await read_limit_rows(scene.cluster)
+    broken = [
+        *judge_limited(runs, scene.load.sent),
+        *judge_active(bodies),
+        *judge_starts(runs, bodies, scene.jumped_ns),
+        *rows.judge(),
+    ]
+    figures = {
+        "runs of functions with limits": len(runs),
+        "of these skipped": sum(is_skipped(entries) for entries in runs.values()),
+        "their bodies": len(bodies),
+        "of these interrupted": interrupted(lines),
+        LIMITS_REACHED: limits_reached(bodies),
+        LIMITS_WITH_A_QUEUE: len(rows.queues),
+    }
+    return Verdict(broken, figures)
+
+
 async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callable[[str], None]) -> Verdict:
     """Start a cluster in a folder, execute the plan, and judge."""
     cluster = Cluster(KafkaSettings(broker.bootstrap, NAMESPACE))
-    fleet = Fleet(broker.bootstrap, NAMESPACE, folder, APPS / "chaos" / "chaos_app.py")
+    fleet = Fleet(broker.bootstrap, NAMESPACE, folder, APPS / "chaos" / "limited_app.py")
     fleet.effects.touch()
-    load, ledger = Load(cluster, plan.shards), Ledger(cluster)
+    load, ledger = Load(cluster, plan.shards, limited=True), Ledger(cluster)
     scene = Scene(broker, fleet, load, ledger, Effects(fleet.effects), random.Random(plan.seed))
     fleet.command("topics", "apply", "--shards", str(plan.shards), "--replicas", str(plan.brokers), "--app", APP)
     beside = [asyncio.ensure_future(code) for code in (ledger.follow(), scene.tend())]
@@ -169,7 +216,7 @@ async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callab
             # All but the first have so few slots that runs are queued when a fault hits the worker.
             options = ("--concurrency", "2") if number else ()
             fleet.add_worker(*options, module="tests.kafka.cluster.shifted_clock", **short_log("worker"))
-        await until_registered(cluster, plan.shards)
+        await until_registered(cluster, plan.shards, FUNCTIONS)
         await until(lambda: all(engine.said(UP["engine"]) for engine in fleet.engines), UP_S_MAX)
         scene.moves_before = fleet.moves()
         try:
@@ -184,8 +231,9 @@ async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callab
             return Verdict([str(error), *stuck[:5], fleet.logs()], figures_of(scene))
         workers_died = killed(fleet, "worker") > 0 or bool(scene.struck.keys() & _MOVES_WORKERS)
         broken = await judge(cluster, load, scene.effects.lines(), workers_died=workers_died)
-        figures = figures_of(scene)
-        return Verdict([*broken, *judge_evidence(scene.struck, figures)], figures)
+        limits = await judge_limits(scene)
+        figures = {**figures_of(scene), **limits.figures}
+        return Verdict([*broken, *limits.broken, *judge_evidence(scene.struck, figures)], figures)
     finally:
         for task in (*beside, *scene.lasting):
             task.cancel()

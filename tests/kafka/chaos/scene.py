@@ -15,7 +15,7 @@ from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.kafka.chaos.load import Load
 from tests.kafka.chaos.zombie_app import SUSPENDED
 from tests.kafka.cluster.broker import Broker, Brokers
-from tests.kafka.cluster.fleet import Fleet, Member
+from tests.kafka.cluster.fleet import NEVER_NS, Fleet, Member
 from tests.kafka.cluster.history import Ledger
 
 POLL_S = 0.05
@@ -35,6 +35,9 @@ SETTINGS_NOTICED = "removed settings noticed"
 RECREATION_NOTICED = "recreated topics of commands noticed"
 CLOCK_AHEAD = "clocks that jumped ahead"
 CLOCK_BACK = "clocks that stepped back"
+# What the bodies and the rows of limits show.
+LIMITS_REACHED = "limits on steps that were reached"
+LIMITS_WITH_A_QUEUE = "limits with a queue"
 NOTICED = (
     FENCED_ENGINES,
     SUSPECTED_ENGINES,
@@ -109,6 +112,8 @@ class Scene:
     calm: asyncio.Lock = field(default_factory=asyncio.Lock)
     held: list[Member] = field(default_factory=list)
     lasting: set[asyncio.Task[None]] = field(default_factory=set)
+    # When the clock of an engine was first wrong (monotonic ns).
+    jumped_ns: int = NEVER_NS
 
     @property
     def cluster(self) -> Cluster:

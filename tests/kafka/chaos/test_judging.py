@@ -113,6 +113,7 @@ def test_judge_counts_the_events_of_steps(more: int, found: str) -> None:
     ends = [event_record("stream/function.finished", {}, id=f"{run}:finished") for run in "AB"]
     events = [
         event_record("chaos/go", {"n": 0}, id="go-0"),
+        event_record("limited/steps", {"n": 0}, id="limited-0"),
         event_record("chaos/call", {"n": 0}, id="call"),
         event_record("chaos/echo", {"n": 0}, id="echo"),
         *ends,

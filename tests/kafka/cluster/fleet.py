@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,20 @@ APPS = Path(__file__).parents[1]
 # The variable with the file that says by how many seconds the clock of a process is wrong, if its module reads it.
 CLOCK_FILE = "SHIFTED_CLOCK_FILE"
 _ASSIGNED = re.compile(r"^(\S+Z) .*: shards \[(.*)\] assigned", re.MULTILINE)
+
+
+# Later than any time.
+NEVER_NS = 2**63 - 1
+
+
+@dataclass(slots=True)
+class Life:
+    """A process of a member: when it began and ended, and from when to when it was frozen (monotonic ns)."""
+
+    pid: int
+    began_ns: int
+    ended_ns: int = NEVER_NS
+    frozen: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -31,15 +46,24 @@ class Member:
     module: str = "stepstream"
     process: subprocess.Popen[bytes] | None = None
     kills: int = 0
+    lives: list[Life] = field(default_factory=list)
     _log_start: int = 0
 
     def start(self) -> None:
         """Start the process."""
+        self._note_end()
+        began_ns = time.monotonic_ns()
         command = [sys.executable, "-m", self.module, *self.arguments]
         environment = {**os.environ, **self.environment}
         with self.log.open("ab") as log:
             self._log_start = os.fstat(log.fileno()).st_size
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
+        self.lives.append(Life(self.process.pid, began_ns))
+
+    def _note_end(self) -> None:
+        """Note that the last process has ended, if that was not known."""
+        if self.lives:
+            self.lives[-1].ended_ns = min(self.lives[-1].ended_ns, time.monotonic_ns())
 
     @property
     def pid(self) -> int:
@@ -66,6 +90,7 @@ class Member:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+            self._note_end()
             self.kills += 1
 
     def wipe(self) -> None:
@@ -101,12 +126,16 @@ class Member:
     def freeze(self) -> None:
         """Suspend the process."""
         if self.process is not None:
+            self.lives[-1].frozen.append((time.monotonic_ns(), NEVER_NS))
             self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Resume the process."""
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
+            # A process may have suspended itself.
+            if frozen := self.lives[-1].frozen:
+                frozen[-1] = (frozen[-1][0], time.monotonic_ns())
 
     def stop(self) -> None:
         """Stop the process with SIGTERM, as an operator does."""
@@ -118,6 +147,7 @@ class Member:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+            self._note_end()
 
     @property
     def ended(self) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
 
@@ -42,12 +42,15 @@ class Tail:
 
     async def rest(self) -> list[LogRecord]:
         """Return all records that were not read yet."""
-        found = await self.read()
+        return [record async for records in self.batches() for record in records]
+
+    async def batches(self) -> AsyncIterator[list[LogRecord]]:
+        """Yield all records that were not read yet, some at a time."""
+        yield await self.read()
         assert self._reader is not None
         ends = await self._reader.ends(self._places)
         while any([await self._reader.position(at) < ends[at] for at in self._places]):
-            found += await self.read()
-        return found
+            yield await self.read()
 
     async def close(self) -> None:
         """Disconnect."""
@@ -133,15 +136,15 @@ async def until_ended(cluster: Cluster, runs: int) -> Runs:
         await ledger.close()
 
 
-async def until_registered(cluster: Cluster, shards: int) -> None:
-    """Return when every shard knows the functions: earlier events start no run."""
+async def until_registered(cluster: Cluster, shards: int, least: int = 2) -> None:
+    """Return when every shard knows the functions, at least so many: earlier events start no run."""
     key = position_key(FUNCTIONS, 0).encode()
     known = dict.fromkeys(range(shards), 0)
     functions, changelog = Tail(cluster, FUNCTIONS), Tail(cluster, CHANGELOG)
     try:
         async with asyncio.timeout(END_S_MAX):
             count = 0
-            while count < 2 or min(known.values()) < count:
+            while count < least or min(known.values()) < count:
                 count += len(await functions.rest())
                 for record in await changelog.read():
                     if record.key == key:
