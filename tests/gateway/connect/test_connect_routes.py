@@ -99,11 +99,17 @@ async def test_connections_are_listed_in_dev_mode() -> None:
         await worker.heartbeat()
         (shown,) = (await http.get(path)).json()["data"]
         assert (shown["id"], shown["instance_id"]) == (worker.started.connection_id, "mine")
+        (group,) = shown["all_worker_groups"].values()
+        assert shown["synced_worker_groups"] == shown["all_worker_groups"]
+        found_group = (await http.get(path.replace("conns", f"groups/{group}"))).json()["data"]
+        assert (found_group["synced"], found_group["conns"]) == (True, [shown["id"]])
+        assert (await http.get(path.replace("conns", "groups/unknown"))).status_code == 404
         found = [shown["status"]]
         for kind in (pb.WORKER_READY, pb.WORKER_PAUSE):
             await worker.say(kind)
             await worker.heartbeat()
             found += [each["status"] for each in (await http.get(path)).json()["data"]]
-    assert found == ["CONNECTED", "READY", "DRAINING"]
+    # Suites in Go read the status as a number: connected, ready, draining.
+    assert found == [0, 1, 2]
     async with clients(CLOUD) as (_, http):
         assert (await http.get(path, headers={"authorization": f"Bearer {KEY.bearer}"})).status_code == 404

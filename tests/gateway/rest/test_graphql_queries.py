@@ -149,7 +149,8 @@ async def test_events_are_found_by_their_ulid(client: SdkClient) -> None:
     assert (event["idempotencyKey"], event["name"], event["runs"]) == ("mine", "x", [])
     assert json.loads(event["raw"])["data"] == {"n": 1}
     assert (await client.ask(query, id=other))["eventV2"]["idempotencyKey"] == other
-    assert (await client.ask(query, id="unknown"))["eventV2"] is None
+    answer = (await client.http.post("/v0/gql", json={"query": query, "variables": {"id": "unknown"}})).json()
+    assert (answer["data"]["eventV2"], answer["errors"][0]["message"]) == (None, "there is no event 'unknown'")
     listed = await client.ask("{ eventsV2(first: 5) { edges { node { id runs { id } } } totalCount } }")
     assert [edge["node"]["id"] for edge in listed["eventsV2"]["edges"]] == [other, own]
 

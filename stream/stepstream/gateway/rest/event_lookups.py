@@ -1,11 +1,11 @@
 """Finds events, in those that this process accepted and in the read model, and the runs that they started."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stepstream.gateway.rest.parts import RestParts
 from stepstream.gateway.rest.recent_events import AcceptedEvent
-from stepstream.gateway.rest.sdk_shapes import accepted_json, event_fields, events_of, listed_event
+from stepstream.gateway.rest.sdk_shapes import accepted_json, event_fields, events_of, listed_event, moment_of
 from stepstream.gateway.wire.internal_events import own_name
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.tables.seen_events import SeenEvent
@@ -13,6 +13,8 @@ from stepstream.runtime.readmodel.views import RunSummary
 
 # An event may resume many runs, which the read model finds together with those that it started.
 _PAGES_MAX = 10
+# Of each name.
+_EVENTS_FILTERED_MAX = 1_000
 
 
 async def runs_of_event(parts: RestParts, event_id: str, limit: int) -> list[RunSummary]:
@@ -59,6 +61,15 @@ async def listed_events(parts: RestParts, name: str, cursor: str, limit: int) ->
     others = [seen for seen in page.events if parts.recent.find(seen.id) is None]
     found += [(seen.at, await _seen_json(parts, seen)) for seen in others[: limit - len(found)]]
     return found
+
+
+async def filtered_events(parts: RestParts, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the events that the fields of EventsFilter describe, the newest first, of each name the latest ones."""
+    after, before = (moment_of(str(given[name]), name) if given.get(name) else 0 for name in ("from", "until"))
+    names = given.get("eventNames") or [""]
+    found = [each for name in names for each in await listed_events(parts, name, "", _EVENTS_FILTERED_MAX)]
+    found.sort(key=lambda each: each[0], reverse=True)
+    return [event for at, event in found if after <= at and (not before or at < before)]
 
 
 def _newest(parts: RestParts, name: str, cursor: str) -> Iterator[AcceptedEvent]:

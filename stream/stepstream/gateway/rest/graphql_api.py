@@ -12,7 +12,7 @@ from graphql.validation import VariablesInAllowedPositionRule
 from stepstream.contract.codec import Json, encode
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.events import CRON
-from stepstream.gateway.rest.event_lookups import listed_events
+from stepstream.gateway.rest.event_lookups import filtered_events, listed_events
 from stepstream.gateway.rest.function_routes import live_functions, start_function
 from stepstream.gateway.rest.graphql_fields import (
     app_fields,
@@ -58,7 +58,9 @@ def _schema() -> GraphQLSchema:
 
 
 async def answer(parts: RestParts, query: Json) -> dict[str, Any]:
-    """Return the answer to a query, with its errors."""
+    """Return the answer to a query, with its errors; an operation without a name is the only one of its document."""
+    if isinstance(query, dict) and not query.get("operationName"):
+        query = {**query, "operationName": None}
     live = live_functions(parts)
     items = {"functions": len(live), "apps": len({each.app for each in live})}
     _, result = await graphql(
@@ -75,7 +77,7 @@ async def answer(parts: RestParts, query: Json) -> dict[str, Any]:
 
 def _error(error: GraphQLError, _debug: bool) -> dict[str, Any]:
     original = error.original_error
-    if original is None or isinstance(original, StepstreamError):
+    if original is None or isinstance(original, StepstreamError | GraphQLError):
         return dict(error.formatted)
     logger.error("a field of a GraphQL query failed: %s", error.path, exc_info=original)
     return {**error.formatted, "message": "the server failed to answer this query; see its log"}
@@ -131,8 +133,12 @@ async def _event(_: Any, info: Any, query: dict[str, str]) -> dict[str, Any] | N
 
 
 @_query.field("eventV2")
-async def _event_v2(_: Any, info: Any, id: str) -> dict[str, Any] | None:
-    return await find_event(info.context, id)
+async def _event_v2(_: Any, info: Any, id: str) -> dict[str, Any]:
+    found = await find_event(info.context, id)
+    if found is None:
+        # Suites in Go take null for an event without fields.
+        raise GraphQLError(f"there is no event {id!r}")
+    return found
 
 
 @_query.field("events")
@@ -149,12 +155,14 @@ async def _stream(_: Any, info: Any, query: dict[str, Any]) -> list[dict[str, An
 
 
 @_query.field("eventsV2")
-async def _events(_: Any, info: Any, first: int, after: str = "", filter: Any = None) -> dict[str, Any]:
+async def _events(_: Any, info: Any, first: int, after: str | None = None, filter: Any = None) -> dict[str, Any]:
     parts: RestParts = info.context
-    names = (filter or {}).get("eventNames") or [""]
-    found = await listed_events(parts, names[0], after or "", min(max(first, 1), _PAGE_MAX))
-    nodes = [event_forms(parts, event) for _, event in found]
-    return connection([(node["id"], node) for node in nodes], len(nodes), has_more=False)
+    found = await filtered_events(parts, filter or {})
+    ids = [event["internal_id"] for event in found]
+    start = ids.index(after) + 1 if after in ids else 0
+    page = found[start : start + min(max(first, 1), _PAGE_MAX)]
+    nodes = [event_forms(parts, event) for event in page]
+    return connection([(node["id"], node) for node in nodes], len(found), has_more=start + len(page) < len(found))
 
 
 @_query.field("runs")

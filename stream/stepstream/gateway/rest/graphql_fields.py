@@ -3,24 +3,28 @@
 A value that costs a query of the read model is a function, which GraphQL calls only if a client asks for the field.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
-from stepstream.contract.events import EVENT_FIELDS
+from stepstream.contract.events import CRON, EVENT_FIELDS
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.kinds import RunStatus
+from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.gateway.rest.event_lookups import find_event_json, runs_of_event
 from stepstream.gateway.rest.function_routes import function_json, live_functions
 from stepstream.gateway.rest.parts import RestParts
 from stepstream.gateway.rest.replies import iso
 from stepstream.gateway.rest.sdk_shapes import events_of
 from stepstream.gateway.rest.spans import json_text, run_output, run_state, trace_of
+from stepstream.gateway.rest.step_infos import children_of, step_info
 from stepstream.gateway.wire.calls import app_uuid, function_uuid
+from stepstream.gateway.wire.internal_events import sdk_name
 from stepstream.gateway.wire.registration import without_query
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 
 _RUNS_OF_EVENT_MAX = 100
+_RUNS_INVOKED_MAX = 1_000
 
 
 async def find_event(parts: RestParts, id: str) -> dict[str, Any] | None:
@@ -35,7 +39,9 @@ def event_forms(parts: RestParts, event: dict[str, Any]) -> dict[str, Any]:
     async def runs(_info: Any) -> list[dict[str, Any]]:
         return [run_fields(run, parts) for run in await runs_of_event(parts, event["id"], _RUNS_OF_EVENT_MAX)]
 
-    payload: dict[str, Any] = {name: event[name] for name in EVENT_FIELDS if name in event}
+    # The form of the reference: what is empty is missing, except for the version.
+    given = {name: event[name] for name in EVENT_FIELDS if event.get(name) or name == "data"}
+    payload: dict[str, Any] = dict(sorted({"v": None, **given}.items()))
     return {
         "id": event["internal_id"],
         "idempotencyKey": event["id"],
@@ -111,7 +117,13 @@ def app_fields(parts: RestParts, name: str) -> dict[str, Any]:
 
 async def run_trace(parts: RestParts, run: RunView) -> dict[str, Any]:
     """Return the trace of a run, with the metadata of its steps."""
-    return trace_of(run, await parts.index.queries.logs(run.run_id))
+    queries = parts.index.queries
+    invoked: list[str] = []
+    if any(step.kind == StepKind.INVOKE for step in run.steps):
+        page = await queries.search(Filter().having("caller", run.run_id), limit=_RUNS_INVOKED_MAX)
+        invoked = [child.run_id for child in page.runs]
+    info = functools.partial(step_info, run, children=children_of(invoked), recent=parts.recent)
+    return trace_of(run, await queries.logs(run.run_id), info)
 
 
 def run_fields(run: RunSummary, parts: RestParts) -> dict[str, Any]:
@@ -127,7 +139,7 @@ def run_fields(run: RunSummary, parts: RestParts) -> dict[str, Any]:
         return await run_trace(parts, found) if (found := await whole()) else None
 
     events = events_of(run)
-    first: dict[str, Any] = next(iter(events), {"id": "", "name": ""})
+    first: dict[str, Any] = next(iter(events), {"id": "", "name": "", "data": {}})
     function = next((each for each in parts.engine.overview.functions() if each.id == run.function), None)
     registered = function or FunctionRegistered(run.function, run.app)
     return {
@@ -147,6 +159,8 @@ def run_fields(run: RunSummary, parts: RestParts) -> dict[str, Any]:
         "eventName": first["name"],
         "event": lambda _info: find_event(parts, first["id"]),
         "isBatch": len(events) > 1,
+        "batchCreatedAt": iso(run.accepted_at) if len(events) > 1 else None,
+        "cronSchedule": first["data"].get("cron") if first["name"] == sdk_name(CRON) else None,
         "hasAI": False,
         "history": [],
         "output": output,

@@ -80,14 +80,25 @@ type FunctionRun {
 type RunHistoryItem { id: ID!, attempt: Int!, createdAt: Time, stepName: String, type: String }
 type Run {
     id: ULID!, appID: UUID!, app: App!, functionID: UUID!, function: Function!, traceID: String!, queuedAt: Time!,
-    startedAt: Time, endedAt: Time, status: String!, eventName: String, isBatch: Boolean!, cronSchedule: String,
-    output: String, trace(preview: Boolean): RunTraceSpan, hasAI: Boolean!
+    startedAt: Time, endedAt: Time, status: String!, eventName: String, isBatch: Boolean!, batchCreatedAt: Time,
+    cronSchedule: String, output: String, trace(preview: Boolean): RunTraceSpan, hasAI: Boolean!
 }
 type RunTraceSpan {
     runID: ULID!, traceID: String!, spanID: String!, name: String!, status: String!, attempts: Int, isRoot: Boolean!,
     duration: Int, queuedAt: Time, startedAt: Time, endedAt: Time, stepID: String, stepOp: String, stepType: String,
-    outputID: String, stepInfo: Map, metadata: [SpanMetadata!]!, childrenSpans: [RunTraceSpan!]!
+    outputID: String, stepInfo: StepInfo, metadata: [SpanMetadata!]!, parentSpanID: String,
+    childrenSpans: [RunTraceSpan!]!
 }
+union StepInfo = InvokeStepInfo | RunStepInfo | SleepStepInfo | WaitForEventStepInfo | WaitForSignalStepInfo
+type InvokeStepInfo {
+    triggeringEventID: ULID!, functionID: String!, timeout: Time!, returnEventID: ULID, runID: ULID, timedOut: Boolean
+}
+type RunStepInfo { type: String }
+type SleepStepInfo { sleepUntil: Time! }
+type WaitForEventStepInfo {
+    eventName: String!, expression: String, timeout: Time!, foundEventID: ULID, timedOut: Boolean
+}
+type WaitForSignalStepInfo { signal: String!, timeout: Time!, timedOut: Boolean }
 type SpanMetadata { scope: String!, kind: String!, values: Map!, updatedAt: Time! }
 type RunTraceSpanOutput { input: String, data: String, error: SpanError }
 type SpanError { message: String!, name: String, stack: String, cause: Map }
@@ -95,7 +106,7 @@ type RunTraceTrigger {
     IDs: [ULID!]!, eventName: String, payloads: [String!]!, timestamp: Time, isBatch: Boolean!, batchID: ULID,
     cron: String
 }
-type RunsConnection { edges: [RunsEdge!]!, pageInfo: PageInfo!, totalCount: Int! }
+type RunsConnection { edges: [RunsEdge!]!, pageInfo: PageInfo!, totalCount(preview: Boolean): Int! }
 type RunsEdge { node: Run!, cursor: String! }
 type PageInfo { hasNextPage: Boolean!, hasPreviousPage: Boolean!, startCursor: String, endCursor: String }
 """

@@ -1,6 +1,6 @@
 """The trace of a run as the test suites of SDKs read it: a span for the run, and below it one for each step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stepstream.contract.codec import Json, dump_json
@@ -36,14 +36,18 @@ def run_state(run_status: str) -> str:
     return _SCHEDULED.get(RunStatus(run_status), run_status.upper())
 
 
-def trace_of(run: RunView, lines: Sequence[LoggedLine]) -> dict[str, Any]:
+def trace_of(
+    run: RunView, lines: Sequence[LoggedLine], info: Callable[[StepView], dict[str, Any] | None]
+) -> dict[str, Any]:
     """Return the span of a run, with its steps in the order of their execution as children.
 
-    The metadata of both is among the `lines` that the run has logged.
+    The metadata of both is among the `lines` that the run has logged. `info` returns what a step is about.
     """
     steps = sorted(enumerate(run.steps), key=lambda each: (each[1].first_at or each[1].started_at, each[0]))
     noted = _metadata_in(lines)
-    children = [_step_span(run, step) | {"metadata": noted.get(step.step, [])} for _, step in steps]
+    children = [
+        _step_span(run, step) | {"metadata": noted.get(step.step, []), "stepInfo": info(step)} for _, step in steps
+    ]
     ended = run.status not in OPEN_RUN_STATUSES
     span = _span(run.run_id, run.run_id, run.function, run_state(run.status))
     times = _times(run.accepted_at, run.started_at, run.ended_at)
@@ -83,7 +87,9 @@ def _step_span(run: RunView, step: StepView) -> dict[str, Any]:
     # Attempts count from 0.
     op = {**_op(step), "attempts": max(step.attempts - 1, 0)}
     children = _attempts(run, step, state)
-    return {**span, **times, **op, "outputID": id if ended else None, "childrenSpans": children}
+    # A sleep has nothing to show.
+    output = id if ended and step.kind != StepKind.SLEEP else None
+    return {**span, **times, **op, "parentSpanID": run.run_id, "outputID": output, "childrenSpans": children}
 
 
 def _attempts(run: RunView, step: StepView, state: str) -> list[dict[str, Any]]:
@@ -98,6 +104,7 @@ def _attempts(run: RunView, step: StepView, state: str) -> list[dict[str, Any]]:
         {
             **_span(run.run_id, f"{id}.{number}", f"Attempt {number}", each),
             **op,
+            "parentSpanID": id,
             "attempts": number,
             "outputID": id if number == len(states) - 1 else None,
         }
@@ -111,7 +118,7 @@ def _op(step: StepView) -> dict[str, Any]:
 
 def _span(run_id: str, id: str, name: str, state: str) -> dict[str, Any]:
     known = {"spanID": id, "traceID": run_id, "runID": run_id, "name": name, "status": state}
-    empty = dict.fromkeys(("stepID", "stepOp", "stepType", "queuedAt", "startedAt", "endedAt", "duration", "stepInfo"))
+    empty = dict.fromkeys(("stepID", "stepOp", "stepType", "queuedAt", "startedAt", "endedAt", "duration"))
     return {**empty, "attempts": 0, "isRoot": False, "metadata": [], **known}
 
 
