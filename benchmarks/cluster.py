@@ -29,7 +29,7 @@ from stepstream.runtime.kafka.client.reader import Reader
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.kafka.shards.shard_log import KafkaLog
 from stepstream.runtime.ports import LogRecord, NewRecord
-from stepstream.runtime.storage.rocks import RocksStore
+from stepstream.runtime.storage.rocks_store import RocksStore
 from stepstream.sdk.event import to_record
 from tests.kafka.cluster.broker import running_broker
 from tests.kafka.cluster.fleet import Fleet, Member

@@ -30,20 +30,21 @@ from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.storage.journal import JournalWrite
 from stepstream.runtime.storage.rocks import RocksJournal
+from stepstream.runtime.storage.syncing import Fsync
 from stepstream.sdk.event import to_record
 
 
 class Bench:
     """An engine on disk that counts the runs that end."""
 
-    def __init__(self, folder: Path, served: Sequence[App], shards: int = 1) -> None:
+    def __init__(self, folder: Path, served: Sequence[App], shards: int = 1, fsync: Fsync = Fsync.NEVER) -> None:
         self.ended = 0
         self.last: RunEnded | None = None
         self._changed = asyncio.Event()
-        self.journal = RocksJournal(folder / "db", shards)
+        self.journal = RocksJournal(folder / "db", shards, fsync=fsync)
         self.clock = SystemClock()
-        self.index = RunIndex(folder / RUNS_FILE)
-        backbone = EmbeddedBackbone(self.journal, self.clock, shards)
+        self.index = RunIndex(folder / RUNS_FILE, is_synced=fsync is not Fsync.NEVER)
+        backbone = EmbeddedBackbone(self.journal, self.clock, shards, self.index.sync)
         self.engine = EmbeddedEngine(served, backbone, self.clock, self.index, EngineOptions(shards, watch=self._watch))
 
     def _watch(self, entry: HistoryEntry) -> None:
@@ -60,16 +61,18 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*served: App, shards: int = 1) -> AsyncIterator[Bench]:
+async def bench(*served: App, shards: int = 1, fsync: Fsync = Fsync.NEVER) -> AsyncIterator[Bench]:
     """Start an engine with apps, by default the one of the benchmarks, in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
-        made = Bench(Path(folder), served or (app,), shards)
+        made = Bench(Path(folder), served or (app,), shards, fsync)
         await made.engine.start()
+        syncing = asyncio.ensure_future(made.journal.syncing.keep_synced())
         await made.engine.until_idle()
         try:
             yield made
         finally:
             await made.engine.stop(drain_s=0)
+            syncing.cancel()
             made.journal.close()
 
 
@@ -78,9 +81,9 @@ async def throughput(runs: int = 6_000) -> list[Figure]:
     return [Figure("three-step runs", await _rate("bench/three", runs), "runs/s", ">= 1,500")]
 
 
-async def _rate(name: str, runs: int) -> float:
+async def _rate(name: str, runs: int, fsync: Fsync = Fsync.NEVER) -> float:
     """Return how many runs per second end that events of this name start, at most 500 at a time."""
-    async with bench() as made:
+    async with bench(fsync=fsync) as made:
         events = [to_record(Event(name, {"n": number})) for number in range(runs)]
         started = time.perf_counter()
         for start in range(0, runs, 100):
@@ -105,25 +108,39 @@ async def limits(runs: int = 3_000) -> list[Figure]:
 
 async def idle_latency(samples: int = 300) -> list[Figure]:
     """Measure the duration of one three-step run at a time, from send to end."""
-    taken: list[float] = []
-    async with bench() as made:
-        for number in range(samples):
-            started = time.perf_counter()
-            await made.engine.send([to_record(Event("bench/three", {"n": number}))])
-            await made.until_ended(number + 1)
-            taken.append((time.perf_counter() - started) * 1_000)
+    taken = await _idle(samples)
     return [
         Figure("idle run, median", statistics.median(taken), "ms", "< 5"),
         Figure("idle run, p99", statistics.quantiles(taken, n=100)[98], "ms"),
     ]
 
 
+async def _idle(samples: int, fsync: Fsync = Fsync.NEVER) -> list[float]:
+    taken: list[float] = []
+    async with bench(fsync=fsync) as made:
+        for number in range(samples):
+            started = time.perf_counter()
+            await made.engine.send([to_record(Event("bench/three", {"n": number}))])
+            await made.until_ended(number + 1)
+            taken.append((time.perf_counter() - started) * 1_000)
+    return taken
+
+
 async def long_run() -> list[Figure]:
     """Measure the last 100 of 999 steps relative to the first 100, as the median of five runs."""
+    ratios, per_step = await _steps(5)
+    return [
+        Figure("last 100 of 999 steps against the first 100", statistics.median(ratios), "x", "<= 1.2"),
+        Figure("a step in a long run", statistics.median(per_step), "ms"),
+    ]
+
+
+async def _steps(runs: int, fsync: Fsync = Fsync.NEVER) -> tuple[list[float], list[float]]:
+    """Return of each run the last 100 of 999 steps relative to the first 100, and the duration of a step (ms)."""
     ratios: list[float] = []
     per_step: list[float] = []
-    async with bench() as made:
-        for number in range(5):
+    async with bench(fsync=fsync) as made:
+        for number in range(runs):
             await made.engine.send([to_record(Event("bench/long", {"n": number}))])
             await made.until_ended(number + 1)
             (newest,) = made.index.list(function="thousand-steps", limit=1)
@@ -132,9 +149,27 @@ async def long_run() -> list[Figure]:
             times = [float(at) for at in output if isinstance(at, float)] if isinstance(output, list) else []
             ratios.append((times[-1] - times[-101]) / (times[100] - times[0]))
             per_step.append((times[-1] - times[0]) / (len(times) - 1) * 1_000)
+    return ratios, per_step
+
+
+async def syncs(rounds: int = 5) -> list[Figure]:
+    """Measure what it costs that writes reach the disk: each setting of `--fsync` in turn, in five rounds."""
+    rates: dict[Fsync, list[float]] = {fsync: [] for fsync in Fsync}
+    idle: dict[Fsync, list[float]] = {fsync: [] for fsync in Fsync}
+    steps: dict[Fsync, list[float]] = {fsync: [] for fsync in Fsync}
+    for _ in range(rounds):
+        for fsync in Fsync:
+            rates[fsync].append(await _rate("bench/three", 2_000, fsync))
+            idle[fsync].append(statistics.median(await _idle(200, fsync)))
+            steps[fsync] += (await _steps(1, fsync))[1]
     return [
-        Figure("last 100 of 999 steps against the first 100", statistics.median(ratios), "x", "<= 1.2"),
-        Figure("a step in a long run", statistics.median(per_step), "ms"),
+        figure
+        for fsync in Fsync
+        for figure in (
+            Figure(f"--fsync {fsync}: three-step runs", statistics.median(rates[fsync]), "runs/s"),
+            Figure(f"--fsync {fsync}: idle run, median", statistics.median(idle[fsync]), "ms"),
+            Figure(f"--fsync {fsync}: a step in a long run", statistics.median(steps[fsync]), "ms"),
+        )
     ]
 
 
@@ -223,6 +258,7 @@ ALL: tuple[Callable[[], Coroutine[Any, Any, list[Figure]]], ...] = (
     limits,
     idle_latency,
     long_run,
+    syncs,
     waits,
     bulk,
 )

@@ -18,7 +18,7 @@ from stepstream.engine.state.tables import encode_row
 from stepstream.engine.state.view import Layer
 from stepstream.engine.transition import due_timers, transition
 from stepstream.runtime.shard.tables import StoreView
-from stepstream.runtime.storage.rocks import RocksStore
+from stepstream.runtime.storage.rocks_store import RocksStore
 
 
 class BareShard:

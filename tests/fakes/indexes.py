@@ -16,8 +16,8 @@ def closed_indexes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     opened: list[SqliteDatabase] = []
     open_database = sqlite_tables._open
 
-    def note(path: Path | None, origin: str) -> SqliteDatabase:
-        database = open_database(path, origin)
+    def note(path: Path | None, origin: str, *, is_synced: bool) -> SqliteDatabase:
+        database = open_database(path, origin, is_synced=is_synced)
         opened.append(database)
         return database
 

@@ -18,7 +18,7 @@ from stepstream.runtime.readmodel.pruning import Retention
 from tests.markdown import table_rows
 from tests.tidy_rules import ROOT
 
-SWITCHES = ("durable", "live_cache", "standby")
+SWITCHES = ("live_cache", "standby")
 
 
 @pytest.mark.parametrize("name", SWITCHES)
@@ -111,6 +111,7 @@ def test_a_read_model_that_cannot_work_is_refused(given: dict[str, str], reason:
     ("given", "reason"),
     [
         ({"PAGE": "of"}, "page 'of': expected one of off, read-only, on"),
+        ({"FSYNC": "1"}, "fsync '1': expected one of always, interval, never"),
         ({"READ_KEY": "r"}, "read_key is in addition to the API key"),
         ({"READ_KEY": "a", "API_KEY": "a"}, "read_key is in addition to the API key"),
         ({"USER_HEADER": "X-User"}, "user_header counts only behind a proxy"),

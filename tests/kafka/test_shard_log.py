@@ -20,7 +20,7 @@ from stepstream.runtime.kafka.shards.standby import Standby
 from stepstream.runtime.kafka.topics.origin import origin_of
 from stepstream.runtime.ports import LogError, NewRecord
 from stepstream.runtime.shard.tables import open_tables
-from stepstream.runtime.storage.rocks import RocksStore
+from stepstream.runtime.storage.rocks_store import RocksStore
 from tests.kafka.cluster.broker import Broker, running
 from tests.kafka.cluster.fleet import Fleet, Member
 from tests.kafka.cluster.history import rows_of

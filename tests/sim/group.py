@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from stepstream.contract.codec import encode
 from stepstream.contract.inbox import RunLeased, StepLeased, decode_inbox
-from stepstream.runtime.embedded.log import EmbeddedWorkerLog
+from stepstream.runtime.embedded.embedded_worker_log import EmbeddedWorkerLog
 from stepstream.runtime.ports import LogError, LogRecord, Offsets, RebalanceListener
 from stepstream.runtime.worker.consumer import CommandConsumer
 from tests.sim.faults import Faults, Rebalances

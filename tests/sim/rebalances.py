@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from stepstream import App
 from stepstream.contract.limits import Limits
-from stepstream.runtime.embedded.log import EmbeddedWorkerLog
+from stepstream.runtime.embedded.embedded_worker_log import EmbeddedWorkerLog
 from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
 from tests.sim.faults import Faults, Rebalances

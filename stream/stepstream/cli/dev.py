@@ -33,6 +33,7 @@ from stepstream.host.monitoring.versions import app_version, code_versions
 from stepstream.host.sdk_apps import Polling, check_sdks_served
 from stepstream.host.serving import collect_garbage_seldom
 from stepstream.host.settings import Settings, settings_from
+from stepstream.runtime.storage.syncing import Fsync
 from stepstream.sdk.app import App
 
 cli = commands()
@@ -57,6 +58,13 @@ Discover = Annotated[
     ),
 ]
 
+Sync = Annotated[
+    Fsync | None,
+    typer.Option(
+        help="When writes reach the disk, so that a power failure does not lose them: always (before anything depends "
+        "on them), interval (within 0.1 s) or never (when the system decides) (default: interval).",
+    ),
+]
 RetryInterval = Annotated[
     int | None,
     typer.Option(
@@ -82,6 +90,7 @@ def dev(
     open: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
     retention: Retention = None,
     retention_bytes: RetentionBytes = None,
+    fsync: Sync = None,
     retry_interval: RetryInterval = None,
     log_format: LogFormat = Format.TEXT,
     log_level: LogLevel = Level.INFO,
@@ -96,6 +105,7 @@ def dev(
             page=page,
             retention=retention,
             retention_bytes=retention_bytes,
+            fsync=fsync,
             allow_hosts=",".join(allow_hosts) if allow_hosts else None,
         )
         app = _load(target, app_urls, settings)

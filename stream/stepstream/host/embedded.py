@@ -35,6 +35,7 @@ from stepstream.runtime.readmodel.index import RUNS_FILE, RunIndex
 from stepstream.runtime.readmodel.pruning import Retention, keep_pruned
 from stepstream.runtime.readmodel.views import RunSummary, UnreadableRuns
 from stepstream.runtime.storage.rocks import RocksJournal
+from stepstream.runtime.storage.syncing import Fsync
 from stepstream.runtime.supervision import keep_serving
 from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.sdk.app import App
@@ -63,10 +64,12 @@ async def running_engine(
     """
     with locked_folder(settings.data_dir):
         metrics = Metrics("engine", "worker", "gateway")
-        journal = RocksJournal(settings.data_dir / "db", durable=settings.durable)
+        journal = RocksJournal(settings.data_dir / "db", fsync=settings.fsync)
         clock = SystemClock()
-        index = RunIndex(settings.data_dir / RUNS_FILE, retention=_kept_runs(settings, journal))
-        backbone = EmbeddedBackbone(journal, clock)
+        is_synced = settings.fsync is not Fsync.NEVER
+        kept = _kept_runs(settings, journal)
+        index = RunIndex(settings.data_dir / RUNS_FILE, retention=kept, is_synced=is_synced)
+        backbone = EmbeddedBackbone(journal, clock, sync_read_model=index.sync)
         options = EngineOptions(
             live_cache=settings.live_cache,
             bodies=Bodies(threads=Threads(bodies_max=settings.body_threads), retry_every=retry_every),
@@ -89,6 +92,7 @@ async def running_engine(
             asyncio.ensure_future(keep_serving("the measurement of the disk", disk.measure)),
             asyncio.ensure_future(keep_serving("the list of runs", prune)),
             asyncio.ensure_future(keep_serving("the journal", journal.keep_open)),
+            asyncio.ensure_future(keep_serving("the syncs of the journal", journal.syncing.keep_synced)),
         ]
         try:
             yield RunningEngine(engine, backbone, index, metrics)

@@ -6,8 +6,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stepstream.api.guards import Keys, is_loopback
 from stepstream.api.page_options import PageMode, PageOptions, networks_of
@@ -24,9 +25,11 @@ from stepstream.runtime.readmodel.pruning import (
     RETENTION_DAYS_MAX,
     Retention,
 )
+from stepstream.runtime.storage.syncing import Fsync
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.source import Source
 
+Choice = TypeVar("Choice", bound=StrEnum)
 DRAIN_S = 25.0
 FAILOVER_S = 1.2
 RETENTION = f"{RETENTION_DAYS}d"
@@ -55,7 +58,7 @@ class Settings:
     page             whether the page is served: off, read-only or on
     user_header      the header in which a trusted proxy states the user of the page
     proxies          the networks of trusted proxies
-    durable          `dev` waits for the disk at every commit
+    fsync            when `dev` syncs its writes to the disk: always, interval or never
     live_cache       keep the coroutine of a run between activations; without it, each activation replays the run
     instance         a name that survives restarts of the process (a pod's), so that its shards are kept for it
     metrics_port     a port only for probes and metrics, at `metrics_host`; None for no port, 0 for any
@@ -82,7 +85,7 @@ class Settings:
     port: int = 8288
     event_key: str = ""
     api_key: str = ""
-    durable: bool = False
+    fsync: Fsync = Fsync.INTERVAL
     live_cache: bool = True
     instance: str = ""
     metrics_host: str = "127.0.0.1"
@@ -274,11 +277,11 @@ def _switch(name: str, value: str) -> bool:
     return found
 
 
-def _page_mode(value: str) -> PageMode:
+def _choice(name: str, value: str, kind: type[Choice]) -> Choice:
     try:
-        return PageMode(value)
+        return kind(value)
     except ValueError:
-        raise SettingsError(f"page {value!r}: expected one of {', '.join(PageMode)}") from None
+        raise SettingsError(f"{name} {value!r}: expected one of {', '.join(kind)}") from None
 
 
 def settings_from(environment: Mapping[str, str] | None = None, **options: object) -> Settings:
@@ -298,7 +301,7 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         _port("port", read("port", "8288")),
         read("event_key", ""),
         read("api_key", ""),
-        _switch("durable", read("durable", "0")),
+        _choice("fsync", read("fsync", Fsync.INTERVAL), Fsync),
         _switch("live_cache", read("live_cache", "1")),
         read("instance", ""),
         read("metrics_host", "127.0.0.1"),
@@ -313,7 +316,7 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         _count("memory_mib", read("memory_mib", str(MEMORY_BYTES_MAX // MIB))),
         _count("body_threads", read("body_threads", str(BODY_THREADS_MAX))),
         read("read_key", ""),
-        _page_mode(read("page", PageMode.ON)),
+        _choice("page", read("page", PageMode.ON), PageMode),
         read("user_header", ""),
         read("proxies", ""),
         read("read_model", ""),

@@ -219,6 +219,9 @@ class Backbone(Protocol):
         A log that can write them atomically does.
         """
 
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once all that shards have committed is durable, maybe at once; after a failure never."""
+
     async def functions(self) -> list[bytes]:
         """Return the records of `functions`, oldest first."""
 

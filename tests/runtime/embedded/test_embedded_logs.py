@@ -7,7 +7,8 @@ import pytest
 
 from stepstream.contract.topics import HISTORY, INBOX
 from stepstream.runtime.clocks import VirtualClock
-from stepstream.runtime.embedded.log import EmbeddedBackbone, EmbeddedWorkerLog
+from stepstream.runtime.embedded.embedded_worker_log import EmbeddedWorkerLog
+from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.ports import LogError, LogRecord, NewRecord
 from stepstream.runtime.storage.journal import JournalWrite, MemoryJournal
 from tests.fakes.clock import TickingClock

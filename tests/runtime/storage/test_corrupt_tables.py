@@ -11,7 +11,7 @@ from stepstream.runtime.embedded.log import EmbeddedLog
 from stepstream.runtime.ports import LogError, StoreError
 from stepstream.runtime.shard.loop import Shard
 from stepstream.runtime.storage.journal import MemoryJournal, MemoryStore
-from stepstream.runtime.storage.rocks import RocksStore
+from stepstream.runtime.storage.rocks_store import RocksStore
 from tests.fakes.shard_log import FakeLog, FakeStore
 
 ROWS = 20_000

@@ -11,7 +11,8 @@ from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import LogError, NewRecord, StoreError
 from stepstream.runtime.storage.failures import describe_failure
 from stepstream.runtime.storage.journal import JournalWrite
-from stepstream.runtime.storage.rocks import RocksJournal, RocksStore
+from stepstream.runtime.storage.rocks import RocksJournal
+from stepstream.runtime.storage.rocks_store import RocksStore
 from tests.disk import limited_files
 
 LIMIT_BYTES = 200_000

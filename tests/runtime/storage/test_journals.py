@@ -115,10 +115,9 @@ def test_second_process_is_refused(other_process: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("durable", [False, True])
-def test_trim_drops_only_records_before_the_offset(durable: bool, tmp_path: Path) -> None:
+def test_trim_drops_only_records_before_the_offset(tmp_path: Path) -> None:
     """Reads continue at the first record that is left, and the end stays."""
-    journals: list[Journal] = [RocksJournal(tmp_path / "db", durable=durable), MemoryJournal()]
+    journals: list[Journal] = [RocksJournal(tmp_path / "db"), MemoryJournal()]
     for journal in journals:
         for number in range(3_000):
             journal.write(JournalWrite([NewRecord("inbox", 0, b"", str(number).encode())]), 0)

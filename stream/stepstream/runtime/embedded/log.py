@@ -1,11 +1,11 @@
-"""The ports of one process, on top of a journal: Log, Store, WorkerLog and Backbone."""
+"""The ports of one process, on top of a journal: Log, Store and Backbone."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-from stepstream.contract.ids import shard_of
-from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX, commands_topic
+from stepstream.contract.topics import CHANGELOG, EVENTS, FUNCTIONS, HISTORY, INBOX
+from stepstream.runtime.embedded.embedded_worker_log import EmbeddedWorkerLog
 from stepstream.runtime.embedded.live_memory import LiveMemory
 from stepstream.runtime.notification import Notification
 from stepstream.runtime.ports import (
@@ -16,7 +16,6 @@ from stepstream.runtime.ports import (
     NewRecord,
     Offsets,
     Origin,
-    RebalanceListener,
     Store,
     StoredRow,
     StoreError,
@@ -25,7 +24,7 @@ from stepstream.runtime.storage.journal import Journal, JournalWrite, MemoryJour
 from stepstream.runtime.storage.rocks import RocksJournal
 
 _CHANGELOG_ROWS_PER_READ = 1_000
-_HISTORY_PER_READ = 1_000
+_HISTORY_PER_READ = _HISTORY_PER_DROP = 1_000
 _IDLE_ITERATIONS, _GATHER_ITERATIONS_MAX, _GATHER_MS_MAX = 4, 64, 5
 
 
@@ -206,8 +205,15 @@ class EmbeddedStore:
 class EmbeddedBackbone:
     """The backbone of one process: a journal on disk that has the tables too, or a journal and tables in memory."""
 
-    def __init__(self, journal: MemoryJournal | RocksJournal, clock: Clock, shards: int = 1) -> None:
+    def __init__(
+        self,
+        journal: MemoryJournal | RocksJournal,
+        clock: Clock,
+        shards: int = 1,
+        sync_read_model: Callable[[], None] | None = None,
+    ) -> None:
         self.journal = journal
+        self._sync_read_model = sync_read_model
         self._clock = clock
         self._shards = shards
         self._stores = {shard: MemoryStore() for shard in range(shards)}
@@ -216,6 +222,7 @@ class EmbeddedBackbone:
         self.live = LiveMemory(clock, shards)
         self._history_changed = Notification()
         self._history_read: dict[int, int] = {}
+        self._history_dropped: dict[int, int] = {}
         journal.notifications.add(HISTORY, self._history_changed)
 
     def shard_ports(self, shard: int) -> tuple[Log, Store]:
@@ -227,7 +234,7 @@ class EmbeddedBackbone:
         self._logs[shard] = EmbeddedLog(self.journal, self._clock, shard)
         return self._logs[shard], self._stores[shard]
 
-    def worker_log(self, app: str) -> "EmbeddedWorkerLog":
+    def worker_log(self, app: str) -> EmbeddedWorkerLog:
         """Return a new log for the workers of an app or queue."""
         self._worker_logs[app] = EmbeddedWorkerLog(self.journal, self._clock, app, self._shards)
         return self._worker_logs[app]
@@ -238,7 +245,13 @@ class EmbeddedBackbone:
 
     async def append(self, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
         """Append records atomically."""
-        return self.journal.write(JournalWrite(list(records)), self._clock.now_ms())
+        written = self.journal.write(JournalWrite(list(records)), self._clock.now_ms())
+        await self.journal.syncing.until_synced()
+        return written
+
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Call `callback` once all that shards have committed is durable, maybe at once; after a failure never."""
+        self.journal.syncing.after(lambda error: error or callback())
 
     async def functions(self) -> list[bytes]:
         """Return the records of `functions`, oldest first."""
@@ -247,19 +260,32 @@ class EmbeddedBackbone:
     async def history(self, position: Callable[[int], int]) -> AsyncIterator[list[LogRecord]]:
         """Yield the records of `history`, and drop those that were processed."""
         self._history_read = {partition: position(partition) for partition in range(self.journal.partitions)}
+        for partition, read in self._history_read.items():
+            if read > self.journal.end(HISTORY, partition):
+                # A power failure has left more of the read model than of the journal.
+                self.journal.skip_to(HISTORY, partition, read)
         while True:
             for partition, read in self._history_read.items():
                 while records := self.journal.read(HISTORY, partition, read, _HISTORY_PER_READ):
+                    await self.journal.syncing.until_synced()
                     yield records
                     read = records[-1].offset + 1
                     self._history_read[partition] = read
-                    self.journal.trim(HISTORY, partition, read)
+                    self._drop_history(partition, read)
                     if len(records) == _HISTORY_PER_READ:
                         await asyncio.sleep(0)  # A backlog is read without waiting; other tasks must run in between.
             await self._history_changed.wait()
             # Entries of several partitions that were read together would not be in the order of their writes.
             if self.journal.partitions == 1:
                 await self._gather_history()
+
+    def _drop_history(self, partition: int, read: int) -> None:
+        """Drop what the read model has, once it is much, and its tables have reached the disk if they must."""
+        if read - self._history_dropped.get(partition, 0) >= _HISTORY_PER_DROP:
+            if self._sync_read_model:
+                self._sync_read_model()
+            self.journal.trim(HISTORY, partition, read)
+            self._history_dropped[partition] = read
 
     async def _gather_history(self) -> None:
         """Return when `history` has had no new record for a few iterations of the event loop, or after 5 ms.
@@ -295,105 +321,3 @@ class EmbeddedBackbone:
     async def close(self) -> None:
         """Close the journal."""
         self.journal.close()
-
-
-class EmbeddedWorkerLog:
-    """The log of the worker of one app or queue; the appends of one event loop iteration are one write."""
-
-    def __init__(self, journal: Journal, clock: Clock, app: str, shards: int = 1) -> None:
-        self.notification = Notification()
-        self._journal = journal
-        self._clock = clock
-        self._topic = commands_topic(app)
-        self._group = f"worker-{app}"
-        self._shards = shards
-        self._positions: dict[int, int] = {}
-        self._fresh_from: dict[int, int] = {}
-        # What is written in the next iteration of the event loop, and the future that each caller awaits.
-        self._pending: list[tuple[NewRecord, asyncio.Future[None]]] = []
-        self._left = False
-
-    async def open(self, listener: RebalanceListener) -> None:  # noqa: ARG002 - there are no rebalances
-        """Read commands from the committed offsets."""
-        for partition in range(self._journal.partitions):
-            self._positions[partition] = self._journal.committed(self._group, self._topic, partition)
-            self._fresh_from[partition] = self._journal.end(self._topic, partition)
-        self._journal.notifications.add(self._topic, self.notification)
-
-    async def until_member(self) -> None:
-        """Return at once: there is no other worker."""
-
-    def is_fresh(self, record: LogRecord) -> bool:
-        """Return whether a command was appended after this log was opened."""
-        return record.offset >= self._fresh_from[record.partition]
-
-    def lags(self) -> dict[int, int]:
-        """Return how many commands of each partition were not read."""
-        return {at: self._journal.end(self._topic, at) - position for at, position in self._positions.items()}
-
-    def unread(self) -> bool:
-        """Return whether there are commands that were not read, or reports that are not written yet."""
-        return bool(self._pending) or any(
-            self._journal.end(self._topic, partition) > position for partition, position in self._positions.items()
-        )
-
-    async def poll(self, limit: int) -> list[LogRecord]:
-        """Return up to `limit` commands; wait for the first."""
-        while True:
-            found: list[LogRecord] = []
-            for partition, position in self._positions.items():
-                if records := self._journal.read(self._topic, partition, position, limit - len(found)):
-                    self._positions[partition] = records[-1].offset + 1
-                    found += records
-            if found or self._left:
-                return found
-            await self.notification.wait()
-
-    async def append(self, routing_key: str, value: bytes) -> None:
-        """Append a report to the inbox; return when it is durable."""
-        await self._write(NewRecord(INBOX, shard_of(routing_key, self._shards), routing_key.encode(), value))
-
-    async def dead_letter(self, record: NewRecord) -> None:
-        """Append a dead letter; return when it is durable."""
-        await self._write(record)
-
-    async def _write(self, record: NewRecord) -> None:
-        loop = asyncio.get_running_loop()
-        if not self._pending:
-            loop.call_soon(self._flush)
-        # Callers do not share a future: they would have to shield it, and resume an iteration of the event loop later.
-        written: asyncio.Future[None] = loop.create_future()
-        self._pending.append((record, written))
-        await written
-
-    def _flush(self) -> None:
-        pending, self._pending = self._pending, []
-        try:
-            self._journal.write(JournalWrite([record for record, _ in pending]), self._clock.now_ms())
-        except Exception as error:  # noqa: BLE001 - the callers that await the write raise it
-            for _, written in pending:
-                if not written.done():
-                    written.set_exception(error)
-            return
-        for _, written in pending:
-            if not written.done():
-                written.set_result(None)
-
-    async def commit(self, offsets: Offsets) -> None:
-        """Commit offsets that are higher than before, and drop the commands before them."""
-        if self._left:
-            return
-        moved = {at: offset for at, offset in offsets.items() if offset > self._journal.committed(self._group, *at)}
-        self._journal.write(JournalWrite(offsets={self._group: moved}), self._clock.now_ms())
-        for (topic, partition), offset in moved.items():
-            self._journal.trim(topic, partition, offset)
-
-    async def leave(self) -> None:
-        """Stop reading commands."""
-        self._left = True
-        self._positions.clear()
-        self.notification.notify()
-
-    async def close(self) -> None:
-        """Stop listening for new records."""
-        self._journal.notifications.remove(self.notification)

@@ -176,13 +176,16 @@ class EmbeddedEngine:
             self._wrap(f"log-{shard}", log),
             self._wrap(f"store-{shard}", store),
             self.clock,
-            ShardOptions(shard, options.shards, options.limits, self._callers.answer, options.observer),
+            ShardOptions(shard, options.shards, options.limits, self._answer, options.observer),
         )
         self._shards[shard] = served
         try:
             await served.serve()
         finally:
             self._callers.lose()
+
+    def _answer(self, to: str, status: str) -> None:
+        self._backbone.after_commit(lambda: self._callers.answer(to, status))
 
     async def _serve_worker(self, app: ServedApp) -> None:
         log: WorkerLog = self._wrap(f"worker-{app.name}", self._backbone.worker_log(app.name))

@@ -25,7 +25,7 @@ from stepstream.runtime.ports import (
     WorkerLog,
 )
 from stepstream.runtime.storage.journal import MemoryStore
-from stepstream.runtime.storage.rocks import RocksStore
+from stepstream.runtime.storage.rocks_store import RocksStore
 
 # Returns from where to read each of some partitions.
 Positions = Callable[[Sequence[TopicPartition]], Awaitable[Offsets]]
@@ -66,6 +66,10 @@ class KafkaBackbone:
         if self._data_dir is None:
             return log, self._memory[shard]
         return log, RocksStore(self._data_dir / f"shard-{shard}", self._clock.now_ms, STALE_MS)
+
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Call `callback` at once: a commit is durable."""
+        callback()
 
     def worker_log(self, workers: str) -> WorkerLog:
         """Return a new log for the workers of an app or queue."""

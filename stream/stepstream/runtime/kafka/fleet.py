@@ -39,7 +39,7 @@ from stepstream.runtime.overview import ScopeChangeView, ScopePauseView, ShardVi
 from stepstream.runtime.ports import Clock, Fenced, LogError, TopicPartition
 from stepstream.runtime.shard.gate_waits import oldest_of
 from stepstream.runtime.shard.loop import Observer, Shard, ShardOptions
-from stepstream.runtime.storage.rocks import RocksStore
+from stepstream.runtime.storage.rocks_store import RocksStore
 from stepstream.runtime.supervision import RESTART_S, keep_serving
 
 logger = logging.getLogger(__name__)

@@ -60,9 +60,9 @@ class _NotFolded(Exception):
 class RunIndex:
     """Runs and their steps, indexed by run, function, status and event. Folding an entry again changes nothing.
 
-    The tables are in the file `place` (None: in memory), or where other Tables have them. `keep` and `origin` are those
-    of SqliteTables. `prune` drops the runs that exceed `retention`; without it, all are kept. `now_ms` returns the time
-    of this machine, by default that of the wall clock.
+    The tables are in the file `place` (None: in memory), or where other Tables have them. `keep`, `origin` and
+    `is_synced` are those of SqliteTables. `prune` drops the runs that exceed `retention`; without it, all are kept.
+    `now_ms` returns the time of this machine, by default that of the wall clock.
     """
 
     def __init__(
@@ -72,10 +72,11 @@ class RunIndex:
         keep: bool = False,
         retention: Retention | None = None,
         origin: str = "",
+        is_synced: bool = False,
         now_ms: Callable[[], int] | None = None,
     ) -> None:
         if place is None or isinstance(place, Path):
-            place = SqliteTables(place, keep=keep, origin=origin)
+            place = SqliteTables(place, keep=keep, origin=origin, is_synced=is_synced)
         self._tables: Tables = place
         self._retention = retention
         self._dropped = DroppedRuns()
@@ -325,6 +326,11 @@ class RunIndex:
     def has_open_runs(self) -> bool:
         """Return whether a run has not ended."""
         return reading.has_open_runs(self._db)
+
+    def sync(self) -> None:
+        """Make what was folded so far survive a power failure, if its tables are synced."""
+        if isinstance(self._tables, SqliteTables):
+            self._tables.sync()
 
     def prune(self) -> int:
         """Delete one slice of what exceeds the retention; return how many rows or pages, 0 if none.

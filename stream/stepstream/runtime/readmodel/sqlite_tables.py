@@ -31,20 +31,22 @@ class SqliteTables:
     """The tables of the file `path`, in memory without one.
 
     Tables that are corrupt, of another version, or of another `origin` are renamed to `NAME.aside` and rebuilt from
-    history. With `keep`, for readers, they stay and UnreadableRuns is raised.
+    history. With `keep`, for readers, they stay and UnreadableRuns is raised. With `is_synced`, a power failure
+    does not damage the tables, and they keep everything that was committed before the last `sync`.
     """
 
     shared = False
 
-    def __init__(self, path: Path | None, *, keep: bool, origin: str) -> None:
+    def __init__(self, path: Path | None, *, keep: bool, origin: str, is_synced: bool = False) -> None:
         self._path = path
         self._keep = keep
         self._origin = origin
+        self._is_synced = is_synced
         # The topics that must be read from their first position again.
         self._rebuilding: set[str] = set()
         self._readers = ReadingThreads(self._open_reader, _THREADS)
         try:
-            self.db = _open(path, origin)
+            self.db = _open(path, origin, is_synced=is_synced)
         except sqlite3.DatabaseError as error:
             self._set_aside(error)
 
@@ -58,7 +60,7 @@ class SqliteTables:
         for end in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 Path(f"{self._path}{end}").replace(f"{self._path}.aside{end}")
-        self.db = _open(self._path, self._origin)
+        self.db = _open(self._path, self._origin, is_synced=self._is_synced)
         self._rebuilding = {HISTORY, LOGS}
 
     @contextmanager
@@ -141,6 +143,12 @@ class SqliteTables:
         with self.checked():
             return return_free_pages(self.db)
 
+    def sync(self) -> None:
+        """Write what was committed to the disk, if the tables are synced."""
+        if self._is_synced:
+            with self.checked():
+                self.db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
     def compact(self) -> None:
         """Rewrite the file without its free pages; this takes time and space in proportion to its size."""
         with self.checked():
@@ -174,7 +182,7 @@ def _is_disk_failure(error: sqlite3.DatabaseError) -> bool:
     return _name_of(error).startswith(_FAILED_DISK)
 
 
-def _open(path: Path | None, origin: str) -> SqliteDatabase:
+def _open(path: Path | None, origin: str, *, is_synced: bool = False) -> SqliteDatabase:
     """Open tables of this version and origin; raise DatabaseError for others."""
     if path is not None:
         # SQLite gives its other files the rights of this one; it also describes what prevents that there is a file.
@@ -187,7 +195,8 @@ def _open(path: Path | None, origin: str) -> SqliteDatabase:
         if tables and version != VERSION:
             raise sqlite3.DatabaseError(f"its tables are of version {version}, not {VERSION}")
         # Pages of dropped runs can then be returned to the disk; it has no effect on tables that exist.
-        settings = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;"
+        level = "NORMAL" if is_synced else "OFF"
+        settings = f"PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = {level};"
         db.executescript(f"{settings}{SCHEMA}PRAGMA user_version = {VERSION};")
         if origin:
             known = [value for (value,) in db.execute("SELECT value FROM origin")]

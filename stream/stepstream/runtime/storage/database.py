@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rocksdict import DBRecoveryMode, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
+from rocksdict import DBRecoveryMode, Options, Rdict, ReadOptions, WriteBatch
 
 from stepstream.contract.errors import StepstreamError
 from stepstream.runtime.ports import StoredRow
@@ -39,7 +39,7 @@ class Database:
     opened; of any other database, everything after the damage is dropped.
     """
 
-    def __init__(self, path: Path, *, durable: bool = False, only_copy: bool = False, create: bool = True) -> None:
+    def __init__(self, path: Path, *, only_copy: bool = False, create: bool = True) -> None:
         if not (path / "CURRENT").exists() and (not create or any(path.glob("MANIFEST-*"))):
             # RocksDB would create an empty database in place of this one.
             raise CorruptError("Corruption: the file CURRENT is missing")
@@ -63,8 +63,6 @@ class Database:
             for log in path.glob("LOG.old.*") if not is_corruption(error) else ():
                 log.unlink()
             raise
-        self._write_options = WriteOptions()
-        self._write_options.sync = durable
         self._fronts: dict[bytes, bytes] = {}
         self._manifest.note()
 
@@ -108,7 +106,11 @@ class Database:
     def write(self, batch: WriteBatch) -> None:
         """Write a batch atomically."""
         self._manifest.note_write()
-        self._db.write(batch, self._write_options)
+        self._db.write(batch)
+
+    def sync(self) -> None:
+        """Return once all that was written before is on the disk; other threads may write meanwhile."""
+        self._db.flush_wal(True)
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a row."""

@@ -13,7 +13,8 @@ from sortedcontainers import SortedDict
 
 from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.notification import Notification
-from stepstream.runtime.ports import LogRecord, NewRecord, Offsets, StoredRow
+from stepstream.runtime.ports import LogError, LogRecord, NewRecord, Offsets, StoredRow
+from stepstream.runtime.storage.syncing import Fsync, Syncing
 
 COMPACTION_RECORDS = 10_000
 
@@ -37,10 +38,12 @@ class JournalWrite:
 class Journal(Protocol):
     """A log with consumer groups, for one process; appended records are visible when `write` returns.
 
-    `failure` says why nothing can be written, and is empty if it can.
+    `failure` says why nothing can be written, and is empty if it can. `syncing` waits until what was written has
+    reached the disk, as far as that was asked for.
     """
 
     failure: str
+    syncing: Syncing
     notifications: "Notifications"
     partitions: int
     producers: dict[str, int]
@@ -59,6 +62,9 @@ class Journal(Protocol):
 
     def trim(self, topic: str, partition: int, before: int) -> None:
         """Drop the records before an offset, which are not read again."""
+
+    def skip_to(self, topic: str, partition: int, offset: int) -> None:
+        """Give the next record of a partition this offset, which is higher than its end."""
 
     def close(self) -> None:
         """Release all resources."""
@@ -126,6 +132,7 @@ class MemoryJournal:
 
     def __init__(self, partitions: int = 1) -> None:
         self.failure = ""
+        self.syncing = Syncing(Fsync.NEVER, lambda: None, LogError)
         self.partitions = partitions
         self.notifications = Notifications()
         self._topics: dict[tuple[str, int], _Partition] = {}
@@ -176,6 +183,10 @@ class MemoryJournal:
         """Drop the records before an offset, which are not read again."""
         at = self._partition(topic, partition)
         del at.records[: at.index(before)]
+
+    def skip_to(self, topic: str, partition: int, offset: int) -> None:
+        """Give the next record of a partition this offset, which is higher than its end."""
+        self._partition(topic, partition).end = offset
 
     def close(self) -> None:
         """Do nothing."""

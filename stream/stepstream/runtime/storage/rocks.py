@@ -1,46 +1,30 @@
-"""RocksDB storage: the journal of one process with its tables, and the tables of a single shard."""
+"""The journal of one process, with its tables, in RocksDB."""
 
 import asyncio
 import functools
-import itertools
 import logging
 import math
-import shutil
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from stepstream.runtime.notification import Notification
-from stepstream.runtime.ports import LogError, LogRecord, StoredRow, StoreError
+from stepstream.runtime.ports import LogError, LogRecord, StoreError
 from stepstream.runtime.recurrence import Recurrence
 from stepstream.runtime.storage.database import Database, InUseError, is_corruption
 from stepstream.runtime.storage.failures import UnusableState, describe_failure, one_line
 from stepstream.runtime.storage.journal import JournalWrite, Notifications, choose_partition
+from stepstream.runtime.storage.syncing import Fsync, Syncing
 
 logger = logging.getLogger(__name__)
-_LOG, _OFFSET, _END, _MARK = b"l", b"o", b"e", b"m"
+_LOG, _OFFSET, _END = b"l", b"o", b"e"
 _TRIM_RECORDS = 1_000
 _REOPEN_S, _REOPEN_S_MAX = 0.5, 8.0
 Headers = tuple[tuple[str, bytes], ...]
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[int, bytes, bytes, Headers]).decode
-_unpack_mark = msgspec.msgpack.Decoder(tuple[int, int]).decode
-
-
-def _remove(path: Path) -> None:
-    """Delete a database; rename it first, so that an interrupted deletion leaves nothing that could be opened."""
-    removed = _removed(path)
-    shutil.rmtree(removed, ignore_errors=True)
-    if path.exists():
-        path.rename(removed)
-        shutil.rmtree(removed, ignore_errors=True)
-
-
-def _removed(path: Path) -> Path:
-    return path.with_name(f"{path.name}.removed")
 
 
 @functools.cache
@@ -53,156 +37,17 @@ def _record(topic: str, partition: int, key: bytes, value: bytes) -> LogRecord:
     return LogRecord(topic, partition, int.from_bytes(key[-8:], "big"), record_key, payload, headers, timestamp)
 
 
-class RocksStore:
-    """The tables of one shard, with the changelog position that they reflect.
-
-    Tables that were not written for longer than `stale_ms` are deleted when they are opened: by then the changelog may
-    have dropped a deletion that they have not seen. Corrupt tables are deleted too; the changelog has all their rows.
-    """
-
-    def __init__(self, path: Path, now_ms: Callable[[], int], stale_ms: int) -> None:
-        self._path = path
-        self._now_ms = now_ms
-        self._stale_ms = stale_ms
-        self._db: Database | None = None
-        self._corrupt = False
-        # Closing fails after a failed write, and would hide its cause.
-        self._refuses_writes = False
-
-    def open(self) -> int:
-        """Open the tables; return the changelog position that they reflect."""
-        shutil.rmtree(_removed(self._path), ignore_errors=True)
-        try:
-            try:
-                return self._open()
-            except Exception as error:
-                if not is_corruption(error):
-                    raise
-                self._note(error)
-                self.close()
-                return self._open()
-        except Exception as error:
-            raise self._failure(error) from error
-
-    def _open(self) -> int:
-        self._db, self._refuses_writes = Database(self._path), False
-        mark = self._db.read(_MARK)
-        position, written_at = _unpack_mark(mark) if mark else (0, self._now_ms())
-        if self._now_ms() - written_at > self._stale_ms:
-            self._db.close()
-            _remove(self._path)
-            self._db, position = Database(self._path), 0
-        return position
-
-    def _opened(self) -> Database:
-        if self._db is None:
-            raise StoreError(f"the tables in {self._path} are not open")
-        return self._db
-
-    def get(self, key: bytes) -> bytes | None:
-        """Return the value under `key`."""
-        try:
-            return self._opened().get(key)
-        except Exception as error:
-            raise self._failure(error) from error
-
-    def scan(self, prefix: bytes, limit: int, after: bytes = b"") -> list[tuple[bytes, bytes]]:
-        """Return the pairs whose keys start with `prefix` and follow `after`, in order, at most `limit` (0: all)."""
-        try:
-            return self._opened().scan(prefix, limit, after)
-        except Exception as error:
-            raise self._failure(error) from error
-
-    def last(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Return the last pairs whose keys start with `prefix`, in order, at most `limit`."""
-        try:
-            return self._opened().last(prefix, limit)
-        except Exception as error:
-            raise self._failure(error) from error
-
-    def _note(self, error: Exception) -> None:
-        """Note that the tables are corrupt, if they are: then they are deleted when they are closed."""
-        if is_corruption(error) and not self._corrupt:
-            self._corrupt = True
-            words = "tables in %s are corrupt; they are deleted and rebuilt from the changelog: %s"
-            logger.error(words, self._path, one_line(error))
-
-    def _failure(self, error: Exception) -> StoreError:
-        """Return the error to raise, which says what to do, in place of one of RocksDB."""
-        self._note(error)
-        if isinstance(error, StoreError):
-            return error
-        if isinstance(error, InUseError):
-            return StoreError(str(error))
-        if is_corruption(error):
-            return StoreError(f"the tables in {self._path} are corrupt, and are rebuilt from the changelog")
-        return StoreError(describe_failure(f"the tables in {self._path}", error))
-
-    def write(self, rows: Sequence[StoredRow], position: int) -> None:
-        """Write rows (None: delete) and the changelog position atomically."""
-        database = self._opened()
-        batch = Database.batch()
-        database.put_rows(batch, rows)
-        batch.put(_MARK, _pack((position, self._now_ms())))
-        try:
-            database.write(batch)
-        except Exception as error:
-            # Corruption that RocksDB finds during a background compaction is raised by the next write.
-            self._refuses_writes = True
-            raise self._failure(error) from error
-
-    def discard(self) -> None:
-        """Delete the tables and open empty ones."""
-        self._corrupt = True
-        self.close()
-        self._open()
-
-    def set_aside(self) -> str:
-        """Rename the tables to the first free name of shard-N.aside, shard-N.aside-2, …, and open empty ones."""
-        self.close()
-        names = itertools.chain([".aside"], (f".aside-{number}" for number in itertools.count(2)))
-        aside = next(path for name in names if not (path := Path(f"{self._path}{name}")).exists())
-        try:
-            self._path.rename(aside)
-            self._open()
-        except Exception as error:
-            raise self._failure(error) from error
-        return str(aside)
-
-    def close(self) -> None:
-        """Close the tables and release their lock; delete them if they are corrupt."""
-        database, self._db = self._db, None
-        try:
-            if database is not None:
-                database.close()
-        except Exception as error:
-            failure = self._failure(error)
-            if not self._corrupt and not self._refuses_writes:
-                raise failure from error
-        finally:
-            del database  # Releases the lock, even if closing failed.
-            self._delete_corrupt()
-
-    def _delete_corrupt(self) -> None:
-        if self._corrupt:
-            try:
-                _remove(self._path)
-            except OSError as error:
-                raise StoreError(describe_failure(f"the tables in {self._path}", error)) from error
-            self._corrupt = False
-
-
 class RocksJournal:
-    """A journal that survives a crash of its process at any moment and, with `durable`, a power failure.
+    """A journal that survives a crash of its process at any moment, and a power failure as far as `fsync` says.
 
-    A write has reached the operating system when it returns; with `durable` it waits for the disk, which is slower.
+    A write has reached the operating system when it returns; `syncing` waits until it has reached the disk, too.
     After a failed write, for example to a full disk, `failure` says why, and every write is refused until the journal
     was opened again (`keep_open`); what was written before can still be read.
     """
 
-    def __init__(self, path: Path, partitions: int = 1, *, durable: bool = False) -> None:
+    def __init__(self, path: Path, partitions: int = 1, *, fsync: Fsync = Fsync.NEVER) -> None:
         self._path = path
-        self._durable = durable
+        self.syncing = Syncing(fsync, self._sync, self._fail)
         self.partitions = partitions
         self.producers: dict[str, int] = {}
         self.notifications = Notifications()
@@ -220,7 +65,7 @@ class RocksJournal:
             raise UnusableState(self._describe(error)) from error
 
     def _open(self, *, create: bool) -> None:
-        self._db = Database(self._path, durable=self._durable, only_copy=True, create=create)
+        self._db = Database(self._path, only_copy=True, create=create)
 
     def _describe(self, error: Exception) -> str:
         if is_corruption(error):
@@ -297,9 +142,16 @@ class RocksJournal:
         try:
             self._opened().write(batch)
         except Exception as error:
-            self.failure = self._describe(error)
-            self._failed.notify()
-            raise LogError(self.failure) from error
+            raise self._fail(error) from error
+        self.syncing.note()
+
+    def _sync(self) -> None:
+        self._opened().sync()
+
+    def _fail(self, error: Exception) -> LogError:
+        self.failure = self._describe(error)
+        self._failed.notify()
+        return LogError(self.failure)
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> list[LogRecord]:
         """Return up to `limit` records from `offset` on."""
@@ -354,6 +206,13 @@ class RocksJournal:
         self._write(batch)
         self._trimmed[at] = before
 
+    def skip_to(self, topic: str, partition: int, offset: int) -> None:
+        """Give the next record of a partition this offset, which is higher than its end."""
+        batch = Database.batch()
+        batch.put(_END + _partition_key(topic, partition), offset.to_bytes(8, "big"))
+        self._write(batch)
+        self._ends[topic, partition] = offset
+
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a row."""
         try:
@@ -379,6 +238,7 @@ class RocksJournal:
         """Close the database. All that was written is in its log, so a failure is only reported."""
         try:
             if self._db is not None:
+                self.syncing.close()
                 self._db.close()
         except Exception as error:  # noqa: BLE001 - nothing is lost
             logger.warning("%s", self._describe(error))

@@ -13,7 +13,7 @@ from stepstream.runtime.clocks import VirtualClock
 from stepstream.runtime.kafka.shards.standby import Standby
 from stepstream.runtime.kafka.topics import origin
 from stepstream.runtime.ports import LogError, LogRecord, Offsets, TopicPartition
-from stepstream.runtime.storage.rocks import RocksStore
+from stepstream.runtime.storage.rocks_store import RocksStore
 from tests.fakes.cluster import FakeCluster, FakeReader
 
 STALE_MS = 12 * HOUR_MS
