@@ -53,6 +53,7 @@ ENTRY_POINTS = {
     "stepstream.__main__": "python -m stepstream",
     "stepstream.ai.requests": "sdk/deferred.py loads it by name",
     "stepstream.cli.main": "the command",
+    "stepstream.client.client": "users import it",
     "stepstream.client.stream_client": "users import it",
     "stepstream.contract.publishing.render": "make topics",
     "stepstream.pytest_plugin": "pytest loads it",

@@ -1,7 +1,17 @@
 # What type checkers and editors read; __init__.py imports the same names at their first use.
 
-from stepstream.client.errors import StreamLost, StreamRefused
+from stepstream.client.client import Client
+from stepstream.client.errors import (
+    EngineUnreachable,
+    RequestRefused,
+    RunFailed,
+    RunNotEnded,
+    StreamLost,
+    StreamRefused,
+)
 from stepstream.client.messages import StreamMessage
+from stepstream.client.results import Run
+from stepstream.client.run_control import RunHandle
 from stepstream.client.stream_client import StreamClient
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.functions import CronTrigger, EventTrigger
@@ -36,11 +46,13 @@ __all__ = [
     "Batch",
     "CancelOn",
     "Channel",
+    "Client",
     "Concurrency",
     "Context",
     "CronTrigger",
     "Debounce",
     "DefinitionError",
+    "EngineUnreachable",
     "Event",
     "EventTrigger",
     "Function",
@@ -49,7 +61,12 @@ __all__ = [
     "Limit",
     "NonRetriableError",
     "RateLimit",
+    "RequestRefused",
     "RetryAfterError",
+    "Run",
+    "RunFailed",
+    "RunHandle",
+    "RunNotEnded",
     "SignalReceipt",
     "Singleton",
     "StepError",

@@ -245,6 +245,7 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
             "/v1/functions",
             "/v1/timings",
             "/v1/functions/{function}",
+            "/v1/functions/{function_id}/invoke",
             "/v1/limits",
             "/v1/limits/{name}",
             "/v1/shards",

@@ -23,16 +23,12 @@ from stepstream import (
     StreamRefused,
     on,
 )
-from stepstream.api.guards import Keys
 from stepstream.client.messages import EVENT_BYTES_MAX, EventParser, ServerSentEvent
 from stepstream.contract.errors import InvalidInput
-from stepstream.host.http_server import serve_http
-from stepstream.testing import VirtualEngine
-from tests.api.pages.streaming import api_of
 from tests.client.cutting import OK, cutting, error
+from tests.client.serving import Pauses, engine_served
 from tests.docs.pages import DOCS, write_files
 
-KEYS = Keys("event-key", "api-key", "read-key")
 app = App("live")
 failed = set[str]()
 
@@ -57,17 +53,6 @@ class Known(enum.StrEnum):
     """The one message that a typed channel expects."""
 
     A0 = "A0"
-
-
-class Pauses:
-    """What a client waited for between connections; it waits for nothing."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    async def __call__(self, seconds: float) -> None:
-        """Keep a pause."""
-        self.seconds.append(seconds)
 
 
 @asynccontextmanager
@@ -239,20 +224,6 @@ def test_a_wrong_address_is_refused(url: str) -> None:
         StreamClient(url)
     with pytest.raises(InvalidInput, match="use it in `async with`"):
         StreamClient().run("run")
-
-
-@asynccontextmanager
-async def engine_served(of: App) -> AsyncIterator[tuple[VirtualEngine, str]]:
-    """Serve an engine over HTTP for a block; yield it with its address."""
-    stop, port = asyncio.Event(), asyncio.get_running_loop().create_future()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        async with VirtualEngine(of) as engine:
-            serving = asyncio.ensure_future(serve_http(api_of(engine, keys=KEYS), listener, stop, port.set_result))
-            try:
-                yield engine, f"http://127.0.0.1:{await port}"
-            finally:
-                stop.set()
-                await serving
 
 
 @pytest.mark.slow

@@ -174,14 +174,17 @@ async def test_fastapi_page_sends_finds_and_waits(serving: Terminal, monkeypatch
     monkeypatch.syspath_prepend(serving.folder)
     monkeypatch.setenv("STEPSTREAM_URL", serving.url)
     web = importlib.import_module("web")
-    async with web.engine, httpx.AsyncClient(transport=httpx.ASGITransport(web.web), base_url="http://web") as client:
+    async with (
+        web.lifespan(web.web),
+        httpx.AsyncClient(transport=httpx.ASGITransport(web.web), base_url="http://web") as client,
+    ):
         assert (await client.get("/orders/7")).status_code == 404
         for _ in range(2):
             assert (await client.post("/orders/7?total=12")).json() == {"event_id": "order-7"}
         serving.wait_for("shipped waits")
         shown = (await client.get("/orders/7")).json()
         assert shown["status"] == "running"
-        assert len((await web.engine.get("/v1/runs?function=fulfil-order")).json()["runs"]) == 1
+        assert len([run async for run in web.engine.runs("function:fulfil-order")]) == 1
         serving.run("stepstream", "send", "shop/parcel.shipped", "--data", '{"order_id": 7}')
         result = (await client.get("/orders/7/result")).json()
         assert result == {

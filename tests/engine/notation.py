@@ -72,6 +72,7 @@ from stepstream.contract.kinds import StepKind
 from stepstream.contract.matching import EventMatched, LookBackTruncated
 from stepstream.contract.operators.bulk import BulkChanged
 from stepstream.contract.operators.control import (
+    InvokeRequested,
     Pause,
     PauseRequested,
     Rerun,
@@ -112,6 +113,9 @@ def _read(words: Words, now: int, position: str, run_of: RunOf) -> Input:  # noq
             signal, function, data = words.take(), words.take(), _data(words)
             event = EventRecord(INVOKED, id=words.text("id"))
             return SignalWithStart(signal, data, function, event, words.text("reply"), by=words.text("by"))
+        case "invoke":
+            function, data = words.take(), _data(words)
+            return InvokeRequested(function, EventRecord(INVOKED, data, words.text("id")), words.text("reply"))
         case "claim":
             return RunClaimed(run_of(words.take()), words.take(), "app")
         case "claim-step":

@@ -19,7 +19,7 @@ from stepstream.contract.operators.bulk import (
     BulkPageAdded,
     BulkStarted,
 )
-from stepstream.contract.operators.control import RerunRequested, ScopePauseRequested
+from stepstream.contract.operators.control import InvokeRequested, RerunRequested, ScopePauseRequested
 from stepstream.contract.operators.limit_settings import LimitChangeRequested
 from stepstream.contract.operators.limit_views import LimitQuestion, LimitRequested, LimitsRequested
 from stepstream.contract.topics import EVENTS, HISTORY, INBOX
@@ -126,7 +126,7 @@ class World:
                 return list(range(self.shards))
             case EventReceived():
                 return [self.positions % self.shards]
-            case RerunRequested():
+            case RerunRequested() | InvokeRequested():
                 return [shard_of(record.routing_key, self.shards)]
             case BulkStarted() | BulkPageAdded() | BulkItemEnded() | BulkCancelRequested():
                 return [shard_of(record.operation, self.shards)]

@@ -9,9 +9,12 @@ from stepstream import (
     Approval,
     CancelOn,
     Channel,
+    Client,
     Context,
     Event,
     Inference,
+    Run,
+    RunHandle,
     SignalReceipt,
     StreamClient,
     StreamMessage,
@@ -114,6 +117,20 @@ async def outside() -> None:
     assert_type(await app.send(Event("a"), Event("b", {"n": 1}, id="x")), list[str])
     assert_type(await app.signal("s", {"by": "ann"}), bool)
     assert_type(await app.signal_with_start("s", 1, function=tax, start={"n": 1}), SignalReceipt)
+
+
+async def other_program(client: Client) -> None:
+    """Call an engine from another program."""
+    assert_type(await client.send("a", {"n": 1}, id="x"), str)
+    assert_type(await client.send(Event("a"), Event("b")), list[str])
+    assert_type(await client.invoke(tax, {"n": 1}, timeout="1m"), float)
+    assert_type(await client.invoke("tax"), Any)
+    assert_type(await client.start(steps), RunHandle[Receipt])
+    assert_type(await (await client.start(steps)).result(), Receipt)
+    async for run in client.runs("status:failed", limit=3):
+        assert_type(run, Run)
+    async for typed in client.stream("run", RECEIPTS):
+        assert_type(typed.data, Receipt)
 
 
 async def streams(client: StreamClient) -> None:

@@ -40,7 +40,10 @@ class Operator(Protocol):
         """Send a signal to the run that waits for it, or start a function with it."""
 
     async def invoke(self, function: str, event: EventRecord) -> str:
-        """Start a function, and no other one, by the data, `user`, `v` and `meta` of an event; return its run's id."""
+        """Start a function, and no other one, by an event; return the id of its run.
+
+        Of the event count the id, which starts the function once in 24 h, the data, `user`, `v` and `meta`.
+        """
 
     async def rerun(self, request: RerunRequested) -> str:
         """Repeat a run; return the id of the new run, even if the request was sent before."""

@@ -26,6 +26,7 @@ from stepstream.api.routes.bulk import add_bulk
 from stepstream.api.routes.control import Actor, OperatorRoutes, actors, add_control
 from stepstream.api.routes.dead_letters import add_dead_letters
 from stepstream.api.routes.functions import add_functions
+from stepstream.api.routes.invocations import RunEnds, add_invocations
 from stepstream.api.routes.limits import add_limits
 from stepstream.api.routes.live_streams import add_live_streams, add_stream_tokens
 from stepstream.api.routes.logs import add_logs
@@ -62,6 +63,7 @@ _EVENTS = {
 }
 _LISTS = "the newest first, with their first events, without outputs and the data of events"
 _BEFORE = Query("", description="the `next` of the previous page")
+_WAIT = Query("", description="answer when the run has ended, at the latest after this time, such as 20s")
 _LIMIT = Query(50, ge=1, le=1_000)
 
 
@@ -238,13 +240,13 @@ def make_api(
     api = _new_api(keys)
     bodies = bodies or BodyBudget()
     _add_events(api, engine, keys.event, limits, bodies)
-    actor = actors(page, keys.api)
-    _add_runs(api, engine, index, _guard(keys.api), bodies, now_ms, actor)
+    actor, streams = actors(page, keys.api), streams or Streams(index.changes)
+    _add_runs(api, engine, index, _guard(keys.api), bodies, now_ms, actor, RunEnds(index, streams))
     guarded = [Depends(_guard(keys.api)), Depends(_refuse_unknown)]
     links = ApprovalLinks(keys.api, page.mode == PageMode.ON)
     add_approval_links(api, links, index, guarded, bodies, now_ms)
     routes = OperatorRoutes(engine, index.queries, guarded, bodies, limits, actor, now_ms)
-    for add_routes in (add_control, add_bulk, add_pauses, add_limits):
+    for add_routes in (add_control, add_invocations, add_bulk, add_pauses, add_limits):
         add_routes(api, routes)
     add_summaries(api, index, guarded, now_ms)
     add_dead_letters(api, engine, guarded, actor)
@@ -254,7 +256,6 @@ def make_api(
     add_logs(api, index, guarded)
     tokens = stream_tokens(keys.api, now_ms)
     add_stream_tokens(api, tokens, guarded, bodies)
-    streams = streams or Streams(index.changes)
     add_live_streams(api, engine, index, tokens, [Depends(_refuse_unknown)], streams)
     _add_operations(api, engine, metrics, _guard(keys.api))
     if page.mode != PageMode.OFF:
@@ -280,6 +281,7 @@ def _add_runs(
     bodies: BodyBudget,
     now_ms: Callable[[], int],
     actor: Actor,
+    ends: RunEnds,
 ) -> None:
     guarded = [Depends(guard), Depends(_refuse_unknown)]
     add_approvals(api, engine.signal, index, guarded, bodies, now_ms)
@@ -308,7 +310,9 @@ def _add_runs(
         return await _page(index, found, function=function, status=status, tail=tail, before=before, limit=limit)
 
     @api.get("/v1/runs/{run_id}", dependencies=guarded, summary="Show a run with its steps")
-    async def show_run(run_id: str) -> Response:
+    async def show_run(run_id: str, wait: str = _WAIT) -> Response:
+        if wait:
+            await ends.wait(run_id, wait)
         run = await index.queries.show(run_id)
         if run is None:
             raise HTTPException(404, f"there is no run {run_id!r}")

@@ -67,6 +67,11 @@ class Streams:
         return Streams(self.changes, self._closing, self.options)
 
     @property
+    def is_closing(self) -> bool:
+        """Whether the process stops."""
+        return self._closing.is_set()
+
+    @property
     def is_full(self) -> bool:
         """Whether there may be no further stream now."""
         return self._open >= self.options.streams_max

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 # An engine sends a comment after 15 s without a message.
 _SILENT_S_MAX = 45.0
 _CONNECT_S_MAX = 10.0
+# Less than the time for which an engine keeps an idle connection: a request on a closed one would get no answer.
+_IDLE_S_MAX = 2.0
 _PAUSE_S_MAX = 30.0
 # A run that one engine lists may be unknown to another one for a moment.
 _UNKNOWN_RUN_S = 5.0
@@ -37,6 +39,14 @@ _decode_end = msgspec.json.Decoder(dict[str, str]).decode
 
 class _Interrupted(Exception):
     """The stream ended before its end, or is not served now."""
+
+
+def new_session() -> aiohttp.ClientSession:
+    """Return a session with the timeouts of streams, whose number is not limited."""
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S_MAX, sock_read=_SILENT_S_MAX)
+    return aiohttp.ClientSession(
+        timeout=timeout, connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S_MAX)
+    )
 
 
 class StreamClient:
@@ -77,16 +87,32 @@ class StreamClient:
 
     async def __aenter__(self) -> Self:
         """Open the client."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S_MAX, sock_read=_SILENT_S_MAX)
-        self._session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
+        await self.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
+        await self.close()
+
+    async def open(self) -> None:
+        """Open the client where `async with` cannot be used; `close` closes it."""
+        if self._session is None:
+            self._session = new_session()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The connections of the client; raises `InvalidInput` while it is not open."""
+        if self._session is None:
+            raise InvalidInput("the client is not open; use it in `async with`", "client")
+        return self._session
 
     @overload
     def run(self, run_id: str, channel: Channel[D], /, *, after: str = "") -> "LiveStream[D]": ...
@@ -126,7 +152,7 @@ class StreamClient:
         names["channels"] = [channel_name(each, shared=True) for each in channels]
         url = f"{self._options.url}/v1/streams/tokens"
         try:
-            async with self._opened().post(
+            async with self.session.post(
                 url, json={**names, "expires": expires}, headers=self._options.headers(), allow_redirects=False
             ) as response:
                 if response.status != 200:
@@ -138,12 +164,7 @@ class StreamClient:
 
     def _stream(self, path: str, channels: Collection[AnyChannel], after: str) -> "LiveStream[Any]":
         typed = {each.name: each for each in channels if isinstance(each, Channel)}
-        return LiveStream(self._opened(), self._options, f"{self._options.url}{path}", typed, after)
-
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            raise InvalidInput("the client is not open; use it in `async with`", "StreamClient")
-        return self._session
+        return LiveStream(self.session, self._options, f"{self._options.url}{path}", typed, after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ from stepstream.contract.matching import (
 )
 from stepstream.contract.operators.bulk import BulkCancelRequested, BulkItemEnded, BulkPageAdded, BulkStarted
 from stepstream.contract.operators.control import (
+    InvokeRequested,
     PauseRequested,
     RerunRequested,
     ScopePauseChanged,
@@ -83,6 +84,7 @@ from stepstream.engine.runs.admission import (
     begin_run,
     fire_cron,
     forget_start,
+    invoke_run,
     register_function,
     rerun,
     review_crons,
@@ -258,6 +260,7 @@ HANDLERS: dict[type, _Handler] = dict(
         _on(LimitContinued, continue_limit),
         # Operators.
         _on(CancelRequested, cancel_run),
+        _on(InvokeRequested, invoke_run),
         _on(RerunRequested, rerun),
         _on(PauseRequested, pause_run),
         _on(UnpauseRequested, unpause_run),

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from msgspec.structs import replace
 
-from stepstream.contract.codec import NULL, Raw, dump_json, encode, object_json
+from stepstream.contract.codec import Raw, dump_json, encode, object_json
 from stepstream.contract.errors import Conflict, StepstreamError, TooLarge
 from stepstream.contract.events import CHAIN_HEADER, INVOKED, EventRecord, encode_batch
 from stepstream.contract.gates import gate_id
@@ -17,6 +17,7 @@ from stepstream.contract.inbox import CancelRequested, InboxRecord, SignalSent, 
 from stepstream.contract.limits import Limits
 from stepstream.contract.operators.bulk import BulkRequest
 from stepstream.contract.operators.control import (
+    InvokeRequested,
     Pause,
     PauseRequested,
     RerunRequested,
@@ -118,22 +119,8 @@ class Callers:
         `chain` counts the runs that precede that one in a chain of runs that started one another, and `by` is that of
         `signal`. Raise as it does, and Conflict if the function is not registered, or too many signals wait for a run.
         """
-        raw, event = self._signal_data(name, data), EventRecord(INVOKED, object_json(start, "start"))
-        return await self._signal_or_start(name, raw, function, event, chain, by)
-
-    async def invoke(self, function: str, event: EventRecord) -> str:
-        """Start `function`, and no other one, by an event; return the id of its run. Raise as `signal_with_start` does.
-
-        Of the event count the data, `user`, `v` and `meta`.
-        """
-        # A signal that no run can wait for starts the function, since its name is drawn.
-        name, event = f"invoke/{uuid4().hex}", replace(event, name=INVOKED)
-        return (await self._signal_or_start(name, NULL, function, event)).run_id
-
-    async def _signal_or_start(
-        self, name: str, raw: Raw, function: str, event: EventRecord, chain: int = 0, by: str = ""
-    ) -> SignalReceipt:
-        event = replace(event, id=f"{uuid4().hex}:signal")
+        raw = self._signal_data(name, data)
+        event = EventRecord(INVOKED, object_json(start, "start"), f"{uuid4().hex}:signal")
         encode_batch([event], self._limits)
         answer = await self._ask(name, lambda to: SignalWithStart(name, raw, function, event, to, chain, by))
         status, _, run_id = answer.partition(" ")
@@ -141,6 +128,21 @@ class Callers:
             return SignalReceipt(run_id, started=status == "started")
         if answer == "full":
             raise Conflict(f"too many signals {name!r} wait for a run; send it again later")
+        raise Conflict(f"no function {function!r} is registered; start a worker that has it")
+
+    async def invoke(self, function: str, event: EventRecord) -> str:
+        """Start `function`, and no other one, by an event; return the id of its run, even if it was started before.
+
+        Of the event count the id, the data, `user`, `v` and `meta`; the same id starts the function once in 24 h. Raise
+        UnavailableError and AnswerLostError as `rerun` does, and Conflict if the function is not registered.
+        """
+        # Another event may have this id, and may have started the function.
+        event = replace(event, name=INVOKED, id=f"{event.id or uuid4().hex}:invoke", ts=0)
+        encode_batch([event], self._limits)
+        request = InvokeRequested(function, event)
+        answer = await self._ask(request.routing_key, lambda to: replace(request, reply_to=to))
+        if is_run_id(answer):
+            return answer
         raise Conflict(f"no function {function!r} is registered; start a worker that has it")
 
     def _signal_data(self, name: str, data: Any) -> Raw:

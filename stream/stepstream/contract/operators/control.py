@@ -9,6 +9,22 @@ from stepstream.contract.ids import run_hash
 from stepstream.contract.text.names import workers_name
 
 
+class InvokeRequested(TypedRecord, frozen=True, tag="run.invoke_requested"):
+    """A caller starts `function`, and no other one, by `event`; the same id of the event starts one run in 24 h.
+
+    The process named `reply_to` expects an answer: the id of that run.
+    """
+
+    function: str
+    event: EventRecord
+    reply_to: str = ""
+
+    @property
+    def routing_key(self) -> str:
+        """The routing key of the run, by which a repeated request reaches the shard of the first."""
+        return run_hash(self.function, self.event.id)
+
+
 class Rerun(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why a run repeats another one: `origin` is the id of that run.
 
@@ -125,5 +141,5 @@ def queue_scope(app: str, queue: str) -> str:
     return f"queue:{workers_name(app, queue)}"
 
 
-ControlRequest = RerunRequested | PauseRequested | UnpauseRequested | ScopePauseRequested
+ControlRequest = InvokeRequested | RerunRequested | PauseRequested | UnpauseRequested | ScopePauseRequested
 ScopeRecord = ScopePauseChanged | ScopeResumed

@@ -18,7 +18,7 @@ from stepstream.contract.inbox import RunRequested
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import MINUTE_MS, START_HELD_MS_MAX
 from stepstream.contract.operators.bulk import FAILED
-from stepstream.contract.operators.control import Rerun, RerunRequested
+from stepstream.contract.operators.control import InvokeRequested, Rerun, RerunRequested
 from stepstream.contract.outcomes import outcome_bytes
 from stepstream.engine.gates.passing import ask_next, gates_of, step_gates_of
 from stepstream.engine.matching.cancel_waits import open_cancel_waits
@@ -184,6 +184,34 @@ def _begin(
     draft.count("open_runs", run.function)
     draft.count("runs_started", run.function)
     return run
+
+
+def invoke_run(draft: Draft, request: InvokeRequested) -> None:
+    """Start a run that a caller asks for, unless the same request did so before; answer with its id."""
+    function = draft.function(request.function)
+    if function is None or function.retired:
+        draft.reply(request.reply_to, "function_not_found")
+        return
+    event = replace(request.event, ts=draft.now)
+    begin_run(
+        draft,
+        RunRequested(
+            run_id_at(draft.now, request.routing_key),
+            function.id,
+            function.app,
+            (event,),
+            deduplicated=True,
+            on_failure=function.on_failure,
+            attributes=attributes_of(draft, function, event),
+            cancel_on=function.cancel_on,
+            timeouts=function.timeouts,
+            # It starts alone, without other events, because its caller waits for its own result.
+            gates=tuple(gate for gate in gates_of(draft, function, event) if gate.excess is not Excess.BATCHED),
+            step_gates=step_gates_of(draft, function, event),
+        ),
+    )
+    if known := draft.get(start_key(request.routing_key)):
+        draft.reply(request.reply_to, known.run_id)
 
 
 def rerun(draft: Draft, request: RerunRequested) -> None:

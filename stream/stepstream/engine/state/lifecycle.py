@@ -15,6 +15,7 @@ StepState = Literal["absent", "planned", "queued", "backing-off", "ready", "kept
 RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     "absent": {
         "RunRequested": ("scheduled", "queued", "active"),
+        "InvokeRequested": ("queued", "active"),
         "RerunRequested": ("queued", "active"),
     },
     "scheduled": {
