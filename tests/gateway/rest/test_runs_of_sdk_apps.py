@@ -106,3 +106,11 @@ async def test_an_invoked_function_gets_the_fields_of_the_request() -> None:
     assert (first["data"], second["data"]["n"], second["user"]) == ({"n": 1}, 2, {"id": 8})
     assert first["id"] != "mine:2"
     assert first["ts"] > 1
+
+
+async def test_a_step_has_the_name_that_code_in_go_gives_it() -> None:
+    """The SDK for Go writes the id of the code in `userland`, and the name for people in `name`."""
+    wait = op("WaitForEvent", "wait", name="order paid", opts={"event": "demo/paid", "timeout": "1h"})
+    async with served(ops({**wait, "displayName": None, "userland": {"id": "wait"}})) as client:
+        (span,) = (await ask(client))["trace"]["childrenSpans"]
+        assert span["name"] == "order paid"

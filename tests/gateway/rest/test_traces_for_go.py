@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from stepstream import App, Context, StepError, on
+from stepstream import App, Batch, Context, StepError, cron, on
 from stepstream.contract.ids import is_run_id
+from stepstream.contract.limits import HOUR_MS
 from tests.gateway.rest.sites import SdkClient, running
 
 app = App("shop")
@@ -18,7 +19,7 @@ QUERY = """query ($runID: String!, $preview: Boolean) {
     }
 }
 fragment Details on RunTraceSpan {
-    name spanID parentSpanID outputID stepOp
+    name spanID parentSpanID outputID stepOp duration
     stepInfo {
         __typename
         ... on InvokeStepInfo { triggeringEventID functionID timeout returnEventID runID timedOut }
@@ -56,6 +57,17 @@ async def order(ctx: Context) -> None:
         await ctx.step.run("caught", lambda: 1)
 
 
+@app.function(on("item"), id="shop-collect", batch=Batch(2, "1h"))
+async def collect(ctx: Context) -> int:
+    """Process two events in one run."""
+    return len(ctx.events)
+
+
+@app.function(cron("0 5 * * *"), id="shop-daily")
+async def daily(_ctx: Context) -> None:
+    """Run once a day."""
+
+
 @pytest.fixture
 async def client() -> AsyncIterator[SdkClient]:
     """A client of a server in dev mode."""
@@ -87,6 +99,7 @@ async def test_trace_says_what_each_step_is_about(client: SdkClient) -> None:
     assert infos["body"] == {"__typename": "RunStepInfo", "type": None}
     assert infos["nap"]["sleepUntil"].endswith("Z")
     assert [span["outputID"] is None for span in trace["childrenSpans"]] == [False, True, True]
+    assert trace["childrenSpans"][1]["duration"] == HOUR_MS
     assert infos["reply"].items() >= {"eventName": "reply", "foundEventID": None, "timedOut": None}.items()
     (reply_id,) = await client.send({"name": "reply", "id": "mine", "data": {"n": 1}})
     _, infos = await spans_of(client, run_id)
@@ -131,3 +144,39 @@ async def test_the_text_of_an_event_has_its_fields_in_order(client: SdkClient) -
     assert text == f'{{"data":{{}},"id":"{id}","name":"a","ts":1700000000000,"v":null}}'
     raw = json.loads((await client.ask(query, id=other))["eventV2"]["raw"])
     assert (raw["data"], raw["v"], raw["user"]) == ({"n": 1}, "2", {"id": 7})
+
+
+async def test_runs_of_a_batch_are_one_run(client: SdkClient) -> None:
+    """Neither the lists of runs nor those of events have the runs whose events it took over."""
+    ids = await client.send(*({"name": "item", "data": {"n": n}} for n in (1, 2)))
+    (completed,) = (run.run_id for run in client.engine.runs() if run.status == "completed")
+    assert await matching(client) == [completed]
+    for id in ids:
+        found = await client.ask("query ($id: ULID!) { eventV2(id: $id) { runs { status } } }", id=id)
+        assert found["eventV2"]["runs"] == [{"status": "COMPLETED"}]
+
+
+async def test_each_line_of_a_filter_is_an_expression(client: SdkClient) -> None:
+    """A run matches all of them."""
+    await client.send({"name": "order", "data": {"n": 1}}, {"name": "order", "data": {"n": 2}})
+    assert len(await matching(client, "event.name == 'order'\n\nevent.data.n > 1")) == 1
+    assert len(await matching(client, "event.name == 'order'")) == 2
+
+
+async def matching(client: SdkClient, filter: str = "") -> list[str]:
+    """Return the ids of the runs that match a filter."""
+    query = """query ($filter: String) {
+        runs(filter: {from: "2020-01-01T00:00:00Z", query: $filter}) { edges { node { id } } totalCount(preview: true) }
+    }"""
+    found = (await client.ask(query, filter=filter))["runs"]
+    ids = [edge["node"]["id"] for edge in found["edges"]]
+    assert found["totalCount"] == len(ids)
+    return ids
+
+
+async def test_a_run_of_cron_names_its_trigger_by_a_ulid(client: SdkClient) -> None:
+    """The event of a schedule has none, and clients in Go parse the ids."""
+    await client.engine.advance("1d")
+    run = client.engine.run("shop-daily")
+    found = await client.ask("query ($id: String!) { runTrigger(runID: $id) { IDs cron } }", id=run.run_id)
+    assert found["runTrigger"] == {"IDs": [run.run_id], "cron": "0 5 * * *"}

@@ -54,10 +54,13 @@ async def test_a_redirect_within_the_host_is_followed_with_the_body() -> None:
             raise web.HTTPTemporaryRedirect("http://other.test/x")
         if request.path == "/old":
             raise web.HTTPTemporaryRedirect("/new")
+        if request.path == "/port":
+            raise web.HTTPTemporaryRedirect(f"{other}/new")
         return web.Response(body=await request.read())
 
-    async with served(handler) as url, client() as transport:
-        assert (await transport.post(f"{url}/old", {}, b"data")).body == b"data"
+    async with served(handler) as other, served(handler) as url, client() as transport:
+        for path in ("/old", "/port"):
+            assert (await transport.post(f"{url}{path}", {}, b"data")).body == b"data"
         with pytest.raises(Unreachable, match="another host"):
             await transport.post(f"{url}/away", {}, b"data")
 

@@ -142,3 +142,14 @@ async def test_conditions_on_internal_events_see_what_sdks_know() -> None:
         failed_run = engine.run("demo-g").run_id
     (memo,) = endpoint.asked[-1].body["steps"].values()
     assert memo["data"]["run_id"] == failed_run
+
+
+async def test_a_wait_whose_condition_is_invalid_fails_the_run() -> None:
+    """Code cannot catch that: no call follows."""
+    wait = op("WaitForEvent", "wait", name="demo/reply", opts={"timeout": "1h", "if": "invalid"})
+    endpoint = FakeEndpoint(ops(wait), returned("caught"))
+    async with virtual(endpoint) as engine:
+        await engine.send(GO)
+        run = engine.run("demo-f")
+        assert (run.status, run.error["code"]) == ("failed", "invalid-expression")
+    assert endpoint.log == ["step/0"]

@@ -93,11 +93,15 @@ async def test_version_1_discovers_after_each_result() -> None:
     assert endpoint.log == ["step/0", "a+/0", "b+/0", "step+/1", "step+/2", "step/3"]
 
 
-async def test_a_race_discovers_at_once() -> None:
-    """The result of a step in a race is seen at once, also in version 2, and the end drops the calls that are open."""
-    never = asyncio.Event()
+@pytest.mark.parametrize("mode", ["race", "Race"])
+async def test_a_race_discovers_at_once(mode: str) -> None:
+    """The result of a step in a race is seen at once, also in version 2, and the end drops the calls that are open.
+
+    The SDK for Go writes the name of its constant.
+    """
+    never, race = asyncio.Event(), {"parallelMode": mode}
     endpoint = FakeEndpoint(
-        ops(planned("a", opts=RACE), planned("b", opts=RACE)),
+        ops(planned("a", opts=race), planned("b", opts=race)),
         returned("a"),
         a=ops(ran("a")),
         b=ops(ran("b"), after=never),

@@ -7,6 +7,13 @@ from typing import Any
 NESTED = {"list": [1, [2, {"text": "é 😀", "none": None}]], "float": 1.5, "empty": {}, "big": 9007199254740991}
 JAVASCRIPT = ("javascript",)
 JAVASCRIPT_4 = ("javascript-4", "javascript-4-plain")
+# The SDK for Python has neither signals nor requests by the gateway.
+JAVASCRIPT_AND_GO = ("javascript", "go")
+# The SDK for Go has no middleware that reads the results of steps.
+JAVASCRIPT_AND_PYTHON = ("javascript", "python")
+# The SDK for Go fetches nothing, so only its calls with checkpoints have so large results.
+WITH_LARGE_STATE = ("javascript", "python", "go-checkpoints")
+GO = ("go", "go-checkpoints")
 # How a run ends: its status, and its output, the message of its error, or the code of the limit that refused it.
 Ending = tuple[str, Any]
 
@@ -19,6 +26,11 @@ def completed(output: Any = None) -> Ending:
 def failed(message: str) -> Ending:
     """Return the end of a run with an error."""
     return "failed", message
+
+
+def unhandled(message: str) -> Mapping[str, Sequence[Ending]]:
+    """Return the end of a run whose code returned the error of a step: the SDK for Go adds words that say so."""
+    return {sdk: [failed(f"unhandled step error: {message}")] for sdk in GO}
 
 
 def skipped(code: str) -> Ending:
@@ -45,7 +57,7 @@ class Case:
     function: str
     endings: Sequence[Ending]
     events: Sequence[Mapping[str, Any]] = ({},)
-    sdks: Sequence[str] = ("javascript", "python")
+    sdks: Sequence[str] = ("javascript", "python", "go")
     others: Mapping[str, Sequence[Ending]] | None = None
     is_ordered: bool = False
 
@@ -68,6 +80,8 @@ def _named(value: Any, app: str) -> Any:
 # No event starts it: other functions do.
 CALLED: Sequence[Mapping[str, Any]] = ()
 CONTEXT = {"event": "{app}/context", "events": 1, "attempt": 0, "run": 26, "id": True, "ts": True}
+# The SDKs for Python and Go return from a race once all of its branches have ended.
+ALL_BRANCHES = dict.fromkeys(("python", *GO), (completed(["fast", "late"]),))
 PRIORITIES = tuple({"data": {"n": n, "priority": priority}} for n, priority in ((1, 0), (2, -10), (3, 10)))
 
 CASES = (
@@ -79,25 +93,25 @@ CASES = (
     Case("no-steps", [completed(7)], numbered(7)),
     Case("loop", [completed([0, 1, 4, 9, 16])]),
     Case("context", [completed(CONTEXT)]),
-    Case("large-state", [completed([1_048_576] * 5)]),
+    Case("large-state", [completed([1_048_576] * 5)], sdks=WITH_LARGE_STATE),
     Case("parallel", [completed([1, 2, None, None, 3])]),
     Case("parallel-every-step", [completed([1, 2, None, None, 3])], sdks=JAVASCRIPT),
-    Case("race", [completed("fast")], others={"python": [completed(["fast", "late"])]}),
-    Case("middleware", [completed({"first": "a"})]),
+    Case("race", [completed("fast")], others=ALL_BRANCHES),
+    Case("middleware", [completed({"first": "a"})], sdks=JAVASCRIPT_AND_PYTHON),
     # Sleeps, waits and signals.
     Case("sleep", [completed(True)]),
     Case("sleep-until", [completed(True)]),
     Case("wait-if", [completed(["{app}/wait-if-answer", {"n": 7}])], numbered(7)),
     Case("wait-match", [completed(["{app}/wait-match-answer", {"n": 7}])], numbered(7)),
     Case("wait-timeout", [completed()]),
-    Case("wait-for-signal", [completed({"approved": True})], sdks=JAVASCRIPT),
-    Case("signal-timeout", [completed()], sdks=JAVASCRIPT),
+    Case("wait-for-signal", [completed({"approved": True})], sdks=JAVASCRIPT_AND_GO),
+    Case("signal-timeout", [completed()], sdks=JAVASCRIPT_AND_GO),
     # Events and requests.
     Case("send-events", [completed([26, 26])]),
     Case("sent", [completed(1), completed(2)], CALLED),
     Case("send-from-code", [completed("sent")]),
     Case("sent-from-code", [completed(1)], CALLED),
-    Case("fetch", [completed([200, "hello"])], sdks=JAVASCRIPT),
+    Case("fetch", [completed([200, "hello"])], sdks=JAVASCRIPT_AND_GO),
     Case("ai-infer", [completed("small: hi")]),
     Case("ai-wrap", [completed(8)], sdks=JAVASCRIPT),
     Case("defers", [completed(2)], sdks=JAVASCRIPT_4),
@@ -117,10 +131,10 @@ CASES = (
     Case("retried-step", [completed(3)]),
     Case("retried-function", [completed(["first", 1])]),
     Case("default-back-off", [completed(2)]),
-    Case("exhausted-step", [failed("call 2")]),
+    Case("exhausted-step", [failed("call 2")], others=unhandled("call 2")),
     Case("exhausted-function", [failed("attempt 1")]),
     Case("step-error-caught", [completed([True, "no number", "after"])]),
-    Case("non-retriable-step", [failed("call 1")]),
+    Case("non-retriable-step", [failed("call 1")], others=unhandled("call 1")),
     Case("non-retriable-function", [failed("attempt 0")]),
     Case("on-failure", [failed("broken")], numbered(7)),
     Case("on-failure-failure", [completed(["broken", "{app}-on-failure", {"n": 7}])], CALLED),

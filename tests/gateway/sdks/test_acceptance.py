@@ -22,13 +22,30 @@ from tests.polling import until, within
 from tests.tidy_rules import ROOT
 
 pytestmark = pytest.mark.long
-PROGRAM = ROOT / "tests" / "gateway" / "sdks" / "javascript"
+PROGRAMS = ROOT / "tests" / "gateway" / "sdks"
 END_S_MAX = 240.0
 SHARDS = 4
 # Three runs start in three seconds.
 THROTTLED_MS = 2_000
 OPEN = ("scheduled", "queued", "running")
-CALLS_FOR_THREE_STEPS = {"javascript-4": 1, "javascript-4-plain": 4, "javascript-3": 4, "javascript-3-checkpoints": 1}
+# Steps that an app reports during a call need no further ones.
+CALLS_FOR_THREE_STEPS = {
+    "javascript-4": 1,
+    "javascript-4-plain": 4,
+    "javascript-3": 4,
+    "javascript-3-checkpoints": 1,
+    "go": 4,
+    "go-checkpoints": 1,
+}
+
+
+COMMANDS = {
+    "javascript": ["node", "program.mjs"],
+    "python": [sys.executable, "-m", "tests.gateway.sdks.python.program"],
+    "go": ["./program"],
+}
+# What prepares a program in a copy of its folder.
+INSTALLATIONS = {"javascript": ["npm", "ci"], "go": ["go", "build", "."]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +62,13 @@ class App:
         """Where it is served."""
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, processes: Processes, server: Server, javascript: Path) -> None:
+    def start(self, processes: Processes, server: Server, programs: Mapping[str, Path]) -> None:
         """Start its process and register it."""
+        language = self.name.partition("-")[0]
         variables = {"APP": self.name, "FOREIGN": self.foreign, "PORT": str(self.port), "INNGEST_DEV": server.url}
-        if self.name == "python":
-            command = [sys.executable, "-m", "tests.gateway.sdks.python.program"]
-            processes.start(self.name, command, ROOT, **variables, PYTHONPATH=os.pathsep.join(sys.path))
-        else:
-            processes.start(self.name, ["node", "program.mjs"], javascript, **variables, **self.variables)
+        if language == "python":
+            variables["PYTHONPATH"] = os.pathsep.join(sys.path)
+        processes.start(self.name, COMMANDS[language], programs.get(language, ROOT), **variables, **self.variables)
         until(self._registers, READY_S_MAX, f"{self.name} did not register")
 
     def _registers(self) -> bool:
@@ -70,6 +86,8 @@ def apps() -> list[App]:
         "python": {},
         "javascript-3": {"SDK": "inngest-v3"},
         "javascript-3-checkpoints": {"SDK": "inngest-v3", "CLIENT": '{"checkpointing": true}'},
+        "go": {},
+        "go-checkpoints": {"CHECKPOINTS": "on"},
     }
     names = list(variables)
     return [App(name, free_port(), names[at - 1], variables[name]) for at, name in enumerate(names)]
@@ -140,39 +158,40 @@ def ended(server: Server, apps: Sequence[App]) -> int:
 
 
 @pytest.fixture(scope="session")
-def javascript(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the program and the packages that it needs, from the registry."""
-    folder = tmp_path_factory.mktemp("javascript")
-    for file in PROGRAM.iterdir():
-        if file.is_file():
-            shutil.copy(file, folder)
-    install(folder, "npm", "ci")
-    return folder
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Folders with the programs by language, and with the packages that they need, from the registries."""
+    folders = {language: tmp_path_factory.mktemp(language) for language in INSTALLATIONS}
+    for language, folder in folders.items():
+        for file in (PROGRAMS / language).iterdir():
+            if file.is_file():
+                shutil.copy(file, folder)
+        install(folder, *INSTALLATIONS[language])
+    return folders
 
 
-def test_program_ends_alike_in_each_sdk(javascript: Path, tmp_path: Path) -> None:
+def test_program_ends_alike_in_each_sdk(programs: Mapping[str, Path], tmp_path: Path) -> None:
     """`stepstream dev` runs the program, and a run with checkpoints costs one call."""
-    programs = apps()
+    served = apps()
     with running(tmp_path) as processes:
-        server = start_dev(processes, [f"{app.url}/api/inngest" for app in programs])
-        for app in programs:
-            app.start(processes, server, javascript)
-        check(server, programs)
-        calls = {app.name: processes.client.get(f"{app.url}/calls").json() for app in programs if app.name != "python"}
+        server = start_dev(processes, [f"{app.url}/api/inngest" for app in served])
+        for app in served:
+            app.start(processes, server, programs)
+        check(server, served)
+        calls = {app.name: processes.client.get(f"{app.url}/calls").json() for app in served if app.name != "python"}
         three_steps = {name: counts[f"{name}-three-steps"] for name, counts in calls.items()}
         assert three_steps == CALLS_FOR_THREE_STEPS
 
 
 @pytest.mark.kafka
-def test_program_ends_alike_on_kafka(javascript: Path, bootstrap: str, tmp_path: Path) -> None:
+def test_program_ends_alike_on_kafka(programs: Mapping[str, Path], bootstrap: str, tmp_path: Path) -> None:
     """A gateway and an engine of four shards run the program."""
-    programs, fleet = apps(), Fleet(bootstrap, "sdks", tmp_path)
+    served, fleet = apps(), Fleet(bootstrap, "sdks", tmp_path)
     with fleet, Observed(fleet) as observed, running(tmp_path) as processes:
         fleet.command("topics", "apply", "--shards", str(SHARDS))
         engine, gateway = fleet.add_engine(), fleet.add_gateway()
         until(lambda: observed.answers("/ready") == {200}, READY_S_MAX, "the processes were not ready")
         # Later their logs have other URLs.
         server = Server(processes.client, observed.url(gateway), observed.url(engine))
-        for app in programs:
-            app.start(processes, server, javascript)
-        check(server, programs, shards=SHARDS)
+        for app in served:
+            app.start(processes, server, programs)
+        check(server, served, shards=SHARDS)

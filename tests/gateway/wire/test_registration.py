@@ -105,6 +105,13 @@ def test_other_triggers_on_failures_are_events() -> None:
         assert function.registered.triggers == (EventTrigger("stream/function.failed", expression),)
 
 
+@pytest.mark.parametrize(("scope", "shown"), [("Fn", "function demo-f"), ("Account", "of namespace")])
+def test_scopes_of_limits_are_read_as_go_writes_them(scope: str, shown: str) -> None:
+    """The SDK for Go sends the names of its constants, also where the code states no scope."""
+    (rule,) = _mapped(concurrency={"step": [{"limit": 1, "scope": scope, "hash": ""}]}).registered.gates
+    assert shown in rule.name
+
+
 @pytest.mark.parametrize("sdk", ["py", "js3", "js4"])
 def test_every_option_that_the_engine_has_is_mapped(sdk: str) -> None:
     """The function with every option has all of them in the engine."""

@@ -83,7 +83,7 @@ def test_fields_of_ops_are_as_they_came() -> None:
         answer, (_, _, body) = _read(exchange), unwrapped(exchange)
         for op in answer.ops if isinstance(answer, Ops) else ():
             came = next(each for each in body if each["id"] == op.step)
-            shown = (came.get("displayName"), (came.get("userland") or {}).get("id"), came["id"])
+            shown = (came.get("displayName"), came.get("name"), (came.get("userland") or {}).get("id"), came["id"])
             assert op.id == next(name for name in shown if name)
             if isinstance(op, RunOp | CompleteOp):
                 assert json.loads(bytes(op.output)) == came.get("data")

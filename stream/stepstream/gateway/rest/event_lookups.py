@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stepstream.contract.gates import Excess
+from stepstream.contract.kinds import RunStatus
 from stepstream.gateway.rest.parts import RestParts
 from stepstream.gateway.rest.recent_events import AcceptedEvent
 from stepstream.gateway.rest.sdk_shapes import accepted_json, event_fields, events_of, listed_event, moment_of
@@ -23,11 +25,16 @@ async def runs_of_event(parts: RestParts, event_id: str, limit: int) -> list[Run
     filter, before = Filter().having_all({"event_id": event_id}), ""
     for _ in range(_PAGES_MAX):
         page = await parts.index.queries.search(filter, before=before, limit=limit)
-        found += [run for run in page.runs if await _started(parts, event_id, run)]
+        found += [run for run in page.runs if not is_batched(run) and await _started(parts, event_id, run)]
         before = page.next
         if not before or len(found) >= limit:
             break
     return found[:limit]
+
+
+def is_batched(run: RunSummary) -> bool:
+    """Return whether another run has the event of this one: apps know only the run of the whole batch."""
+    return run.status == RunStatus.SKIPPED and isinstance(run.error, dict) and run.error.get("code") == Excess.BATCHED
 
 
 async def _started(parts: RestParts, event_id: str, run: RunSummary) -> bool:

@@ -31,6 +31,7 @@ from stepstream.gateway.rest.replies import iso
 from stepstream.gateway.rest.run_routes import find_run
 from stepstream.gateway.rest.sdk_shapes import events_of
 from stepstream.gateway.rest.spans import json_text, output_of
+from stepstream.gateway.rest.step_infos import ulid_of
 from stepstream.gateway.wire.internal_events import sdk_name
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,8 @@ async def _run_trigger(_: Any, info: Any, runID: str) -> dict[str, Any] | None:
     events = events_of(run)
     first: dict[str, Any] = next(iter(events), {})
     return {
-        "IDs": [parts.recent.internal_id(event["id"]) for event in events],
+        # Events of the engine itself, as those of cron, have no ULID.
+        "IDs": [ulid_of(parts.recent.internal_id(event["id"])) or run.run_id for event in events],
         "eventName": first.get("name"),
         "payloads": [json_text(event) for event in events],
         "timestamp": iso(run.accepted_at),

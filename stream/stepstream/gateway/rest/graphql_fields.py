@@ -62,14 +62,16 @@ def run_terms(parts: RestParts, given: dict[str, Any]) -> Filter:
     requested = set(given.get("functionIDs") or ())
     functions = [each.id for each in parts.engine.overview.functions() if function_uuid(each.id) in requested]
     states = {state.lower() for state in given.get("status") or ()}
-    terms = {"after": given.get("from"), "before": given.get("until"), "cel": given.get("query")}
+    terms = {"after": given.get("from"), "before": given.get("until")}
     found = Filter().having_all({name: str(value) for name, value in terms.items() if value})
+    # Each line is an expression, and a run matches all of them.
+    for line in filter(None, map(str.strip, str(given.get("query") or "").splitlines())):
+        found = found.having_all({"cel": line})
     if requested:
         found = found.having("function", *(functions or ["-"]))
-    if states:
-        found = found.having(
-            "status", *sorted(states | ({RunStatus.SCHEDULED} if RunStatus.QUEUED in states else set()))
-        )
+    # Apps do not know of the runs that a limit refused, nor of those whose event a batch has.
+    shown = states or set(RunStatus) - {RunStatus.SKIPPED}
+    found = found.having("status", *sorted(shown | ({RunStatus.SCHEDULED} if RunStatus.QUEUED in shown else set())))
     return Filter.parse(str(found))
 
 

@@ -83,7 +83,9 @@ def _step_span(run: RunView, step: StepView) -> dict[str, Any]:
     id = f"{run.run_id}.{step.step}"
     state = _STEP_STATES.get(step.status) or ("RUNNING" if step.kind == StepKind.RUN else "WAITING")
     span = _span(run.run_id, id, step.id, state)
-    times = _times(step.first_at, step.started_at or step.first_at, step.ended_at)
+    # A step without a body lasts from its plan on.
+    started = step.started_at if step.kind == StepKind.RUN else 0
+    times = _times(step.first_at, started or step.first_at, step.ended_at)
     # Attempts count from 0.
     op = {**_op(step), "attempts": max(step.attempts - 1, 0)}
     children = _attempts(run, step, state)

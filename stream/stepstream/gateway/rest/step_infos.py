@@ -14,6 +14,11 @@ from stepstream.runtime.readmodel.views import RunView, StepView
 Children = Mapping[str, str]
 
 
+def ulid_of(id: str) -> str | None:
+    """Return an id that has the form of a ULID, None for any other: clients in Go parse ids."""
+    return id if is_run_id(id) else None
+
+
 def step_info(run: RunView, step: StepView, children: Children, recent: RecentEvents) -> dict[str, Any] | None:
     """Return what a step is about, in the form of one of the types of StepInfo; None for the other steps."""
     match step.kind:
@@ -25,7 +30,7 @@ def step_info(run: RunView, step: StepView, children: Children, recent: RecentEv
             event, _, condition = step.detail.partition(" ")
             found = {"eventName": sdk_name(event), "expression": condition or None, "foundEventID": None}
             if isinstance(step.output, dict):
-                found["foundEventID"] = _ulid(recent.internal_id(str(step.output.get("id"))))
+                found["foundEventID"] = ulid_of(recent.internal_id(str(step.output.get("id"))))
             return {"__typename": "WaitForEventStepInfo", **found, **_times(step)}
         case StepKind.SIGNAL:
             return {"__typename": "WaitForSignalStepInfo", "signal": step.detail, **_times(step)}
@@ -55,10 +60,6 @@ def _times(step: StepView) -> dict[str, Any]:
 def _is_timed_out(step: StepView) -> bool:
     code = step.error.get("code") if isinstance(step.error, dict) else None
     return step.status == StepStatus.TIMED_OUT or code == "invoke-timeout"
-
-
-def _ulid(id: str) -> str | None:
-    return id if is_run_id(id) else None
 
 
 def children_of(run_ids: list[str]) -> Children:

@@ -11,6 +11,7 @@ from stepstream.contract.codec import Raw
 from stepstream.contract.errors import InvalidInput, TooLarge
 from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import StepsPlanned
+from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.gateway.runs.asked import Asked
 from stepstream.gateway.runs.calling import Caller, known_version
@@ -25,7 +26,8 @@ from stepstream.sdk.errors import FinalForeignError
 from stepstream.sdk.execution import CodeStart, output_too_large
 from stepstream.sdk.replay.calls import RUN, Call, CallEvent, CallState, Finished
 
-_SIGNAL_CONFLICT = "signal-conflict"
+# Code of an app cannot catch these errors of waits.
+_FATAL = {(StepKind.SIGNAL, "signal-conflict"), (StepKind.WAIT, "invalid-expression")}
 
 
 class Answering(ABC):
@@ -209,8 +211,9 @@ class Answering(ABC):
             self._attempt = self._fruitless = 0
             self._fetches.pop(step, None)
             must_see |= self._asked.end(step, merges=self.caller.merges)
-            if memo and isinstance(memo.outcome, Failure) and memo.outcome.error.code == _SIGNAL_CONFLICT:
-                self._fail(FinalForeignError(memo.outcome.error))
+            outcome = memo.outcome if memo else None
+            if memo and isinstance(outcome, Failure) and (memo.kind, outcome.error.code) in _FATAL:
+                self._fail(FinalForeignError(outcome.error))
                 return
         self.seen = self.results.seen
         if must_see and not self._failure:

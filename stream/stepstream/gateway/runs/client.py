@@ -90,7 +90,7 @@ class HttpTransport:
             if not location:
                 return response
             target = urljoin(url, location)
-            if urlsplit(target)[:2] != urlsplit(url)[:2]:
+            if _host(target) != _host(url):
                 raise Unreachable(f"the app redirects to another host: {target[:200]}")
             url = target
         raise Unreachable(f"the app redirects more than {_REDIRECTS_MAX} times")
@@ -133,3 +133,9 @@ class HttpTransport:
             jar = aiohttp.DummyCookieJar()
             self._session = aiohttp.ClientSession(connector=self._options.connector(), timeout=timeout, cookie_jar=jar)
         return self._session
+
+
+def _host(url: str) -> tuple[str, str | None]:
+    """Return the scheme and the host of a URL: a program at another port of a host is as much trusted."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname

@@ -225,9 +225,11 @@ def _concurrency(given: int | list[_Limit] | _Limits) -> list[Concurrency]:
 
 
 def _scope(scope: str) -> Scope:
-    if scope not in _SCOPES:
+    # The SDK for Go writes Fn, Env and Account.
+    found = _SCOPES.get(scope.lower())
+    if found is None:
         raise InvalidInput(f"{scope[:80]!r} is not one of {', '.join(filter(None, _SCOPES))}", "concurrency.scope")
-    return _SCOPES[scope]
+    return found
 
 
 def _throttle(given: _Rate | None) -> Throttle | None:

@@ -41,6 +41,8 @@ from stepstream.gateway.wire.ops import (
 
 # SDKs send SHA-1 in hex; any text is accepted that cannot be confused with the engine's own names of waiters.
 _STEP = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+# The SDK for Go writes the name of its constant.
+_RACES = ("race", "Race")
 _YEAR = Due(INVOKE_TIMEOUT_MS)
 _URL_CHARACTERS_MAX = 16 * 1024
 
@@ -128,11 +130,12 @@ def _read(wire: _WireOp) -> Op | None:
         raise InvalidInput(f"{(wire.op or '')[:80]!r} is an op that this gateway does not know", "op")
     if not _STEP.fullmatch(wire.id):
         raise InvalidInput(f"{wire.id[:80]!r} is not a hash of a step", "id")
-    names = (wire.display_name, wire.userland.id if wire.userland else None, wire.name, wire.id)
+    # The SDK for Go has the name in `name`; those that have the event or the time there have a display name.
+    names = (wire.display_name, wire.name, wire.userland.id if wire.userland else None, wire.id)
     shown = next(name for name in names if name)[:STEP_ID_CHARACTERS_MAX]
     try:
         kind = _decode_kind(wire.opts) or _Kind()
-        return build(wire, Op(wire.id, shown, kind.parallel_mode == "race"))
+        return build(wire, Op(wire.id, shown, kind.parallel_mode in _RACES))
     except (InvalidInput, msgspec.ValidationError) as error:
         if build in (_defer, _defer_abort):
             return None
