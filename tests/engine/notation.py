@@ -39,6 +39,7 @@ from stepstream.contract.history import (
     RunPaused,
     RunUnpaused,
     RunWarned,
+    StateChanged,
     StepAttemptFailed,
     StepCancelled,
     StepCopied,
@@ -81,7 +82,8 @@ from stepstream.contract.operators.control import (
     UnpauseRequested,
 )
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
-from stepstream.contract.progress import HeartbeatReported
+from stepstream.contract.progress import HeartbeatReported, StateSet
+from stepstream.contract.run_state import StateValues
 from stepstream.contract.text.waits import read_several
 from stepstream.engine.state.records import EventReceived, Input
 from tests.engine.gate_notation import read_gates, read_limit_change, read_limit_question
@@ -208,6 +210,8 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:  # noqa:
             return ExecutionStarted(run_id, epoch)
         case "set":
             return AttributesSet(run_id, epoch, json.loads(words.take()))
+        case "state":
+            return StateSet(run_id, epoch, _decode_state(words.take()))
         case _:
             assert verb == "warn", f"{verb!r} is not a record"
             return WarningReported(run_id, epoch, words.take())
@@ -297,6 +301,8 @@ def _show_entry(entry: HistoryEntry) -> str:  # noqa: C901 - a table
             return f"warned {entry.warning}"
         case AttributesChanged():
             return f"attributes {_compact(entry.attributes)}"
+        case StateChanged():
+            return f"state {_compact(entry.state)}"
         case RunPaused():
             return f"paused by {entry.pause.by} until {entry.pause.until}"
         case RunUnpaused():
@@ -312,8 +318,11 @@ def _show_entry(entry: HistoryEntry) -> str:  # noqa: C901 - a table
             return _show_step_entry(entry)
 
 
-def _compact(attributes: Attributes) -> str:
-    return encode(attributes).decode()
+_decode_state = msgspec.json.Decoder(StateValues).decode
+
+
+def _compact(values: Attributes | StateValues) -> str:
+    return encode(values).decode()
 
 
 def _show_step_entry(
@@ -349,8 +358,8 @@ def _show_command(command: Command) -> str:
                 for step in command.open
             ]
             memos = "".join(map(_show_memo, command.memos))
-            announced = " announced" * command.announce
-            return f"load {command.run_id} for {command.claim}{memos}{''.join(opened)}{announced}"
+            more = " announced" * command.announce + (f" in {_compact(command.state)}" if command.state else "")
+            return f"load {command.run_id} for {command.claim}{memos}{''.join(opened)}{more}"
         case RunResumed():
             retries = "".join(f" {step.step}#{step.attempt}{show_progress(step.progress)}" for step in command.retries)
             memos = "".join(map(_show_memo, command.memos))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from stepstream.contract.attributes import AttributeChanges
-from stepstream.contract.codec import load_json
+from stepstream.contract.codec import Json, load_json
 from stepstream.contract.commands import Memo, Open
 from stepstream.contract.events import event_record
 from stepstream.contract.ids import step_hash
@@ -15,6 +15,7 @@ from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import DEFAULT_LIMITS, Limits
 from stepstream.contract.outcomes import Outcome, Value
 from stepstream.contract.plans import StepPlan
+from stepstream.contract.run_state import StateValues
 from stepstream.sdk.context import Context, make_context
 from stepstream.sdk.event import from_record
 from stepstream.sdk.function import RetryPolicy
@@ -63,6 +64,7 @@ class Run:
         failing: Mapping[str, int] | None = None,
         acknowledges: bool = True,
         dispatched: bool = False,
+        state: StateValues | None = None,
     ) -> None:
         self.bodies: list[str] = []
         self.reports: list[tuple[str, int]] = []
@@ -72,6 +74,7 @@ class Run:
         self.ungrouped: list[str] = []
         self.warnings: list[str] = []
         self.attributes: list[AttributeChanges] = []
+        self.states: list[dict[str, Json]] = []
         self.detached_count = 0
         self.end: Finished | None = None
         self.gates = {step_id: asyncio.Event() for step_id in hold}
@@ -84,7 +87,7 @@ class Run:
         loop.set_task_factory(task_factory)
         # As a worker does, the test keeps a run until the event loop ends, which cancels the tasks of the run.
         _RUNS.setdefault(loop, []).append(self)
-        snapshot = Snapshot(RUN_ID, 1, memos, opened, dispatched)
+        snapshot = Snapshot(RUN_ID, 1, memos, opened, dispatched, state=state or {})
         self.replay = Replay(snapshot, self, limits, now_ms=lambda: NOW_MS)
 
     async def start(self) -> "Run":
@@ -158,6 +161,10 @@ class Run:
     def set_attributes(self, handle: RunHandle, changes: AttributeChanges) -> None:
         """Record a change of attributes."""
         self.attributes.append(changes)
+
+    def set_state(self, handle: RunHandle, values: StateValues) -> None:
+        """Record a new state."""
+        self.states.append({name: load_json(value) for name, value in values.items()})
 
     def suspended(self, handle: RunHandle) -> None:
         """Record that the code is suspended."""

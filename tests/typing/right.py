@@ -62,6 +62,8 @@ async def steps(ctx: Context) -> Receipt:
     assert_type(await ctx.step.sleep("nap", "1h"), None)
     assert_type(await ctx.step.sleep_until("until", "2026-01-01"), None)
     assert_type(await ctx.step.wait_for_event("wait", event="b", match="data.id", timeout="1d"), Event | None)
+    ctx.state["progress"] = {"page": 1}
+    assert_type(ctx.state["progress"], Any)
     assert_type(await ctx.publish("tokens", "x"), None)
     assert_type(await ctx.publish(RECEIPTS, Receipt(1)), None)
     assert_type(await ctx.step.publish("receipt", RECEIPTS, Receipt(1)), None)

@@ -6,6 +6,7 @@ from stepstream.contract.codec import NULL, Raw, TypedRecord
 from stepstream.contract.events import EventRecord
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Outcome
+from stepstream.contract.run_state import StateValues
 
 
 class Memo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -60,7 +61,7 @@ class RunStarted(TypedRecord, frozen=True, tag="run.started"):
 class RunLoaded(TypedRecord, frozen=True, tag="run.loaded"):
     """Everything about a run, for the worker that claimed it with `claim`; `memos` are in the order of their keys.
 
-    `chain` and `announce` are those of RunStarted.
+    `chain` and `announce` are those of RunStarted. `state` is what the code has set as the state of the run.
     """
 
     run_id: str
@@ -74,6 +75,7 @@ class RunLoaded(TypedRecord, frozen=True, tag="run.loaded"):
     open: tuple[Open, ...] = ()
     chain: int = 0
     announce: bool = False
+    state: StateValues = msgspec.field(default_factory=dict)
 
 
 class RunResumed(TypedRecord, frozen=True, tag="run.resumed"):

@@ -13,6 +13,7 @@ from stepstream.contract.operators.approvals import ApprovalRequest
 from stepstream.contract.operators.bulk import BulkChanged
 from stepstream.contract.operators.control import Pause, Rerun
 from stepstream.contract.outcomes import ErrorInfo, Outcome
+from stepstream.contract.run_state import StateValues
 
 
 class _Entry(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
@@ -161,6 +162,12 @@ class AttributesChanged(_Entry, frozen=True, tag="run.attributes_changed"):
     attributes: Attributes
 
 
+class StateChanged(_Entry, frozen=True, tag="run.state_changed"):
+    """The code changed the state of the run; `state` are all values that it has now, by name."""
+
+    state: StateValues
+
+
 class RunPaused(_Entry, frozen=True, tag="run.paused"):
     """The run was paused, or its pause was changed."""
 
@@ -216,6 +223,7 @@ HistoryEntry = (
     | RunMoved
     | RunWarned
     | AttributesChanged
+    | StateChanged
     | RunPaused
     | RunUnpaused
     | RunDeadlineChanged

@@ -24,7 +24,7 @@ from stepstream.contract.operators.limit_settings import LimitSettingRecord
 from stepstream.contract.operators.limit_views import LimitQuestion
 from stepstream.contract.outcomes import ErrorInfo, Outcome
 from stepstream.contract.plans import StepPlan
-from stepstream.contract.progress import HeartbeatReported
+from stepstream.contract.progress import ProgressRecord
 
 
 class RunRequested(TypedRecord, frozen=True, tag="run.requested"):
@@ -357,7 +357,7 @@ class CommandsLost(TypedRecord, frozen=True, tag="commands.lost"):
 WorkerReport = (
     StepReported
     | StepFailed
-    | HeartbeatReported
+    | ProgressRecord
     | StepsPlanned
     | ExecutionStarted
     | WarningReported

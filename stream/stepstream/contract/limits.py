@@ -54,6 +54,9 @@ WAIT_NAME_CHARACTERS_MAX = 100
 # The attributes by which people find a run, and a text among them.
 ATTRIBUTES_PER_RUN_MAX = 32
 ATTRIBUTE_CHARACTERS_MAX = 256
+# The values that code sets in `ctx.state`, and the bytes of their names and their JSON together.
+STATE_NAMES_PER_RUN_MAX = 32
+STATE_BYTES_MAX = 64 * 1024
 FUNCTION_ID_CHARACTERS_MAX = 255
 # Kafka's own limit; a name consists of a namespace, `commands`, and an app with its queue.
 TOPIC_CHARACTERS_MAX = 249

@@ -1,6 +1,7 @@
-"""The record of what the body of a step says of its progress while it runs."""
+"""The records of what code says of its progress: the body of a step by heartbeats, a run by its state."""
 
 from stepstream.contract.codec import NULL, Raw, TypedRecord
+from stepstream.contract.run_state import StateValues
 
 
 class HeartbeatReported(TypedRecord, frozen=True, tag="step.heartbeat_reported"):
@@ -21,3 +22,14 @@ class HeartbeatReported(TypedRecord, frozen=True, tag="step.heartbeat_reported")
     queue: str = ""
     claim: str = ""
     fingerprint: int = 0
+
+
+class StateSet(TypedRecord, frozen=True, tag="run.state_set"):
+    """The code of a run set its state: `state` is all of it. The same state again changes nothing."""
+
+    run_id: str
+    epoch: int
+    state: StateValues
+
+
+ProgressRecord = HeartbeatReported | StateSet

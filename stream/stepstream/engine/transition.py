@@ -61,7 +61,7 @@ from stepstream.contract.operators.control import (
 )
 from stepstream.contract.operators.limit_settings import LimitChanged, LimitChangeRequested, LimitContinued
 from stepstream.contract.operators.limit_views import LimitRequested, LimitsRequested, RunLimitRequested
-from stepstream.contract.progress import HeartbeatReported
+from stepstream.contract.progress import HeartbeatReported, StateSet
 from stepstream.engine.gates.gate import ask_gate, fire_gate, leave_gate, settle_gate
 from stepstream.engine.gates.limit_changes import change_limit, continue_limit, fire_limit, request_limit_change
 from stepstream.engine.gates.views import list_limits, show_limit, show_run_limit
@@ -108,6 +108,7 @@ from stepstream.engine.runs.runs import (
     postpone_run,
     return_run,
     set_attributes,
+    set_state,
     warn_of_truncated_look_back,
     warn_run,
 )
@@ -239,6 +240,7 @@ HANDLERS: dict[type, _Handler] = dict(
         _on(RunFailed, fail_run),
         _on(WarningReported, warn_run),
         _on(AttributesSet, set_attributes),
+        _on(StateSet, set_state),
         _on(RunClaimed, claim_run),
         _on(StepClaimed, claim_step),
         _on(RunLeased, lease_run),

@@ -1,11 +1,12 @@
 """The context: the argument that a handler is called with."""
 
 import asyncio
+import functools
 import logging
-from collections.abc import Awaitable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Generic, NoReturn, TypeVar, overload
 
-from stepstream.contract.attributes import Attribute, AttributeChanges, check_attributes
+from stepstream.contract.attributes import Attribute, check_attributes
 from stepstream.contract.codec import dump_json, type_name
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, check_batch
@@ -16,6 +17,7 @@ from stepstream.sdk.named_limits import checked_units
 from stepstream.sdk.publishing import Outlet
 from stepstream.sdk.replay.replay import Replay
 from stepstream.sdk.replay.tasks import Body, current_body
+from stepstream.sdk.run_state import RunState
 from stepstream.sdk.steps.parallel import Group
 from stepstream.sdk.steps.step import Step
 from stepstream.sdk.threads.threaded import Line, ThreadedGroup, ThreadedStep
@@ -23,6 +25,7 @@ from stepstream.sdk.values import to_json
 
 S = TypeVar("S", bound=Step | ThreadedStep)
 M = TypeVar("M")
+C = TypeVar("C")
 G = TypeVar("G", bound=Group | ThreadedGroup)
 
 
@@ -86,7 +89,27 @@ class _Context(Generic[S, G]):
         """
         if current_body.get():
             raise StepUsageError("set_attributes was called in the body of a step; call it in the function, beside it")
-        self._set_attributes(check_attributes({**(attributes or {}), **values}))
+        self._in_loop(self._replay.changes.set_attributes)(check_attributes({**(attributes or {}), **values}))
+
+    @functools.cached_property
+    def state(self) -> RunState:
+        """The state of the run: values by name, of which the run keeps the last ones for people that look at it.
+
+        Use it as a dict. A value is JSON, a pydantic model or a dataclass. The state has at most 32 names, of up to 64
+        letters, digits, `_`, `.` and `-`, and 64 KiB. The page, the API and `stepstream runs show` have it, and no code
+        runs to read it; it stays when the run has ended. The code reads what it has set itself.
+
+        Setting a value is not a step and needs no `await`. Raises `InvalidInput`, and `StepUsageError` in the body of a
+        step, where `ctx.heartbeat` reports the progress.
+
+        Example:
+            ```python
+            for page in range(pages):
+                ctx.state["progress"] = {"page": page, "of": pages}
+                await ctx.step.run("copy", copy_page, page)
+            ```
+        """
+        return RunState(self._in_loop(self._replay.changes.set_state))
 
     @overload
     def publish(self, channel: Channel[M], data: M) -> Awaitable[None]: ...
@@ -180,8 +203,9 @@ class _Context(Generic[S, G]):
         """
         return _running_body("progress", "to continue where the last attempt was").heartbeats.latest
 
-    def _set_attributes(self, changes: AttributeChanges) -> None:
-        self._replay.set_attributes(changes)
+    def _in_loop(self, function: Callable[[C], None]) -> Callable[[C], None]:
+        """Return a function that calls another one in the event loop; it has no reference to this context."""
+        return function
 
 
 def _running_body(name: str, use: str) -> Body:
@@ -231,8 +255,9 @@ class ThreadedContext(_Context[ThreadedStep, ThreadedGroup]):
         """End this run as completed and start its successor; see `Context.continue_as_new`."""
         self._continue_as_new(data)
 
-    def _set_attributes(self, changes: AttributeChanges) -> None:
-        self.step.call_in_loop(self._replay.set_attributes, changes)
+    def _in_loop(self, function: Callable[[C], None]) -> Callable[[C], None]:
+        step = self.step
+        return lambda value: step.call_in_loop(function, value)
 
 
 def make_context(replay: Replay, step: Step, function: str, events: Sequence[Event], attempt: int) -> Context:

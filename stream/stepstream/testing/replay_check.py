@@ -14,6 +14,7 @@ from stepstream.contract.inbox import RunContinued, RunFailed, RunReturned, Step
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import Limits
 from stepstream.contract.outcomes import ErrorInfo, Outcome
+from stepstream.contract.run_state import StateValues
 from stepstream.runtime.ports import LogRecord
 from stepstream.sdk.app import App
 from stepstream.sdk.errors import error_info
@@ -105,6 +106,9 @@ class _Shadow:
 
     def set_attributes(self, _run: RunHandle, changes: AttributeChanges) -> None:
         """Ignore attributes: the live run has set the same ones."""
+
+    def set_state(self, _run: RunHandle, values: StateValues) -> None:
+        """Ignore the state: the live run has set the same one."""
 
     def suspended(self, _run: RunHandle) -> None:
         """Note that the code waits for a step."""

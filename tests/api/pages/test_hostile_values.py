@@ -89,6 +89,7 @@ async def attack(ctx: Context) -> object:
         await ctx.step.run(text, echo, text)
         ctx.logger.warning("%s", text)
         ctx.set_attributes({f"text-{number}": text})
+        ctx.state[f"text-{number}"] = {text: text}
     huge = ""
     if ctx.event.data["end"] == "huge":
         huge = await ctx.step.run("huge", lambda: HUGE)

@@ -39,6 +39,7 @@ _RUN: dict[str, Any] = {
     "started_at": _BEGAN,
     "retry_at": 0,
     "attributes": {},
+    "state": {},
     "rerun": None,
     "reruns": [],
     "continuation": None,
@@ -84,6 +85,12 @@ def test_attributes_are_shown_with_their_values() -> None:
     assert 'attributes: order="4711", n=1, paid=true' in printed(
         _RUN | {"attributes": {"order": "4711", "n": 1, "paid": True}}
     )
+
+
+def test_the_state_is_shown_as_json() -> None:
+    """The state is one line, with its values as JSON."""
+    state = {"stage": "copy", "progress": {"page": 7}}
+    assert 'state: stage="copy", progress={"page": 7}' in printed(_RUN | {"state": state})
 
 
 def test_an_open_step_shows_the_progress_of_its_body() -> None:

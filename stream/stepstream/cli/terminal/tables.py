@@ -78,8 +78,8 @@ def print_run(screen: Screen, run: Json) -> None:
     screen.line((run["run_id"], "bold"), " ", run["function"], " ", (run["status"], "cyan"))
     for event in run["events"]:
         _print_event(screen, event)
-    if run["attributes"]:
-        screen.line("  attributes: ", ", ".join(f"{name}={_json(value)}" for name, value in run["attributes"].items()))
+    for name in ("attributes", "state"):
+        _print_values(screen, name, run[name])
     _print_reruns(screen, run)
     _print_continuation(screen, run["continuation"] or {})
     if run["status"] == RunStatus.COMPLETED:
@@ -99,6 +99,12 @@ def print_run(screen: Screen, run: Json) -> None:
         _print_steps(screen, run, failed)
     if "logs" in run:
         _print_logs(screen, run)
+
+
+def _print_values(screen: Screen, name: str, values: Json) -> None:
+    """Print values by name on one line, if there are any."""
+    if values:
+        screen.line(f"  {name}: ", ", ".join(f"{each}={_json(value)}" for each, value in values.items()))
 
 
 def _print_steps(screen: Screen, run: Json, failed: Sequence[Json]) -> None:

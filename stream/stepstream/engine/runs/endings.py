@@ -24,7 +24,16 @@ from stepstream.engine.runs.leases import release
 from stepstream.engine.runs.pauses import disarm_pause
 from stepstream.engine.state.draft import Draft, LimitExceeded
 from stepstream.engine.state.rows import Run, RunEvents, Timer, TimerKind
-from stepstream.engine.state.tables import GROUPS, LEASES, MEMOS, STEPS, run_events_key, run_part, step_of
+from stepstream.engine.state.tables import (
+    GROUPS,
+    LEASES,
+    MEMOS,
+    STEPS,
+    run_events_key,
+    run_part,
+    run_values_key,
+    step_of,
+)
 
 _REASONS = {
     Excess.RATE_LIMITED: "it exceeds the {limit}",
@@ -157,6 +166,8 @@ def _delete_rows(draft: Draft, run: Run, reason: str) -> None:
     draft.disarm(run.due, Timer(TimerKind.RUN, run.run_id))
     draft.disarm(run.deadline, Timer(TimerKind.DEADLINE, run.run_id))
     disarm_pause(draft, run)
+    if run.has_values:
+        draft.delete(run_values_key(run.run_id))
     draft.delete(run_events_key(run.run_id))
 
 

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from stepstream.contract.attributes import changed, same
 from stepstream.contract.commands import Open, RunLoaded, RunResumed, RunStopped
-from stepstream.contract.history import AttributesChanged, RunAttemptFailed, RunMoved
+from stepstream.contract.history import AttributesChanged, RunAttemptFailed, RunMoved, StateChanged
 from stepstream.contract.ids import branch_of
 from stepstream.contract.inbox import (
     AttributesSet,
@@ -19,6 +19,8 @@ from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.limits import LOOKBACK_EVENTS_MAX
 from stepstream.contract.matching import LookBackTruncated
 from stepstream.contract.outcomes import Failure, Value
+from stepstream.contract.progress import StateSet
+from stepstream.contract.run_state import StateValues, same_state
 from stepstream.engine.gates.passing import ask_next
 from stepstream.engine.runs.deadlines import announces
 from stepstream.engine.runs.dispatch import memos_of
@@ -29,7 +31,8 @@ from stepstream.engine.runs.starts import start_code
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.lifecycle import state_of_run
 from stepstream.engine.state.rows import Run, Timer, TimerKind
-from stepstream.engine.state.tables import STEPS, run_part, step_of
+from stepstream.engine.state.tables import STEPS, run_part, run_values_key, step_of
+from stepstream.engine.state.value_rows import RunValues
 
 
 def current(draft: Draft, run_id: str, epoch: int) -> Run | None:
@@ -81,6 +84,7 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
         opened,
         run.chain,
         announces(run),
+        _values(draft, run),
     )
     draft.command(run.app, loaded)
 
@@ -109,6 +113,20 @@ def set_attributes(draft: Draft, report: AttributesSet) -> None:
     attributes = changed(run.attributes, report.attributes)
     if not same(attributes, run.attributes):
         draft.record(replace(run, attributes=attributes), AttributesChanged, attributes)
+
+
+def set_state(draft: Draft, report: StateSet) -> None:
+    """Store the state that the code of a run has set; a worker that was lost may have reported the same one."""
+    run = current(draft, report.run_id, report.epoch)
+    if run is None or same_state(report.state, _values(draft, run)):
+        return
+    draft.put(run_values_key(run.run_id), RunValues(report.state))
+    draft.record(replace(run, has_values=True), StateChanged, report.state)
+
+
+def _values(draft: Draft, run: Run) -> StateValues:
+    row = draft.get(run_values_key(run.run_id)) if run.has_values else None
+    return row.values if row else {}
 
 
 def warn_of_truncated_look_back(draft: Draft, truncated: LookBackTruncated) -> None:

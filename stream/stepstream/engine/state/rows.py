@@ -27,6 +27,7 @@ from stepstream.engine.state.kept_rows import (
     LookBack,
     LookbackWindows,
 )
+from stepstream.engine.state.value_rows import RunValues
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -45,7 +46,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     open steps, of groups and of leases of steps, for which its end would have to look. It passes its `gates` in order:
     it has `asked` for so many of them, and so many were `granted`. It waits for them since `queued_at` (Unix ms). Its
     steps pass the `step_gates`. It is the successor of a run that continued as new, and so many have gone before it
-    (`continued`). With `ends_with_parent` the end of its caller cancels it. A `signal` may have started it.
+    (`continued`). With `ends_with_parent` the end of its caller cancels it. A `signal` may have started it. If its code
+    has set a state, it `has_values`.
     """
 
     run_id: str
@@ -84,6 +86,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     ends_with_parent: bool = False
     signal: str = ""
     step_gates: tuple[Gate, ...] = ()
+    has_values: bool = False
 
     @property
     def queued(self) -> bool:
@@ -354,6 +357,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
 Row = (
     Run
     | RunEvents
+    | RunValues
     | GateState
     | GateRun
     | GateWaiter

@@ -55,6 +55,7 @@ from stepstream.engine.state.rows import (
     Triggers,
     Wait,
 )
+from stepstream.engine.state.value_rows import RunValues
 
 R = TypeVar("R", bound=msgspec.Struct)
 Routing = Callable[[Key[Any], Any], str | None]
@@ -100,6 +101,7 @@ class Table(Generic[R]):
 
 RUNS = Table(b"r", Run, _by_run)
 RUN_EVENTS = Table(b"e", RunEvents, _by_run)
+RUN_VALUES = Table(b"U", RunValues, _by_run)
 MEMOS = Table(b"m", Memo, _by_run)
 STEPS = Table(b"o", OpenStep, _by_run)
 GROUPS = Table(b"g", Group, _by_run)
@@ -137,7 +139,7 @@ OPEN_COUNTS = Table(b"h", OpenCount)
 POSITIONS = Table(b"i", Position)
 
 _ALL: tuple[Table[Any], ...] = (
-    *(RUNS, RUN_EVENTS, MEMOS, STEPS, GROUPS, LEASES, CHILDREN, TIMERS),
+    *(RUNS, RUN_EVENTS, RUN_VALUES, MEMOS, STEPS, GROUPS, LEASES, CHILDREN, TIMERS),
     *(EVENT_NAMES, WAITS, QUEUED_EVENTS, QUEUED_COUNT, SIGNALS, SIGNAL_RUNS, STARTS, SCOPE_CHANGES),
     *(REGISTRATIONS, TRIGGERS, CRONS, LOOKBACK_WINDOWS, KEPT_EVENTS, KEPT_HEAD, KEPT_PATHS, KEPT_INDEX, LOOK_BACKS),
     *(
@@ -185,6 +187,11 @@ def run_key(run_id: str) -> Key[Run]:
 def run_events_key(run_id: str) -> Key[RunEvents]:
     """Return the key of the events that started a run."""
     return RUN_EVENTS.key(text_bytes(run_id))
+
+
+def run_values_key(run_id: str) -> Key[RunValues]:
+    """Return the key of the state that the code of a run has set."""
+    return RUN_VALUES.key(text_bytes(run_id))
 
 
 def memo_key(run_id: str, step: str) -> Key[Memo]:

@@ -23,6 +23,7 @@ from stepstream.contract.history import (
     RunPaused,
     RunUnpaused,
     RunWarned,
+    StateChanged,
     StepAttemptFailed,
     StepCancelled,
     StepCopied,
@@ -110,6 +111,8 @@ class Batch:
                 self._cancel_step(entry)
             case RunEnded():
                 self._end_run(run, entry)
+            case StateChanged():
+                run.state = text_of(entry.state)
             case _:
                 self._change_run(run, entry)
 
@@ -299,9 +302,11 @@ class Batch:
         self._many(RunRow.INSERT, (run.inserted() for run in added))
         self._many(RunRow.UPDATE, (run.updated() for run in changed))
         self._many("UPDATE runs SET seq = ? WHERE run_id = ? AND seq < ?", ((r.seq, r.run_id, r.seq) for r in moved))
-        self._many("INSERT INTO run_texts VALUES (?, ?, ?, ?)", (run.texts() for run in added))
+        self._many("INSERT INTO run_texts VALUES (?, ?, ?, ?, ?)", (run.texts() for run in added))
         texts = ((run.error_text, run.output, run.run_id) for run in changed if run.has_texts)
         self._many("UPDATE run_texts SET error = ?, output = ? WHERE run_id = ?", texts)
+        states = ((run.state, run.run_id) for run in self._runs.values() if run.began is None and run.state)
+        self._many("UPDATE run_texts SET state = ? WHERE run_id = ?", states)
         batched = [run for run in self._runs.values() if run.began is None and run.events]
         self._many("UPDATE runs SET events = ? WHERE run_id = ?", ((run.small_events, run.run_id) for run in batched))
         whole = ((text_of(run.events), run.run_id) for run in batched)

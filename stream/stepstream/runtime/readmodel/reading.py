@@ -31,7 +31,7 @@ _SEVERAL = f"SELECT DISTINCT detail FROM steps WHERE kind = ? AND status = 'wait
 
 def show(db: Database, run_id: str) -> RunView | None:
     """Return one run with its steps in order."""
-    more = "deadline, continuation, rerun, output"
+    more = "deadline, continuation, rerun, output, run_texts.state"
     query = f"SELECT {_WHOLE}, {more} FROM runs JOIN run_texts USING (run_id) WHERE runs.run_id = ?"
     row = db.execute(query, (run_id,)).fetchone()
     if row is None:
@@ -39,9 +39,9 @@ def show(db: Database, run_id: str) -> RunView | None:
     steps = tuple(map(step_of, db.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY seq", (run_id,))))
     origin = "SELECT run_id FROM runs WHERE origin = ? AND origin != '' ORDER BY run_id"
     reruns = tuple(found for (found,) in db.execute(origin, (run_id,)))
-    deadline, continuation, rerun, output = map(json_of, row[-4:])
+    deadline, continuation, rerun, output, state = map(json_of, row[-5:])
     known: dict[str, Any] = {"deadline": deadline, "continuation": continuation, "rerun": rerun, "reruns": reruns}
-    known["usage"] = total_usage(step.usage for step in steps)
+    known |= {"usage": total_usage(step.usage for step in steps), "state": state or {}}
     return RunView(**summary_of(row), output=output, steps=steps, **known)
 
 

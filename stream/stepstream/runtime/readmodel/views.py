@@ -125,7 +125,7 @@ class RunView(RunSummary):
     expired, so that only bodies that are running may end; None if no timeout does. `continuation` links runs that
     continue as new: the run that this one continues (`from`) and its `number` in the series, and its successor (`to`);
     None for any other run. `usage` is what its steps used of models, None if they used none; the results that it took
-    over from another run cost it nothing.
+    over from another run cost it nothing. `state` has the values that its code has set in `ctx.state`, by name.
     """
 
     output: Json = None
@@ -135,6 +135,7 @@ class RunView(RunSummary):
     deadline: Json = None
     continuation: Json = None
     usage: UsageView | None = None
+    state: Json = field(default_factory=dict)
 
     @property
     def workers(self) -> list[str]:

@@ -13,6 +13,7 @@ from stepstream.contract.commands import Command, Open, RunStopped, StepDispatch
 from stepstream.contract.ids import StepHash
 from stepstream.contract.inbox import StepClaimed, StepLeased, StepsPlanned
 from stepstream.contract.outcomes import Failure, Outcome
+from stepstream.contract.run_state import StateValues
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.ports import LogRecord, WorkerLog
 from stepstream.runtime.worker.claims import Claims
@@ -89,6 +90,9 @@ class LiveStep(WorkItem):
         """Do nothing: the worker that has the run does this."""
 
     def set_attributes(self, handle: RunHandle, changes: AttributeChanges) -> None:
+        """Do nothing: the worker that has the run does this."""
+
+    def set_state(self, handle: RunHandle, values: StateValues) -> None:
         """Do nothing: the worker that has the run does this."""
 
     def suspended(self, handle: RunHandle) -> None:

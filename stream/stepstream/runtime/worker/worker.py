@@ -24,6 +24,8 @@ from stepstream.contract.inbox import (
     WorkerReport,
 )
 from stepstream.contract.outcomes import Outcome
+from stepstream.contract.progress import StateSet
+from stepstream.contract.run_state import StateValues
 from stepstream.contract.topics import commands_topic
 from stepstream.runtime.ports import LogError, LogRecord, WorkerLog
 from stepstream.runtime.worker.claims import Claims
@@ -239,6 +241,11 @@ class Worker(CommandConsumer[LiveRun]):
         """Ask the engine to change the attributes of the run."""
         run = self._run_of(handle)
         self._send(run, AttributesSet(run.run_id, handle.epoch, changes))
+
+    def set_state(self, handle: RunHandle, values: StateValues) -> None:
+        """Ask the engine to replace the state of the run."""
+        run = self._run_of(handle)
+        self._send(run, StateSet(run.run_id, handle.epoch, values))
 
     def _send(self, run: LiveRun, report: WorkerReport) -> None:
         try:

@@ -14,6 +14,7 @@ from stepstream.contract.inbox import StepsPlanned
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import Outcome
 from stepstream.contract.plans import StepPlan
+from stepstream.contract.run_state import StateValues
 from stepstream.sdk.function import RetryPolicy
 from stepstream.sdk.values import PLAIN_JSON, ReturnType
 
@@ -268,6 +269,9 @@ class Runner(Protocol):
 
     def set_attributes(self, run: RunHandle, changes: AttributeChanges) -> None:
         """Change the attributes of the run; a replay of its code may repeat this."""
+
+    def set_state(self, run: RunHandle, values: StateValues) -> None:
+        """Replace the state of the run."""
 
     def suspended(self, run: RunHandle) -> None:
         """The code can do nothing until the engine resolves a step that is open there."""

@@ -5,14 +5,14 @@ import contextvars
 import functools
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from stepstream.contract.attributes import AttributeChanges
 from stepstream.contract.commands import Memo, Open
 from stepstream.contract.inbox import StepsPlanned
 from stepstream.contract.limits import BODIES_STARTED_PER_ITERATION_MAX, Limits
 from stepstream.contract.outcomes import Outcome
+from stepstream.contract.run_state import StateValues
 from stepstream.sdk.errors import ContinuedAsNew, HistoryMismatchError, RunInterrupted, StepUsageError
 from stepstream.sdk.replay.calls import Call, CallEvent, CallState, CallTable, Finished, Runner, StepFuture
 from stepstream.sdk.replay.discovery import Discovery
@@ -21,7 +21,7 @@ from stepstream.sdk.replay.idle import DETACH_AFTER_S, SUSPEND_AFTER_S, Activity
 from stepstream.sdk.replay.messages import Publisher
 from stepstream.sdk.replay.operations import Operations
 from stepstream.sdk.replay.pacing import PacedCalls
-from stepstream.sdk.replay.pending_attributes import PendingAttributes
+from stepstream.sdk.replay.pending_changes import PendingChanges
 from stepstream.sdk.replay.results import Results
 from stepstream.sdk.replay.tasks import RunTask, Scope, current_body, current_scope, run_task
 from stepstream.sdk.values import dump_output
@@ -32,7 +32,7 @@ class Snapshot:
     """What the engine knows of a run when its code starts: the memos in the order of their keys, and the open steps.
 
     In a `dispatched` run the code serves one step of a queue: nothing is requested, and no body runs but that one.
-    `chain` is that of RunStarted.
+    `chain` is that of RunStarted, `state` that of RunLoaded.
     """
 
     run_id: str
@@ -41,6 +41,7 @@ class Snapshot:
     opened: Sequence[Open] = ()
     dispatched: bool = False
     chain: int = 0
+    state: StateValues = field(default_factory=dict)
 
 
 class Replay:
@@ -87,7 +88,9 @@ class Replay:
         self.steps = Discovery(*known, warn=self.warn, reject=self.reject)
         self._lines: deque[StepFuture] = deque()
         self._warnings: set[str] = set()
-        self._attributes = PendingAttributes(self._report_attributes, lambda: not self._results, self._loop)
+        self.changes = PendingChanges(self, runner, self.activity, lambda: not self._results, snapshot.state)
+        if snapshot.dispatched:
+            self.changes.close()
         self._main: asyncio.Task[Any] | None = None
 
     @property
@@ -133,7 +136,7 @@ class Replay:
         self._finish(end)
 
     def _finish(self, end: Finished) -> None:
-        self._attributes.report()
+        self.changes.report()
         self.steps.warn_of_changes()
         self._close()
         for memo in self._results.left():
@@ -152,7 +155,7 @@ class Replay:
         self._main = None
         self.activity.close(aborted=aborted)
         self.steps.close()
-        self._attributes.close()
+        self.changes.close()
 
     # What steps use.
 
@@ -163,7 +166,7 @@ class Replay:
             raise RuntimeError(f"the stored result of step {call.id!r} is not the next one")
         outcome = self._give(call, memo)
         if not self._results:
-            self._loop.call_soon_threadsafe(self._attributes.report_if_live)
+            self._loop.call_soon_threadsafe(self.changes.report_attributes_if_live)
         return outcome
 
     async def result(self, call: Call) -> Outcome:
@@ -204,6 +207,7 @@ class Replay:
         return not (self._results or call.group or self.dispatched)
 
     async def _run_body(self, call: Call) -> Outcome | None:
+        self.changes.report_state_if_live()
         code = call.task.recorded if isinstance(call.task, RunTask) else None
         if code is not None:
             self.activity.leave(code)
@@ -230,7 +234,7 @@ class Replay:
 
     def _resolve(self, call: Call, memo: Memo) -> Outcome:
         outcome = self._give(call, memo)
-        self._attributes.report_if_live()
+        self.changes.report_attributes_if_live()
         return outcome
 
     def _give(self, call: Call, memo: Memo) -> Outcome:
@@ -261,15 +265,6 @@ class Replay:
         if text not in self._warnings:
             self._warnings.add(text)
             self.activity.call_outside(self._runner.warn, self, text)
-
-    def set_attributes(self, changes: AttributeChanges) -> None:
-        """Change the attributes of the run."""
-        if not self.dispatched:
-            self._attributes.add(changes)
-
-    def _report_attributes(self, changes: AttributeChanges) -> None:
-        if not self.over:
-            self.activity.call_outside(self._runner.set_attributes, self, changes)
 
     # What the runner uses.
 
@@ -314,7 +309,7 @@ class Replay:
         try:
             if self._give_next():
                 return
-            self._attributes.report()
+            self.changes.report()
             if not self._operate():
                 self._report_idle()
         except Exception as error:  # noqa: BLE001 - the run must not wait forever for a callback that failed

@@ -47,6 +47,29 @@ async def test_a_failed_run_shows_its_error_and_its_line(engine: VirtualEngine) 
     assert page.texts(".actions button") == ["Repeat from the failure", "Repeat the run"]
 
 
+async def test_the_state_of_a_run_is_shown_and_linked_as_json() -> None:
+    """A run whose code sets a state has it as a tree, with its text; other runs have no such section."""
+    app = App("imports")
+
+    @app.function(on("import"))
+    async def load(ctx: Context) -> None:
+        if ctx.event.data.get("pages"):
+            ctx.state["progress"] = {"page": 3, "note": "<b>"}
+        await ctx.step.sleep("rest", "1h")
+
+    async with VirtualEngine(app) as engine:
+        await engine.send(Event("import", {"pages": 4}), Event("import"))
+        with_state, without = (f"/ui/runs/{run.run_id}" for run in engine.runs())
+        browser = browser_of(engine)
+        page = await browser.open(with_state)
+        (shown,) = page.texts("section[aria-labelledby=state]")
+        assert "page : 3" in shown
+        assert "<b>" in shown
+        raw = await browser.client.get(f"{with_state}/raw?part=state")
+        assert raw.json() == {"progress": {"page": 3, "note": "<b>"}}
+        assert not (await browser.open(without)).all("section[aria-labelledby=state]")
+
+
 async def test_a_loop_is_one_row_that_opens(engine: VirtualEngine) -> None:
     """400 steps whose ids differ in a number are one row; its link shows each of them, and hides them again."""
     await engine.send(Event("loop"))

@@ -119,6 +119,7 @@ async def _run_part(site: Site, visit: Visit, run: RunView, refusal: Refusal) ->
         [note(text(warning, 2_000), "warn") for warning in run.warnings],
         _facts(run, now_ms),
         _attributes(run),
+        _state(run),
         run_forms(visit, run, refusal),
         error_view(run.error, "Error"),
         steps_view(run, related.invoked, now_ms, query, may_repeat=may_repeat(visit, run)),
@@ -218,6 +219,13 @@ def _attribute(name: str, value: str) -> h.Node:
     return h.a(href=filter_url(f"{ATTRIBUTE}{name}", value))[text(value)]
 
 
+def _state(run: RunView) -> h.Element | None:
+    if not run.state:
+        return None
+    raw = f"{url('runs', run.run_id, 'raw')}?part=state"
+    return h.section(aria_labelledby="state")[h.h2("#state")["State"], json_tree(run.state, "State", raw)]
+
+
 def _values(run: RunView) -> h.Node:
     events = run.events if isinstance(run.events, list) else []
     raw = url("runs", run.run_id, "raw")
@@ -271,6 +279,8 @@ def values_of(run: RunView, part: str) -> Sequence[Json]:
             return [run.output]
         case "error" if not rest:
             return [run.error]
+        case "state" if not rest:
+            return [run.state]
         case "event" if rest.isascii() and rest.isdecimal():
             return events[int(rest) : int(rest) + 1]
         case "step":

@@ -101,7 +101,8 @@ class RunRow:
 
     `indexed` are the attributes that their index has then.
     `events` are those with which it began, or which it got later.
-    `changed` says that more than its place in history changed, `has_texts` that its error or its output did.
+    `changed` says that more than its place in history changed, `has_texts` that its error or its output did. `state` is
+    the one that the code has set in the batch, None if it has not.
     """
 
     run_id: str
@@ -129,6 +130,7 @@ class RunRow:
     has_texts: bool = False
     error_text: str | None = None
     output: str | None = None
+    state: str | None = None
 
     INSERT: ClassVar[str] = f"INSERT INTO runs VALUES ({', '.join('?' * 23)})"
     UPDATE: ClassVar[str] = (
@@ -204,7 +206,7 @@ class RunRow:
 
     def texts(self) -> Sequence[object]:
         """Return the values of its row in run_texts."""
-        return (self.run_id, text_of(self.events), self.error_text, self.output)
+        return (self.run_id, text_of(self.events), self.error_text, self.output, self.state)
 
     def add_to(self, sums: dict[tuple[str, str], list[int]]) -> None:
         """Add to the sums, by function and status, what changed."""
