@@ -85,3 +85,14 @@ def test_full_disk_ends_a_replay_that_can_resume(replay: Callable[..., Result], 
     error = next(line for line in full.stderr.splitlines() if line.startswith("error: "))
     assert "state/db cannot be used (File too large); " in error
     assert "20 completed" in replay(*lines, options=durable).stdout
+
+
+def test_time_passes_for_a_given_duration_after_the_last_event(replay: Callable[..., Result], tmp_path: Path) -> None:
+    """A run that waits longer stays open, and a replay that is given more time continues it."""
+    durable = ("--data-dir", str(tmp_path / "state"))
+    event = {"name": "go", "ts": NOW_MS}
+    assert "1 running" in replay(event, options=(*durable, "--continue-for", "2d")).stdout
+    assert "1 running" in replay(event, options=(*durable, "--continue-for", "83h")).stdout
+    assert "1 completed" in replay(event, options=(*durable, "--continue-for", "85h")).stdout
+    refused = replay(event, options=("--continue-for", "soon"))
+    assert (refused.exit_code, "'soon' is not a duration" in refused.stderr) == (2, True)

@@ -11,12 +11,15 @@ import pytest
 from stepstream import App, Context, Event, on
 from stepstream.contract.codec import load_json
 from stepstream.contract.history import HistoryEntry, RunEnded
+from stepstream.contract.limits import DAY_MS
 from stepstream.host.embedded import running_engine
 from stepstream.host.monitoring.versions import build_info
 from stepstream.host.replaying import Replaying
 from stepstream.host.settings import Settings
 from stepstream.sdk.event import to_record
 from tests.runtime.exposition import Scrape
+
+REPLAYED_MS = 1_357_000_000_000  # 2013-01-01T00:26:40Z
 
 
 async def test_one_process_has_the_gauges_of_both(tmp_path: Path) -> None:
@@ -54,9 +57,9 @@ async def test_one_process_has_the_gauges_of_both(tmp_path: Path) -> None:
         assert (labels["app"], labels["app_version"]) == ("shop", "v3")
 
 
-@pytest.mark.parametrize(("retention", "kept"), [("90d", 2), ("1d", 1), ("never", 2)])
+@pytest.mark.parametrize(("retention", "kept"), [("90d", 3), ("1d", 2), ("never", 3)])
 async def test_replayed_runs_stay_listed(retention: str, kept: int, tmp_path: Path) -> None:
-    """Runs of 2013 ended in 2013: without an age that the user set, an event of today must not drop them as too old."""
+    """A replay may take in a year: without an age that the user set, none of its runs is dropped as too old."""
     app = App("shop")
 
     @app.function(on("go"))
@@ -64,7 +67,8 @@ async def test_replayed_runs_stay_listed(retention: str, kept: int, tmp_path: Pa
         pass
 
     day, state = tmp_path / "day.jsonl", tmp_path / "state"
-    day.write_text(json.dumps({"name": "go", "ts": 1_357_000_000_000}))
+    lines = [{"name": "go", "ts": REPLAYED_MS + after_ms} for after_ms in (0, 100 * DAY_MS)]
+    day.write_text("\n".join(map(json.dumps, lines)))
     await Replaying(app, day, state, lambda _: None).run()
     async with running_engine(app, Settings(data_dir=state, retention=retention), lambda _: None) as parts:
         await parts.engine.send([to_record(Event("go"))])
@@ -72,6 +76,27 @@ async def test_replayed_runs_stay_listed(retention: str, kept: int, tmp_path: Pa
         while parts.runs.prune():
             pass
         assert parts.runs.counts() == {"completed": kept}
+
+
+async def test_time_continues_from_the_end_of_a_replay(tmp_path: Path) -> None:
+    """What waits at the end of a recorded day still waits when its state is served, now and later."""
+    app = App("shop")
+
+    @app.function(on("go"))
+    async def work(ctx: Context) -> None:
+        await ctx.step.sleep("long", "30d")
+
+    day, state = tmp_path / "day.jsonl", tmp_path / "state"
+    day.write_text(json.dumps({"name": "go", "ts": REPLAYED_MS}))
+    await Replaying(app, day, state, lambda _: None, 2 * DAY_MS).run()
+    times: list[int] = []
+    for _ in range(2):
+        async with running_engine(app, Settings(data_dir=state), lambda _: None) as (engine, _, runs, _):
+            await engine.until_idle()
+            assert runs.counts() == {"running": 1}
+            times.append(engine.clock.now_ms())
+    first, second = (time_ms - REPLAYED_MS - 2 * DAY_MS for time_ms in times)
+    assert 0 <= first <= second < DAY_MS
 
 
 def test_workers_of_a_queue_have_their_own_name() -> None:

@@ -14,6 +14,7 @@ from stepstream.cli.options import Target
 from stepstream.cli.terminal.console import EXIT_FAILED, EXIT_USAGE, AsJson, commands, err, fail, out
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.kinds import RunStatus
+from stepstream.contract.text.durations import duration_ms
 from stepstream.contract.text.wording import counted, duration_text
 from stepstream.host.loading import load_app
 from stepstream.host.monitoring.logs import Format, Level, Logs, silence_attempts
@@ -41,6 +42,14 @@ def replay(
         Path | None,
         typer.Option(help="Keep state in this folder, so that a replay that was killed resumes (default: in memory)."),
     ] = None,
+    continue_for: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Let so much time pass after the last event, such as 3d; a run that waits longer stays open "
+            "(default: until no run is open, for 400d at most).",
+        ),
+    ] = None,
     progress: Annotated[
         ProgressKind, typer.Option(help="How to report progress on standard error.")
     ] = ProgressKind.BAR,
@@ -51,7 +60,8 @@ def replay(
     silence_attempts()
     try:
         report, close = _progress(progress)
-        replaying = Replaying(load_app(target), events, data_dir, report)
+        continue_ms = None if continue_for is None else duration_ms(continue_for)
+        replaying = Replaying(load_app(target), events, data_dir, report, continue_ms)
     except StepstreamError as error:
         raise fail(str(error), EXIT_USAGE) from None
     try:

@@ -22,12 +22,11 @@ from stepstream.host.http_server import engine_api, probes, serve_http
 from stepstream.host.monitoring.disk import DiskGauges
 from stepstream.host.monitoring.gauges import EmbeddedGauges, index_readings, memory_readings, publisher_readings
 from stepstream.host.monitoring.versions import build_info
-from stepstream.host.replaying import was_replayed
+from stepstream.host.replaying import clock_of, was_replayed
 from stepstream.host.sdk_apps import Hosting, Polling, SdkApps, connections_of, polled
 from stepstream.host.serving import listen, stop_on_signals
 from stepstream.host.settings import NEVER, RETENTION, Settings
 from stepstream.host.unmatched import UnmatchedEventReporter
-from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.metrics import Metrics
@@ -65,10 +64,11 @@ async def running_engine(
     with locked_folder(settings.data_dir):
         metrics = Metrics("engine", "worker", "gateway")
         journal = RocksJournal(settings.data_dir / "db", fsync=settings.fsync)
-        clock = SystemClock()
+        clock = clock_of(journal)
         is_synced = settings.fsync is not Fsync.NEVER
         kept = _kept_runs(settings, journal)
-        index = RunIndex(settings.data_dir / RUNS_FILE, retention=kept, is_synced=is_synced)
+        place = settings.data_dir / RUNS_FILE
+        index = RunIndex(place, retention=kept, is_synced=is_synced, now_ms=clock.now_ms)
         backbone = EmbeddedBackbone(journal, clock, sync_read_model=index.sync)
         options = EngineOptions(
             live_cache=settings.live_cache,
@@ -184,7 +184,7 @@ async def serve(
         facade = EngineFacade(events.send, engine.signal, *control, *measured, apps.failed, engine.live)
         metrics.ask(facade.stream_stats.read)
         bodies = BodyBudget()
-        api = engine_api(facade, index, metrics.text, settings, stop, bodies)
+        api = engine_api(facade, index, metrics.text, settings, stop, bodies, engine.clock.now_ms)
         site = apps.site(api, facade, index, bodies, is_python=app is not None)
 
         def ready(port: int) -> None:

@@ -218,13 +218,17 @@ def engine_api(
     settings: Settings,
     stop: asyncio.Event,
     bodies: BodyBudget | None = None,
+    now_ms: Callable[[], int] | None = None,
 ) -> Callable[..., Awaitable[None]]:
     """Return the API and the page of an engine; the streams of the page end when `stop` is set.
 
-    `bodies` is the budget of all requests, if the process serves others than those of the API.
+    `bodies` is the budget of all requests, if the process serves others than those of the API. `now_ms` returns the
+    time, by default that of the wall clock.
     """
     streams, page = Streams(index.changes, stop), settings.page_options
-    return make_api(engine, index, metrics, keys=settings.keys, page=page, streams=streams, bodies=bodies)
+    return make_api(
+        engine, index, metrics, keys=settings.keys, page=page, streams=streams, bodies=bodies, now_ms=now_ms
+    )
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """Replays recorded events through the functions, under a clock that follows the events."""
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from stepstream.contract.events import EventRecord, decode_event
 from stepstream.contract.limits import DAY_MS
 from stepstream.contract.topics import EVENTS
 from stepstream.host.folder import locked_folder
-from stepstream.runtime.clocks import VirtualClock
+from stepstream.runtime.clocks import SystemClock, VirtualClock
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
 from stepstream.runtime.ports import LogError, NewRecord
@@ -24,9 +25,12 @@ from stepstream.runtime.storage.rocks import RocksJournal
 from stepstream.sdk.app import App
 
 _GROUP, _LINES, _NOW, _DIGEST = "replay", ("lines", 0), ("now", 0), ("digest", 0)
-_FINISH_MS_MAX = 400 * DAY_MS
+# The time that was reached after the last event, and how far a process that serves the state is behind the wall clock.
+_REACHED, _BEHIND = ("reached", 0), ("behind", 0)
+_CONTINUE_MS = 400 * DAY_MS
 BATCH_EVENTS_MAX = 5_000
 _DIGEST_BYTES = 6
+_NS_PER_MS = 1_000_000
 # As milliseconds this is the year 1973, as seconds the year 5138.
 _TS_MIN = 100_000_000_000
 
@@ -60,12 +64,23 @@ class _Moment:
 
 
 class Replaying:
-    """One replay. With a data directory it is durable: after a kill, the next start resumes where the last one was."""
+    """One replay. With a data directory it is durable: after a kill, the next start resumes where the last one was.
 
-    def __init__(self, app: App, events: Path, data_dir: Path | None, report: Callable[[Progress], None]) -> None:
+    After the last event time passes until no run is open, or for `continue_ms`.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        events: Path,
+        data_dir: Path | None,
+        report: Callable[[Progress], None],
+        continue_ms: int | None = None,
+    ) -> None:
         self._events = events
         self._data_dir = data_dir
         self._report = report
+        self._continue_ms = continue_ms
         self._stack = ExitStack()
         self.progress = Progress(lines_total=_count_lines(events))
         self.journal: RocksJournal | MemoryJournal = MemoryJournal()
@@ -78,14 +93,14 @@ class Replaying:
         self._stack.callback(self.journal.close)
         self._stats = RunStats()
         self.progress.lines = self._lines_before = self.journal.committed(_GROUP, *_LINES)
-        self.clock = VirtualClock(self.journal.committed(_GROUP, *_NOW))
+        self.clock = VirtualClock(_reached(self.journal))
         options = EngineOptions(unready=lambda: self.journal.failure)
         self.engine = EmbeddedEngine(
             [app], EmbeddedBackbone(self.journal, self.clock), self.clock, self.index or self._stats, options
         )
 
     async def run(self) -> RunStats:
-        """Feed all events, advance time until no run is open, and return the statistics.
+        """Feed all events, let time pass after them, and return the statistics.
 
         Raise UnusableState if the data directory cannot be written; a new replay resumes there.
         """
@@ -121,7 +136,7 @@ class Replaying:
         await self._advance(at.ts)
         self.clock.advance_to(at.ts)
         records = [NewRecord(EVENTS, -1, event.id.encode(), encode(event)) for event in events]
-        offsets = {_LINES: at.lines_after, _NOW: self.clock.now_ms(), _DIGEST: at.digest}
+        offsets = {_LINES: at.lines_after, _NOW: self.clock.now_ms(), _DIGEST: at.digest, _BEHIND: 0}
         self.journal.write(JournalWrite(records, {_GROUP: offsets}), self.clock.now_ms())
         await self.engine.until_idle()
         self.progress.lines, self.progress.now_ms = at.lines_after, self.clock.now_ms()
@@ -134,13 +149,20 @@ class Replaying:
             await self.engine.until_idle()
 
     async def _finish(self) -> None:
-        end = self.clock.now_ms() + _FINISH_MS_MAX
+        end = self.journal.committed(_GROUP, *_NOW) + (_CONTINUE_MS if self._continue_ms is None else self._continue_ms)
         read_model = self.index or self._stats
         while read_model.has_open_runs() and (due := self.engine.next_due()) is not None and due < end:
-            self.clock.advance_to(due)
-            await self.engine.until_idle()
-            self.progress.now_ms = self.clock.now_ms()
-            self._report(self.progress)
+            await self._reach(due)
+        if self._continue_ms is not None and read_model.has_open_runs():
+            await self._reach(end)
+
+    async def _reach(self, now_ms: int) -> None:
+        """Advance time after the last event."""
+        self.clock.advance_to(now_ms)
+        self.journal.write(JournalWrite(offsets={_GROUP: {_REACHED: self.clock.now_ms(), _BEHIND: 0}}), now_ms)
+        await self.engine.until_idle()
+        self.progress.now_ms = self.clock.now_ms()
+        self._report(self.progress)
 
     def _batches(self) -> Iterator[tuple[_Moment, list[EventRecord]]]:
         """Yield the events that were not fed yet, those of one time together."""
@@ -204,6 +226,26 @@ class Replaying:
             return None
         self.progress.events += 1
         return event
+
+
+def _reached(journal: RocksJournal | MemoryJournal) -> int:
+    """Return the time that a replay has reached (Unix ms), 0 if there was none."""
+    return max(journal.committed(_GROUP, *_NOW), journal.committed(_GROUP, *_REACHED))
+
+
+def clock_of(journal: RocksJournal) -> SystemClock:
+    """Return the clock by which to serve a journal: the wall clock, or after a replay one that continues from its end.
+
+    With the wall clock, whatever waits since a recorded day would time out at once.
+    """
+    if not was_replayed(journal):
+        return SystemClock()
+    behind_ms = journal.committed(_GROUP, *_BEHIND)
+    if not behind_ms:
+        now_ms, reached_ms = SystemClock().now_ms(), _reached(journal)
+        behind_ms = max(now_ms - reached_ms, 0)
+        journal.write(JournalWrite(offsets={_GROUP: {_BEHIND: behind_ms}}), reached_ms)
+    return SystemClock(lambda: time.time_ns() - behind_ms * _NS_PER_MS)
 
 
 def was_replayed(journal: RocksJournal) -> bool:

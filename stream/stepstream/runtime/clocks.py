@@ -1,5 +1,6 @@
 """The clocks: the wall clock, which never goes back within a process, and a virtual one that tests advance."""
 
+import asyncio
 import functools
 import logging
 import time
@@ -21,6 +22,42 @@ _elapsed_ns: Callable[[], int] = (
 )
 
 
+class Sleepers:
+    """The bodies of steps that sleep until a virtual time, in place of work; nothing happens in them before that."""
+
+    def __init__(self) -> None:
+        # The time at which each sleep ends, and the body that sleeps, which may do so several times at once.
+        self._sleeps: dict[asyncio.Future[None], tuple[int, object]] = {}
+
+    @property
+    def asleep(self) -> int:
+        """How many bodies sleep."""
+        return len({id(body) for _, body in self._sleeps.values()})
+
+    @property
+    def next_due(self) -> int | None:
+        """When the next sleep ends (Unix ms)."""
+        return min((until_ms for until_ms, _ in self._sleeps.values()), default=None)
+
+    async def sleep(self, body: object, until_ms: int) -> None:
+        """Return when the virtual time has reached `until_ms`."""
+        sleep: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sleeps[sleep] = (until_ms, body)
+        try:
+            await sleep
+        finally:
+            self._sleeps.pop(sleep, None)
+
+    def wake(self, now_ms: int) -> None:
+        """End the sleeps that are due, in the order in which they are."""
+        due = sorted((until_ms, at) for at, (until_ms, _) in enumerate(self._sleeps.values()) if until_ms <= now_ms)
+        sleeps = list(self._sleeps)
+        for _, at in due:
+            del self._sleeps[sleeps[at]]
+            if not sleeps[at].done():
+                sleeps[at].set_result(None)
+
+
 class SystemClock:
     """The wall clock, except that it never goes back within a process.
 
@@ -29,6 +66,9 @@ class SystemClock:
     is a second or more, and so are small steps back that add up to it. `wall_ns` and `elapsed_ns` are the two sources,
     in nanoseconds.
     """
+
+    # Bodies sleep in real time.
+    sleepers: Sleepers | None = None
 
     def __init__(self, wall_ns: Callable[[], int] = time.time_ns, elapsed_ns: Callable[[], int] = _elapsed_ns) -> None:
         self._wall_ns = wall_ns
@@ -78,11 +118,12 @@ class SystemClock:
 
 
 class VirtualClock:
-    """A clock whose time changes only when it is advanced."""
+    """A clock whose time changes only when it is advanced. `sleepers` are the bodies that wait for that."""
 
     def __init__(self, now_ms: int = 0) -> None:
         self._now_ms = now_ms
         self._waiting: list[Notification] = []
+        self.sleepers = Sleepers()
 
     def now_ms(self) -> int:
         """Return the time in Unix milliseconds."""
@@ -94,6 +135,7 @@ class VirtualClock:
             self._now_ms = now_ms
             for notification in self._waiting:
                 notification.notify()
+            self.sleepers.wake(now_ms)
 
     async def wait(self, notification: Notification, until_ms: int | None) -> None:
         """Return when notified or when the time reaches `until_ms`."""

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
 from stepstream.contract.errors import StepstreamError
+from stepstream.runtime.clocks import Sleepers
 from stepstream.runtime.notification import Notification
 
 # The value of a header may be null, which is not the same as empty.
@@ -165,6 +166,10 @@ class Store(Protocol):
 
 class Clock(Protocol):
     """The current time, and waiting for a time."""
+
+    @property
+    def sleepers(self) -> Sleepers | None:
+        """The bodies that sleep by this clock; None if it is the wall clock."""
 
     def now_ms(self) -> int:
         """Return the time in Unix milliseconds."""

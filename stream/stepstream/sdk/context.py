@@ -53,7 +53,6 @@ class _Context(Generic[S, G]):
     events: list[Event]
     event: Event
     run_id: str
-    attempt: int
     logger: RunLogger
 
     def __init__(self, step: S, replay: Replay, function: str, events: Sequence[Event], attempt: int, group: G) -> None:
@@ -62,10 +61,16 @@ class _Context(Generic[S, G]):
         self.events = list(events)
         self.event = self.events[0]
         self.run_id = replay.run_id
-        self.attempt = attempt
+        self._code_attempt = attempt
         self.logger = RunLogger(logging.getLogger(f"stepstream.run.{function}"), replay, function)
         self._replay = replay
         self._outlet: Outlet | None = None
+
+    @property
+    def attempt(self) -> int:
+        """How often the body of the step that runs has failed, or, between steps, the code since the last result."""
+        body = current_body.get()
+        return self._code_attempt if body is None else body.attempt
 
     def _continue_as_new(self, data: Any) -> NoReturn:
         if current_body.get():
@@ -146,7 +151,7 @@ class _Context(Generic[S, G]):
             ```
         """
         if self._outlet is None:
-            self._outlet = Outlet(self._replay, self.attempt)
+            self._outlet = Outlet(self._replay, self._code_attempt)
         return self._outlet.publish(channel, data, shared=shared)
 
     def settle(self, units: int) -> None:
@@ -224,7 +229,8 @@ class Context(_Context[Step, Group]):
         step: The durable steps, see `Step`.
         group: Steps in parallel, see `Group`.
         run_id: The id of the run, a ULID.
-        attempt: How often the code between steps has failed since the last result, from 0.
+        attempt: How often the body of the step that runs has failed, from 0; between steps, how often the code has
+            failed since the last result.
         logger: Logs with the run id and the step; a replay does not log again.
     """
 

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Protocol
@@ -33,7 +33,7 @@ from stepstream.sdk.replay.calls import Call, Runner
 from stepstream.sdk.replay.messages import Execution, Publisher
 from stepstream.sdk.replay.pacing import PacedCalls
 from stepstream.sdk.replay.replay import Replay, Snapshot
-from stepstream.sdk.replay.tasks import Body, InThread, current_body
+from stepstream.sdk.replay.tasks import Body, InThread, current_body, sleep_in_real_time
 from stepstream.sdk.spending import Spending
 from stepstream.sdk.step_logs import Catch, current_catch
 from stepstream.sdk.steps.step import Step
@@ -76,7 +76,8 @@ class Bodies:
     """Runs the bodies of steps; `stubs` by (function id, step id) take the place of the user's callables.
 
     `starts` limits how many of them start in one iteration of the event loop. `retry_every` takes the place of every
-    back-off, also of the code between steps. `publisher` takes what the code of runs publishes.
+    back-off, also of the code between steps. `publisher` takes what the code of runs publishes. `sleep` is how a body
+    takes time when it simulates work.
     """
 
     stubs: Mapping[tuple[str, str], Stub] = field(default_factory=dict)
@@ -85,6 +86,7 @@ class Bodies:
     starts: PacedCalls = field(default_factory=lambda: PacedCalls(BODIES_STARTED_PER_ITERATION_MAX))
     retry_every: timedelta | None = None
     publisher: Publisher | None = None
+    sleep: Callable[[object, int], Awaitable[None]] = sleep_in_real_time
 
     def policy(self, given: RetryPolicy) -> RetryPolicy:
         """Return a policy with the back-off of this process, if it has one."""
@@ -102,7 +104,7 @@ class Bodies:
         call.policy = self.policy(call.policy)
         loop, timeout_ms = asyncio.get_running_loop(), call.policy.heartbeat_timeout_ms
         make_heartbeats = functools.partial(Heartbeats, call.progress, timeout_ms, report, loop)
-        running = Body(call.id, make_heartbeats, call.step, call.attempt)
+        running = Body(call.id, make_heartbeats, call.step, call.attempt, self.sleep)
         token = current_body.set(running)
         try:
             result = await self._attempt(function, call, limits, now_ms, running)

@@ -13,6 +13,10 @@ from stepstream.sdk.replay.calls import RunHandle
 class TaskCount(Protocol):
     """Counts the tasks of some code."""
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a task can continue by itself, apart from those in bodies of steps."""
+
     def take_created(self) -> int:
         """Return how many tasks the code has created since the last call."""
 

@@ -210,6 +210,7 @@ def test_surroundings_are_those_of_the_run() -> None:
         ("wait", "landed data.id", "the event 'landed' with data.id = 7"),
         ("wait", "landed event.data.id == async.data.id", "the event 'landed' if event.data.id == async.data.id"),
         ("signal", "go", "the signal 'go'"),
+        ("signal", "approval/r/s", "a person's decision"),
         ("invoke", "child", "the run of 'child' that it invoked"),
     ],
 )
@@ -224,6 +225,14 @@ def test_a_wait_says_since_when_for_what_and_until_when(kind: str, detail: str, 
     assert "The wait ends" not in endless.text
     sleep = why(replace(waits, kind="sleep", until=NOW + 500))
     assert sleep.text == f"Step 'render' has slept since {since}. It wakes at {local_time(NOW + 500)} (in 500 ms)."
+
+
+def test_an_approval_says_where_to_decide() -> None:
+    """It is a signal inside, which no person needs to know."""
+    found = why(replace(RENDER, kind="signal", detail="approval/r/s"))
+    assert found.code == "approval"
+    assert f"stepstream approvals approve {RUN.run_id}" in found.remedy
+    assert "stepstream signal" not in found.remedy
 
 
 def test_several_steps_are_counted_above_their_reasons() -> None:

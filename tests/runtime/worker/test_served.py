@@ -31,6 +31,8 @@ class _Function:
 
 
 class _Tasks:
+    is_busy = True
+
     def take_created(self) -> int:
         return 1
 

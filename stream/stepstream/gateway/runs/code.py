@@ -70,6 +70,11 @@ class RemoteCode(Answering):
     # What the worker uses.
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a task can continue by itself: its calls may be answered at any time."""
+        return True
+
+    @property
     def activity(self) -> "RemoteCode":
         """What counts its tasks."""
         return self

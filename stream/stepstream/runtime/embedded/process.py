@@ -205,7 +205,13 @@ class EmbeddedEngine:
 
     @property
     def _bodies(self) -> Bodies:
-        return replace(self._options.bodies, publisher=self._publisher)
+        bodies = replace(self._options.bodies, publisher=self._publisher)
+        return replace(bodies, sleep=self._sleep) if self.clock.sleepers else bodies
+
+    async def _sleep(self, body: object, length_ms: int) -> None:
+        """Sleep as the body of a step does by a virtual clock."""
+        if self.clock.sleepers:
+            await self.clock.sleepers.sleep(body, self.clock.now_ms() + length_ms)
 
     @property
     def _worker_options(self) -> WorkerOptions:
@@ -320,16 +326,24 @@ class EmbeddedEngine:
         }
 
     def next_due(self) -> int | None:
-        """Return the time at which the next timer is due (Unix ms)."""
-        due = [shard.due for shard in self._shards.values() if shard.due is not None]
+        """Return the time at which the next timer is due, or the next body that sleeps wakes (Unix ms)."""
+        wakes = self.clock.sleepers.next_due if self.clock.sleepers else None
+        due = [due for due in (wakes, *(shard.due for shard in self._shards.values())) if due is not None]
         return min(due, default=None)
+
+    def _only_sleep(self) -> bool:
+        """Return whether nothing happens in the workers, except that bodies sleep by a virtual clock."""
+        asleep = self.clock.sleepers.asleep if self.clock.sleepers else 0
+        running = [worker.only_bodies for worker in self._workers.values()]
+        return sum(bodies for bodies in running if bodies is not None) == asleep and None not in running
 
     def _may_be_idle(self) -> bool:
         due = self.next_due()
         return (
             self.serving
             and len(self._workers) == sum(1 + len(app.queues) for app in self.apps)
-            and all(worker.serving and not worker.active for worker in self._workers.values())
+            and all(worker.serving for worker in self._workers.values())
+            and self._only_sleep()
             and not (self._logs and self._logs.pending)
             and not (self._publisher and self._publisher.pending)
             and (due is None or due > self.clock.now_ms())

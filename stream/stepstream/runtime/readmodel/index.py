@@ -62,7 +62,7 @@ class RunIndex:
 
     The tables are in the file `place` (None: in memory), or where other Tables have them. `keep`, `origin` and
     `is_synced` are those of SqliteTables. `prune` drops the runs that exceed `retention`; without it, all are kept.
-    `now_ms` returns the time of this machine, by default that of the wall clock.
+    `now_ms` returns the time, by default that of the wall clock.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class RunIndex:
         self.skipped = 0
         # What the last batches changed, for live pages.
         self.changes = RunChanges()
-        self._queries = RunQueries(self._tables.ask)
+        self._queries = RunQueries(self._tables.ask, self._now_ms)
 
     @property
     def is_shared(self) -> bool:
@@ -256,7 +256,7 @@ class RunIndex:
     def find(self, filter: Filter, limit: int) -> list[RunSummary]:
         """Return the newest runs of a filter, however many must be examined; a limit of 0 returns all."""
         found: list[RunSummary] = []
-        now_ms, before = _wall_ms(), ""
+        now_ms, before = self._now_ms(), ""
         while True:
             size = _PAGE if not limit else min(limit - len(found), _PAGE)
             with self._tables.checked():

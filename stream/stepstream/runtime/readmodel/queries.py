@@ -1,6 +1,5 @@
 """The queries of pages, the API and bulk actions on the read model; none of them holds up the event loop."""
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -72,15 +71,17 @@ class Ask(Protocol):
 class RunQueries:
     """What pages, the API and bulk actions ask of the read model; RunIndex makes it, as its `queries`.
 
-    None of them holds up the event loop; each sees the last batch that was folded.
+    None of them holds up the event loop; each sees the last batch that was folded. `now_ms` returns the time by which a
+    run sleeps or waits.
     """
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, now_ms: Callable[[], int]) -> None:
         self._ask = ask
+        self._now_ms = now_ms
 
     async def search(self, filter: Filter, *, before: str = "", limit: int = 50) -> RunPage:
         """Return the runs of a filter with an id before `before`, newest first."""
-        now_ms = _now_ms()
+        now_ms = self._now_ms()
         return await self._ask(lambda db: search(db, filter, now_ms, before=before, limit=limit))
 
     async def find_runs(self, run_ids: Sequence[str]) -> list[RunSummary]:
@@ -89,12 +90,12 @@ class RunQueries:
 
     async def count(self, filter: Filter) -> RunCount:
         """Return how many runs a filter finds; if they are very many, at least how many."""
-        now_ms = _now_ms()
+        now_ms = self._now_ms()
         return await self._ask(lambda db: count(db, filter, now_ms))
 
     async def count_statuses(self, filter: Filter) -> StatusCounts:
         """Return how many runs a filter finds by status, whatever its own says, where that is cheap."""
-        now_ms = _now_ms()
+        now_ms = self._now_ms()
         return await self._ask(lambda db: count_statuses(db, filter, now_ms))
 
     async def show(self, run_id: str) -> RunView | None:
@@ -203,7 +204,3 @@ class RunQueries:
 def _counts(db: Database) -> dict[str, int]:
     approvals = count_open_approvals(db, OPEN_APPROVALS_MAX)
     return {**reading.counts(db), **({OPEN_APPROVALS: approvals} if approvals else {})}
-
-
-def _now_ms() -> int:
-    return round(time.time() * 1_000)

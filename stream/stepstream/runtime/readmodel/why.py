@@ -15,6 +15,7 @@ from stepstream.contract.gates import GateRule, rule_text
 from stepstream.contract.ids import run_routing, shard_of
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.limits import MINUTE_MS, POSTPONE_MS_MAX
+from stepstream.contract.operators.approvals import APPROVAL_SIGNALS
 from stepstream.contract.operators.control import function_scope, queue_scope
 from stepstream.contract.operators.limit_views import LimitView
 from stepstream.contract.text.names import workers_name
@@ -42,6 +43,7 @@ class WhyCode(StrEnum):
     RETRY = "retry"
     WORKER = "worker"
     CHILD = "child"
+    APPROVAL = "approval"
     SIGNAL = "signal"
     EVENT = "event"
     SLEEP = "sleep"
@@ -252,6 +254,10 @@ def _of_step(step: StepView, run: RunView, now_ms: int, known: Surroundings) -> 
             own = run.events[0] if isinstance(run.events, list) and run.events else None
             return Why(WhyCode.EVENT, f"{waited} {awaited(step.detail, own)}{ends}", step.id, since, until)
         case StepKind.SIGNAL:
+            if step.detail.startswith(APPROVAL_SIGNALS):
+                decide = f"`stepstream approvals approve {run.run_id}` or `reject`"
+                remedy = f"decide it: on this page, with {decide}, or with POST /v1/approvals/{run.run_id}/{step.step}"
+                return Why(WhyCode.APPROVAL, f"{waited} a person's decision{ends}", step.id, since, until, remedy)
             remedy = "send it: on this page, with `stepstream signal`, or with POST /v1/signals"
             return Why(WhyCode.SIGNAL, f"{waited} the signal {step.detail!r}{ends}", step.id, since, until, remedy)
         case StepKind.INVOKE:

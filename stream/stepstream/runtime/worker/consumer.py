@@ -73,6 +73,18 @@ class CommandConsumer(ABC, Generic[Item]):
         """How many items have a slot or wait for one, and how many reports are being written."""
         return len(self._slots.active) + len(self._slots.waiting) + len(self._outbox)
 
+    @property
+    def only_bodies(self) -> int | None:
+        """How many bodies run if nothing else does, not even code between steps; None if something else does."""
+        if not self.active:
+            return 0
+        slots, running = self._slots, self._attempts.running
+        may_start = bool(slots.waiting) and len(slots.active) < slots.active_max
+        if may_start or len(self._outbox) or self._options.bodies.starts.is_starting:
+            return None
+        started = sum(item.life.bodies for item in slots.active)
+        return None if running != started or any(map(_is_in_code, slots.active)) else running
+
     async def serve(self) -> None:
         """Serve until cancelled. Raise the error of a report that cannot be written; then a new consumer must serve."""
         loop = asyncio.get_running_loop()
@@ -288,6 +300,11 @@ class CommandConsumer(ABC, Generic[Item]):
     @abstractmethod
     def _start(self, item: Item) -> None:
         """Start the code."""
+
+
+def _is_in_code(item: WorkItem) -> bool:
+    """Return whether anything of an item with a slot runs apart from its bodies."""
+    return not item.life.bodies or item.running is None or item.running.activity.is_busy
 
 
 def _by_caller(_live: WorkItem) -> None:

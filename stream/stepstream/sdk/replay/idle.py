@@ -86,6 +86,11 @@ class Activity:
         """Return whether the code is one task, or one thread, alone."""
         return (self.threads or len(self.tasks)) == 1
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a task can continue by itself, or may be given a result soon."""
+        return self.active > 0 or self._looking
+
     def add(self, task: "asyncio.Task[Any]") -> None:
         """Count a task that the code has created."""
         self.tasks.add(task)

@@ -27,6 +27,11 @@ class Pacer:
         """Return whether something may start in this iteration."""
         return self._left > 0
 
+    @property
+    def is_spent(self) -> bool:
+        """Return whether something was started of which the next iteration of the event loop is not over."""
+        return self._scheduled
+
     def spend(self, cost: int) -> None:
         """Count the cost of something that starts in this iteration."""
         self._left -= cost
@@ -46,6 +51,11 @@ class PacedCalls:
     def __init__(self, per_iteration: int) -> None:
         self._waiting: deque[tuple[Callable[[], object], int]] = deque()
         self._pacer = Pacer(per_iteration, self._call_waiting)
+
+    @property
+    def is_starting(self) -> bool:
+        """Return whether a function waits to be called, or was called just now."""
+        return bool(self._waiting) or self._pacer.is_spent
 
     def call(self, function: Callable[[], object], cost: int = 1) -> None:
         """Call a function now, or in one of the next iterations; `cost` is how many others it counts as."""

@@ -6,7 +6,7 @@ import itertools
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -61,18 +61,25 @@ class Scope:
         return parent.membership if parent is not None else None
 
 
+async def sleep_in_real_time(_body: object, length_ms: int) -> None:
+    """Sleep as bodies do where time is that of the wall clock."""
+    await asyncio.sleep(length_ms / 1_000)
+
+
 @dataclass(slots=True)
 class Body:
     """The body of a step that is running: its heartbeats, what it published, and what it used of limits and of models.
 
-    `step` is the id of the step, and `hash` that of this use of the id. Most bodies send no heartbeat, so the object
-    for them is made at its first use, which may be in a thread, and even when the attempt is over.
+    `step` is the id of the step, and `hash` that of this use of the id. `attempt` counts from 0. `sleep` takes this
+    object and a time in milliseconds, by the clock of the engine. Most bodies send no heartbeat, so the object for them
+    is made at its first use, which may be in a thread, and even when the attempt is over.
     """
 
     step: str
     make_heartbeats: Callable[[], Heartbeats]
     hash: str = ""
     attempt: int = 0
+    sleep: Callable[[object, int], Awaitable[None]] = sleep_in_real_time
     used: int | None = None
     usage: ModelUsage | None = None
     execution: Execution | None = None
