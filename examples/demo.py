@@ -4,8 +4,9 @@
 
 The process is killed by SIGKILL. The table is counted from the outputs of the flights' runs, and must equal what the
 day's own run summed up while the process was killed under it; the exit code is 1 if it does not.
-`--json` prints the table for scripts. `--folder build/demo` keeps the state of the day, and the demo ends with the
-command that opens it in the page.
+A day has its troubles: services fail and are called again, payments are declined, and two days later some passengers
+still wait for places or for a person's decision. `--json` prints the table and these runs for scripts.
+`--folder build/demo` keeps the state of the day, and the demo ends with the command that opens it in the page.
 """
 
 import argparse
@@ -18,9 +19,11 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from flights_events import write_events
 from rich.console import Console
@@ -30,16 +33,23 @@ RunStats = dict[str, int]
 
 HERE = Path(__file__).parent
 FLIGHTS = HERE / "data" / "flights-2013-01-01.csv"
+# How long time passes after the last flight has arrived: then the last one that never departed is closed.
+CONTINUE_FOR = "3d"
+DISRUPTIONS = ("compensate-passengers", "rebook-passengers")
 STEPSTREAM = str(Path(sysconfig.get_path("scripts")) / "stepstream")
 COLUMNS = ("scheduled", "flown", "never_departed", "diverted", "late", "warned", "lost")
 
 
+def replay_command(events: Path, data: Path) -> list[str]:
+    """Return the command that replays the day."""
+    command = [STEPSTREAM, "replay", str(HERE / "flights.py"), "--events", str(events), "--data-dir", str(data)]
+    return [*command, "--continue-for", CONTINUE_FOR]
+
+
 def start_replay(events: Path, data: Path) -> subprocess.Popen[str]:
     """Start `stepstream replay` as a child process; its progress comes as lines of JSON on stderr."""
-    command = [STEPSTREAM, "replay", str(HERE / "flights.py"), "--events", str(events), "--data-dir", str(data)]
-    return subprocess.Popen(
-        [*command, "--json", "--progress", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command = [*replay_command(events, data), "--json", "--progress", "json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def read_progress(line: str) -> tuple[int, int] | None:
@@ -80,12 +90,22 @@ def finish(replay: subprocess.Popen[str]) -> Mapping[str, object]:
     return summary
 
 
-def read_outputs(data: Path, function: str) -> list[Mapping[str, object]]:
-    """Return the outputs of the completed runs of a function."""
-    command = [STEPSTREAM, "runs", "list", "--data-dir", str(data), "--function", function, "--status", "completed"]
+def read_runs(data: Path, function: str) -> list[dict[str, Any]]:
+    """Return the runs of a function with their outputs."""
+    command = [STEPSTREAM, "runs", "list", "--data-dir", str(data), "--function", function]
     whole = [*command, "--limit", "0", "--json", "--outputs"]
-    runs = json.loads(subprocess.run(whole, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    return [run["output"] for run in runs]
+    runs: list[dict[str, Any]] = json.loads(subprocess.run(whole, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return runs
+
+
+def outputs(runs: Iterable[Mapping[str, Any]]) -> list[Mapping[str, object]]:
+    """Return the outputs of the completed runs."""
+    return [run["output"] for run in runs if run["status"] == "completed"]
+
+
+def statuses(runs: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Count runs by status."""
+    return dict(sorted(Counter(str(run["status"]) for run in runs).items()))
 
 
 def count(outcomes: list[Mapping[str, object]]) -> dict[str, RunStats]:
@@ -112,15 +132,43 @@ def draw(table: Mapping[str, RunStats]) -> Table:
     return drawn
 
 
-def run(folder: Path, console: Console) -> tuple[dict[str, RunStats], list[Mapping[str, object]]]:
-    """Replay, kill, replay to the end; return the flights' table and what the day's runs summed up, a single one."""
+class Report(NamedTuple):
+    """The table of the day, counted from its flights; what the day's runs summed up, a single one; and other runs.
+
+    `functions` counts the runs for disrupted flights by function and status.
+    """
+
+    carriers: dict[str, RunStats]
+    sums: list[Mapping[str, object]]
+    functions: dict[str, dict[str, int]]
+
+    def show(self, console: Console, *, as_json: bool) -> None:
+        """Print the table and the other runs."""
+        if as_json:
+            print(json.dumps({"carriers": self.carriers, "functions": self.functions}))
+            return
+        console.print(draw(self.carriers))
+        for function, counts in self.functions.items():
+            waits = {name.replace("running", "waiting"): number for name, number in counts.items()}
+            console.print(f"{function}: " + ", ".join(f"{number} {name}" for name, number in waits.items()))
+
+    def check(self, console: Console, faults: str) -> None:
+        """Exit with 1 unless the flights and the day's run agree in spite of the faults."""
+        if self.sums != [self.carriers]:
+            sys.exit("the day's run and the flights' runs do not agree")
+        console.print(f"The day's run summed up the same figures: every flight counted once, in spite of {faults}.")
+
+
+def run(folder: Path, console: Console) -> Report:
+    """Replay, kill, replay to the end; return what was counted."""
     events, data = folder / "events.jsonl", folder / "state"
     console.print(f"{write_events(FLIGHTS, events):,} events, made from {FLIGHTS.name}.")
     kill_halfway(start_replay(events, data), console)
     console.print("Started again with the same folder.")
     summary = finish(start_replay(events, data))
     console.print(", ".join(f"{key}: {summary[key]}" for key in ("runs", "steps", "retries", "timeouts")))
-    return count(read_outputs(data, "follow-flight")), read_outputs(data, "sum-up-day")
+    flights, days = (outputs(read_runs(data, function)) for function in ("follow-flight", "sum-up-day"))
+    return Report(count(flights), days, {function: statuses(read_runs(data, function)) for function in DISRUPTIONS})
 
 
 @contextmanager
@@ -150,14 +198,9 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console(stderr=arguments.json)
     with folder_of(arguments.folder) as folder:
-        table, sums = run(folder, console)
-    if arguments.json:
-        print(json.dumps(table))
-    else:
-        console.print(draw(table))
-    if sums != [table]:
-        sys.exit("the day's run and the flights' runs do not agree")
-    console.print("The day's run summed up the same figures: every flight counted once, in spite of the kill.")
+        report = run(folder, console)
+    report.show(console, as_json=arguments.json)
+    report.check(console, "the kill")
     if arguments.folder:
         console.print(f"See each flight in the page:\n  {page_command(arguments.folder)}", soft_wrap=True)
 

@@ -4,7 +4,9 @@
     stepstream replay examples/flights.py --events flights.jsonl
 
 `follow_flight` waits for the departure and the arrival of its own flight, times out on those that never happen,
-notifies the passengers of a late flight, and warns the next flight of the same aircraft.
+notifies the passengers of a late flight, and warns the next flight of the same aircraft. When a flight is closed,
+`compensate_passengers` pays for a delay of two hours, and `rebook_passengers` looks for places if the flight did not
+arrive, and then waits for a person or for the other airline.
 
 `sum_up_day` counts each flight exactly once. A wait sees one event, and only after it is registered, so a loop of
 waits would miss the flights that close between two of them. Instead each flight has its own wait, open before
@@ -14,19 +16,25 @@ as lost when its wait times out. One run per carrier (at most 187 flights) stays
 per run, which the busiest day, with 1,014 flights, would exceed.
 
 Nothing is stored outside of the runs: kill the process at any moment, start it again, and the result is the same table.
+
+The services that the steps call are simulated. How long a call takes, whether its first attempts fail, and whether a
+payment is declined follow from the id of the flight alone, so each replay of a day has the same failures.
 """
 
 import asyncio
+import hashlib
 import os
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, TypedDict
 
-from stepstream import App, Context, Event, on
+from stepstream import App, Context, Event, NonRetriableError, on
+from stepstream.testing import simulate_work
 
 Status = Literal["flown", "never_departed", "diverted"]
 RunStats = dict[str, int]
 
-LATE_MIN = 60
+LATE_MIN, COMPENSATED_MIN = 60, 120
 TURNAROUND_MS = 45 * 60 * 1_000
 
 # A flight is announced 24 hours ahead. A flight that has not departed a day after its schedule never will (the worst of
@@ -36,6 +44,8 @@ SPEED = float(os.environ.get("FLIGHTS_SPEED", "1"))
 DEPARTURE_TIMEOUT = timedelta(hours=48) / SPEED
 ARRIVAL_TIMEOUT = timedelta(hours=24) / SPEED
 DAY_TIMEOUT = timedelta(days=7) / SPEED
+DECISION_TIMEOUT = timedelta(days=30) / SPEED
+BACKOFF = [timedelta(seconds=20) / SPEED, timedelta(minutes=2) / SPEED]
 
 SAME_AIRCRAFT_NOT_BACK_IN_TIME = (
     "async.data.tailnum == event.data.tailnum"
@@ -44,6 +54,43 @@ SAME_AIRCRAFT_NOT_BACK_IN_TIME = (
 )
 
 app = App("flights", lookback="1h")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service of the airline, simulated: a call takes from `fastest_s` to `slowest_s`, and most are fast.
+
+    The first attempts of a call fail for the share `flaky` of all flights.
+    """
+
+    name: str
+    fastest_s: float
+    slowest_s: float
+    flaky: float
+
+    def draw(self, flight_id: str, what: str) -> float:
+        """Return a number from 0 to 1 that follows from the service, the flight and what it decides."""
+        digest = hashlib.sha256(f"{self.name}/{what}/{flight_id}".encode()).digest()
+        return int.from_bytes(digest[:4]) / 2**32
+
+    def number(self, flight_id: str, attempt: int = 0) -> int:
+        """Return the number that the service gave a request."""
+        return 10_000 + int(self.draw(flight_id, f"request {attempt}") * 90_000)
+
+    async def call(self, ctx: Context, flight_id: str) -> None:
+        """Take the time of a call, or fail as the service does; the next attempts of a call fare better."""
+        attempt = ctx.attempt
+        seconds = self.fastest_s + (self.slowest_s - self.fastest_s) * self.draw(flight_id, f"time {attempt}") ** 3
+        await simulate_work(timedelta(seconds=seconds) / SPEED)
+        failures = 1 + round(self.draw(flight_id, "failures"))
+        if attempt < failures and self.draw(flight_id, "flaky") < self.flaky:
+            raise ConnectionError(f"{self.name}: 503 for request {self.number(flight_id, attempt)}, too many requests")
+
+
+messages = Service("message gateway", 0.3, 9, flaky=0.2)
+payments = Service("payment provider", 1.5, 20, flaky=0.2)
+bookings = Service("booking system", 25, 420, flaky=0.35)
+DECLINED, SOLD_OUT = 0.25, 0.16
 
 
 class Outcome(TypedDict):
@@ -57,7 +104,7 @@ class Outcome(TypedDict):
     warned: bool
 
 
-@app.function(on("flight/scheduled"), attributes={"flight_id": "event.data.flight_id"})
+@app.function(on("flight/scheduled"), backoff=BACKOFF, attributes={"flight_id": "event.data.flight_id"})
 async def follow_flight(ctx: Context) -> Outcome:
     """Follow one flight until it has arrived, or has timed out."""
     departed, warned = await wait_for_departure(ctx)
@@ -87,7 +134,7 @@ async def wait_for_departure(ctx: Context) -> tuple[Event | None, bool]:
     )
     if first is None or first.name == "flight/departed":
         return first, False
-    await ctx.step.run("notify-expected", notify, ctx.event.data["flight_id"], "its aircraft is late")
+    await ctx.step.run("notify-expected", notify, ctx, ctx.event.data["flight_id"], "its aircraft is late")
     departed = await ctx.step.wait_for_event(
         "departed-after-warning",
         event="flight/departed",
@@ -115,7 +162,7 @@ async def close_flight(ctx: Context, status: Status, delay_min: int, warned: boo
     flight = ctx.event.data
     late = delay_min >= LATE_MIN
     if late:
-        await ctx.step.run("notify-late", notify, flight["flight_id"], f"{delay_min} minutes late")
+        await ctx.step.run("notify-late", notify, ctx, flight["flight_id"], f"{delay_min} minutes late")
     outcome = Outcome(
         flight_id=flight["flight_id"],
         carrier=flight["carrier"],
@@ -128,9 +175,73 @@ async def close_flight(ctx: Context, status: Status, delay_min: int, warned: boo
     return outcome
 
 
-def notify(flight_id: str, reason: str) -> str:
-    """Replace the airline's messages to its passengers; a plain function, so it runs in a thread."""
+async def notify(ctx: Context, flight_id: str, reason: str) -> str:
+    """Send a message to the passengers of a flight."""
+    await messages.call(ctx, flight_id)
     return f"To the passengers of {flight_id}: {reason}"
+
+
+def count_passengers(flight_id: str) -> int:
+    """Return how many passengers a flight has; a plain function, so it runs in a thread."""
+    return 40 + int(bookings.draw(flight_id, "passengers") * 140)
+
+
+@app.function(
+    on("flight/closed", if_=f"event.data.delay_min >= {COMPENSATED_MIN}"),
+    backoff=BACKOFF,
+    attributes={"flight_id": "event.data.flight_id"},
+)
+async def compensate_passengers(ctx: Context) -> dict[str, int]:
+    """Pay the passengers of a flight that was two hours late or more; some payments are declined for good."""
+    flight_id = ctx.event.data["flight_id"]
+    passengers = await ctx.step.run("count-passengers", count_passengers, flight_id)
+    paid = await ctx.step.run("pay", pay, ctx, flight_id, passengers * 250)
+    return {"passengers": passengers, "paid": paid}
+
+
+async def pay(ctx: Context, flight_id: str, amount: int) -> int:
+    """Pay an amount to the passengers of a flight."""
+    await payments.call(ctx, flight_id)
+    if payments.draw(flight_id, "declined") < DECLINED:
+        raise NonRetriableError(f"payment {payments.number(flight_id)} is declined: the account is closed")
+    return amount
+
+
+@dataclass
+class Hotel:
+    """What a person enters who approves a hotel for stranded passengers."""
+
+    rooms: int
+    usd_per_room: int
+
+
+@app.function(
+    on("flight/closed", if_="event.data.status != 'flown'"),
+    backoff=BACKOFF,
+    attributes={"flight_id": "event.data.flight_id"},
+)
+async def rebook_passengers(ctx: Context) -> dict[str, int]:
+    """Find places for the passengers of a flight that did not arrive; then a person, or another airline, decides."""
+    flight_id = ctx.event.data["flight_id"]
+    passengers = await ctx.step.run("count-passengers", count_passengers, flight_id)
+    places = await ctx.step.run("find-places", find_places, ctx, flight_id, passengers)
+    if ctx.event.data["status"] == "diverted":
+        title = f"Pay a hotel for {passengers - places} passengers of {flight_id}?"
+        hotel = await ctx.step.wait_for_approval("hotel", title=title, form=Hotel, timeout=DECISION_TIMEOUT)
+        return {"places": places, "rooms": hotel.values.rooms if hotel and hotel.values else 0}
+    confirmed = await ctx.step.wait_for_event(
+        "places-confirmed", event="airline/places.confirmed", match="data.flight_id", timeout=DECISION_TIMEOUT
+    )
+    return {"places": confirmed.data["places"] if confirmed else 0, "rooms": 0}
+
+
+async def find_places(ctx: Context, flight_id: str, passengers: int) -> int:
+    """Return how many places other flights have for the passengers of a flight."""
+    await bookings.call(ctx, flight_id)
+    share = bookings.draw(flight_id, "places")
+    if share < SOLD_OUT:
+        raise NonRetriableError(f"query {bookings.number(flight_id)} found no place on any flight of three days")
+    return int(passengers * share)
 
 
 @app.function(on("flight/day.opened"))

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
-from demo import FLIGHTS, HERE, STEPSTREAM
+from demo import FLIGHTS, HERE, STEPSTREAM, replay_command
 from flights_events import write_events
 from playwright.sync_api import sync_playwright
 
@@ -36,7 +36,7 @@ def served_day(folder: Path) -> Iterator[str]:
     """Replay the day, and give the address of the process that serves it."""
     events, app, data = folder / "events.jsonl", str(HERE / "flights.py"), str(folder / "state")
     write_events(FLIGHTS, events)
-    replay = [STEPSTREAM, "replay", app, "--events", str(events), "--data-dir", data, "--progress", "none"]
+    replay = [*replay_command(events, Path(data)), "--progress", "none"]
     subprocess.run(replay, check=True, stdout=subprocess.DEVNULL)
     command = [STEPSTREAM, "dev", app, "--data-dir", data, "--no-reload", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serving:

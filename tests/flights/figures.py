@@ -5,12 +5,14 @@ which is right for any day but the two on which that clock is changed.
 """
 
 import csv
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-LATE_MIN = 60
+LATE_MIN, COMPENSATED_MIN = 60, 120
 TURNAROUND_MIN = 45
 COLUMNS = ("scheduled", "flown", "never_departed", "diverted", "late", "warned", "lost")
 
@@ -29,8 +31,7 @@ def day_figures(flights: Path, airports: Path) -> dict[str, dict[str, int]]:
         figures = table[row["carrier"]]
         figures["scheduled"] += 1
         figures[_fate(row)] += 1
-        delay = row["arr_delay"] if row["arr_delay"] != "NA" else row["dep_delay"]
-        figures["late"] += delay != "NA" and int(delay) >= LATE_MIN
+        figures["late"] += _delay(row) >= LATE_MIN
         figures["warned"] += any(_holds_up(other, row, zones) for other in rows)
     return table
 
@@ -38,6 +39,48 @@ def day_figures(flights: Path, airports: Path) -> dict[str, dict[str, int]]:
 def notifications(table: Mapping[str, Mapping[str, int]]) -> int:
     """Return how often passengers are notified: once for a warning, once for being late."""
     return sum(figures["late"] + figures["warned"] for figures in table.values())
+
+
+def disruptions(flights: Path) -> dict[str, dict[str, int]]:
+    """Return how the runs for disrupted flights must end, or wait, by function and status.
+
+    A payment is declined for a quarter of the flights, and no places are found for 16 %, by the hashes of their ids.
+    """
+    found = {"compensate-passengers": Counter[str](), "rebook-passengers": Counter[str]()}
+    for row in _read(flights):
+        if _fate(row) != "flown":
+            found["rebook-passengers"]["failed" if _chance(row, "booking system/places") < 0.16 else "running"] += 1
+        if _delay(row) >= COMPENSATED_MIN:
+            is_declined = _chance(row, "payment provider/declined") < 0.25
+            found["compensate-passengers"]["failed" if is_declined else "completed"] += 1
+    return {function: dict(sorted(counts.items())) for function, counts in found.items()}
+
+
+def failed_attempts(flights: Path, airports: Path) -> int:
+    """Return how many attempts of steps fail that are repeated."""
+    zones = {row["airport"]: row["zone"] for row in _read(airports)}
+    rows, total = _read(flights), 0
+    for row in rows:
+        is_warned = any(_holds_up(other, row, zones) for other in rows)
+        for service, flaky, calls in (
+            ("message gateway", 0.2, is_warned + (_delay(row) >= LATE_MIN)),
+            ("payment provider", 0.2, int(_delay(row) >= COMPENSATED_MIN)),
+            ("booking system", 0.35, int(_fate(row) != "flown")),
+        ):
+            if _chance(row, f"{service}/flaky") < flaky:
+                total += calls * (1 + round(_chance(row, f"{service}/failures")))
+    return total
+
+
+def _chance(row: Mapping[str, str], of: str) -> float:
+    day = f"{row['year']}-{int(row['month']):02}-{int(row['day']):02}"
+    flight = f"{day}-{row['carrier']}{row['flight']}-{row['origin']}"
+    return int(sha256(f"{of}/{flight}".encode()).hexdigest()[:8], 16) / 16**8
+
+
+def _delay(row: Mapping[str, str]) -> int:
+    delay = row["arr_delay"] if row["arr_delay"] != "NA" else row["dep_delay"]
+    return 0 if delay == "NA" else int(delay)
 
 
 def _read(path: Path) -> list[dict[str, str]]:

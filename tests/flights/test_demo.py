@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from figures import day_figures, notifications
+from figures import day_figures, disruptions, failed_attempts, notifications
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -18,14 +18,16 @@ CSV, AIRPORTS = EXAMPLES / "data" / "flights-2013-01-01.csv", EXAMPLES / "data" 
 def expect_figures(
     command: list[str], seconds_max: float, flights: Path = CSV, notified: int = 67
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a demo and return what it printed; its table must be what other code counts from the CSV."""
+    """Run a demo and return what it printed; its table and its runs must be what other code counts from the CSV."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds_max)
     assert done.returncode == 0, done.stderr
-    table = json.loads(done.stdout)
+    report = json.loads(done.stdout)
+    table = report["carriers"]
     expected = day_figures(flights, AIRPORTS)
     assert {carrier: {key: row[key] for key in expected[carrier]} for carrier, row in table.items()} == expected
     assert sum(row["lost"] for row in table.values()) == 0
     assert notifications(expected) == notified
+    assert report["functions"] == disruptions(flights)
     return done
 
 
@@ -36,6 +38,8 @@ def test_demo_counts_what_the_csv_says(tmp_path: Path) -> None:
     The command that the demo prints serves the finished day: the list has each run, though it is of 2013.
     """
     done = expect_figures([sys.executable, str(EXAMPLES / "demo.py"), "--json", "--folder", str(tmp_path)], 600)
+    retries = failed_attempts(CSV, AIRPORTS)
+    assert f"retries: {retries}," in done.stderr
     command = shlex.split(done.stderr.rpartition("See each flight in the page:")[2])
     assert command[-1] == "--open"
     serving = subprocess.Popen([*command[:-1], "--port", "0"], stdout=subprocess.PIPE, text=True)
@@ -44,10 +48,13 @@ def test_demo_counts_what_the_csv_says(tmp_path: Path) -> None:
     api, flight = f"{page.removesuffix('/ui')}/v1", "2013-01-01-B6727-JFK"
     counts = httpx.get(f"{api}/counts").raise_for_status().json()
     found = httpx.get(f"{api}/runs", params={"filter": f"flight_id:{flight}"}).raise_for_status().json()
+    waiting = httpx.get(f"{api}/runs", params={"filter": "status:waiting"}).raise_for_status().json()
     serving.terminate()
     serving.communicate(timeout=60)
     assert [run["attributes"]["flight_id"] for run in found["runs"]] == [flight]
     assert counts["functions"]["follow-flight"] == {"completed": 842}
+    assert counts["functions"]["compensate-passengers"] == {"completed": 18, "failed": 6}
+    assert {run["function"] for run in waiting["runs"]} == {"rebook-passengers"}
 
 
 @pytest.mark.slow
