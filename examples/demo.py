@@ -166,7 +166,8 @@ def run(folder: Path, console: Console) -> Report:
     kill_halfway(start_replay(events, data), console)
     console.print("Started again with the same folder.")
     summary = finish(start_replay(events, data))
-    console.print(", ".join(f"{key}: {summary[key]}" for key in ("runs", "steps", "retries", "timeouts")))
+    figures = (f"{key}: {summary[key]}" for key in ("runs", "steps", "retries", "timeouts"))
+    console.print(", ".join(figures), soft_wrap=True)
     flights, days = (outputs(read_runs(data, function)) for function in ("follow-flight", "sum-up-day"))
     return Report(count(flights), days, {function: statuses(read_runs(data, function)) for function in DISRUPTIONS})
 

@@ -27,7 +27,7 @@ RUN = "/ui/find?id=2013-01-01-EV4321-EWR/scheduled"
 PICTURES = {
     "runs": ("/ui/runs?" + urlencode({"filter": 'function:follow-flight cel:"output.delay_min >= 120"'}), 1120, 480),
     "run": (RUN, 1120, 580),
-    "functions": ("/ui/functions", 1120, 330),
+    "functions": ("/ui/functions", 1120, 490),
 }
 
 
