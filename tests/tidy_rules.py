@@ -51,6 +51,7 @@ HOMES: Mapping[str, str | tuple[str, ...] | None] = {
 ENTRY_POINTS = {
     "stepstream": "users import it",
     "stepstream.__main__": "python -m stepstream",
+    "stepstream.ai.pydantic_ai": "users import it",
     "stepstream.ai.requests": "sdk/deferred.py loads it by name",
     "stepstream.cli.main": "the command",
     "stepstream.client.client": "users import it",

@@ -27,6 +27,18 @@ async def wrap(engine: VirtualEngine) -> None:
     assert {run.run_id: run.output for run in engine.runs("shout")}[again] == "HELLO"
 
 
+@AGENTS.shows("answer-complaint")
+async def agent(engine: VirtualEngine) -> None:
+    """The test model calls both tools; the run waits for the approval of one of them."""
+    await engine.send(Event("complaint.received", {"text": "Order 7 is broken"}))
+    run = engine.run("answer-complaint")
+    (approval,) = [step.id for step in run.steps if step.id.startswith("agent/approve/refund/")]
+    await engine.decide(approval, approved=True)
+    run = engine.run("answer-complaint")
+    assert "is refunded" in str(run.output)
+    assert [step.id for step in run.steps if "/model" in step.id] == ["agent/model 1", "agent/model 2"]
+
+
 @AGENTS.shows("answer")
 async def limited(engine: VirtualEngine) -> None:
     """The text is published while it is written."""

@@ -94,6 +94,11 @@ async def ask_model(question: Question) -> Inference[Any]:
     return answer
 
 
+def dump_any(value: Any) -> Any:
+    """Return a value that may contain models as plain JSON values; raise NotJson if it has none."""
+    return _load("sdk.models").dump_any(value)
+
+
 def is_model(value: Any) -> bool:
     """Return whether a value is a pydantic model or a dataclass."""
     found: bool = _load("sdk.models").is_model(value)

@@ -40,6 +40,14 @@ def dump_untyped(value: Any) -> Any:
     return value
 
 
+def dump_any(value: Any) -> Any:
+    """Return a value that may contain models as plain JSON values; raise NotJson if it has none."""
+    try:
+        return converter_of(Any).dump_python(value, mode="json")
+    except (TypeError, ValueError) as error:
+        raise NotJson(f"a {type(value).__name__} has no JSON: {error}") from None
+
+
 def load_typed(raw: Raw, converter: pydantic.TypeAdapter[Any]) -> Any:
     """Return the value in `raw` as its declared type; raise InvalidInput if it does not fit."""
     try:

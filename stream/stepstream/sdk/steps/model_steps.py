@@ -179,6 +179,14 @@ class ModelSteps:
         note_usage(usage_in(value))
         return value
 
+    def check_budget(self) -> None:
+        """Raise TokenBudgetError in a body if the run has used its budget."""
+        self._options.spending.check()
+
+    def body(self, body: StepBody) -> StepCall[Any]:
+        """Return a step that asks no model, for an agent that calls its tools."""
+        return body_step(self._replay, self._options, body)
+
     def counted(self, body: StepBody, usage_of: Callable[[Any], ModelUsage]) -> StepCall[Any]:
         """Return a step whose result, when the code gets it, counts for the budget of the run."""
 
