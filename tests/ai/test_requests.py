@@ -1,5 +1,6 @@
 """A request to a model: its settings, its messages, and which errors the step retries."""
 
+import importlib
 import sys
 from typing import Any
 
@@ -20,6 +21,8 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.sdk.deferred import ask_model
 from stepstream.sdk.errors import NonRetriableError, RetryAfterError
 from stepstream.sdk.inference import Question
+
+REMEDY = r"pip install 'stepstream\[ai\]'"
 
 
 def question(model: Any, **options: Any) -> Question:
@@ -114,8 +117,10 @@ def test_the_cost_is_that_of_the_price_list() -> None:
 
 async def test_a_missing_extra_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says how to install it."""
-    monkeypatch.delitem(sys.modules, "stepstream.ai.requests")
-    for name in [name for name in sys.modules if name.split(".")[0] == "pydantic_ai"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(NonRetriableError, match=r"pip install 'stepstream\[ai\]'"):
+    for name in [name for name in sys.modules if name.startswith("stepstream.ai")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pydantic_ai", None)
+    with pytest.raises(NonRetriableError, match=REMEDY):
         await ask_model(question("test"))
+    with pytest.raises(ModuleNotFoundError, match=REMEDY):
+        importlib.import_module("stepstream.ai.pydantic_ai")

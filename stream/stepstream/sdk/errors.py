@@ -40,6 +40,7 @@ class StepError(StepstreamError):
     | `not-json` | returned a value that JSON cannot represent without loss |
     | `output-too-large` | returned more than 4 MiB |
     | `token-budget` | would ask a model in a run that has used its `ai_budget` of tokens |
+    | `unfit-answer` | asked a model, whose answer did not fit `output_type` in the last attempt |
     | `result-type` | has a stored result that does not fit the return type that its callable declares now |
     | `queue-not-found` | names a queue that the registered app does not have |
     | `invoke-timeout` | invoked a run that did not end within `timeout=`; that run continues |

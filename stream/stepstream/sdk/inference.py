@@ -40,6 +40,13 @@ class Inference(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Conversation:
+    """The messages before a question, as one argument of a step."""
+
+    messages: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What a step asks a model; `publish` gets the pieces of the text while the model writes it."""
 

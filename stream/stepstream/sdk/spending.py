@@ -43,13 +43,13 @@ def note_usage(usage: ModelUsage) -> None:
 
 
 def usage_in(value: Any) -> ModelUsage:
-    """Return the usage that the answer of a model client states, as most of them do: by its `usage` and `model`."""
-    usage = _get(value, "usage")
+    """Return the usage that the answer of a model states: the APIs of OpenAI, Anthropic and Gemini name it so."""
+    usage = _get(value, "usage") or _get(value, "usageMetadata")
     if callable(usage):
         usage = usage()
-    model = _get(value, "model") or _get(value, "model_name")
-    read = _count(usage, "input_tokens", "prompt_tokens", "request_tokens")
-    written = _count(usage, "output_tokens", "completion_tokens", "response_tokens")
+    model = _get(value, "model") or _get(value, "model_name") or _get(value, "modelVersion")
+    read = _count(usage, "input_tokens", "prompt_tokens", "promptTokenCount")
+    written = _count(usage, "output_tokens", "completion_tokens", "candidatesTokenCount")
     return ModelUsage(model if isinstance(model, str) else "", read, written)
 
 

@@ -3,6 +3,7 @@
 import json
 
 from stepstream import Event
+from stepstream.runtime.readmodel.usage import UsageView
 from tests.gateway.runs.endpoint import FakeEndpoint, Scripted, hashed, op, ops, registered, returned, virtual
 
 GO = Event("demo/go", {"n": 7})
@@ -10,6 +11,8 @@ URL = "https://model.test/v1"
 FETCH = op("Gateway", "get", opts={"url": URL, "method": "PUT", "headers": {"x-a": "b"}, "body": "hi"})
 ASK = {"url": URL, "format": "anthropic", "auth_key": "secret", "body": {"m": 1}}
 INFER = op("AIGateway", "ask", opts={**ASK, "headers": {"x-my-header": "v", "content-type": "application/json"}})
+
+ANSWER = {"text": "hello", "model": "claude", "usage": {"input_tokens": 3, "output_tokens": 5}}
 
 
 async def test_any_status_of_a_fetch_is_a_result() -> None:
@@ -25,15 +28,16 @@ async def test_any_status_of_a_fetch_is_a_result() -> None:
 
 
 async def test_a_model_is_asked_with_the_key_of_its_provider() -> None:
-    """The memo is the answer of the provider; neither it nor the history has the key."""
-    endpoint = FakeEndpoint(ops(INFER), returned(), fetch=Scripted(200, {"text": "hello"}))
+    """The memo is the answer of the provider, and the run has its tokens; neither that nor the history has the key."""
+    endpoint = FakeEndpoint(ops(INFER), returned(), fetch=Scripted(200, ANSWER))
     async with virtual(endpoint) as engine:
         await engine.send(GO)
+        assert engine.run("demo-f").usage == UsageView("claude", 3, 5, 0.0)
         assert "secret" not in repr(engine.history)
     (request,) = endpoint.requests
     named = {"Content-Type": "application/json", "X-My-Header": "v", "X-Api-Key": "secret"}
     assert (request.headers, json.loads(request.body)) == (named, {"m": 1})
-    assert endpoint.asked[-1].body["steps"] == {hashed("ask"): {"data": {"text": "hello"}}}
+    assert endpoint.asked[-1].body["steps"] == {hashed("ask"): {"data": ANSWER}}
 
 
 async def test_an_error_of_a_provider_is_retried_and_then_caught() -> None:

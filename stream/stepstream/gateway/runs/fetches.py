@@ -9,6 +9,7 @@ from stepstream.contract.outcomes import ErrorInfo
 from stepstream.gateway.runs.transport import Request, Response, Transport, Unreachable
 from stepstream.gateway.wire.ops import AiOp, GatewayOp
 from stepstream.sdk.errors import ForeignError
+from stepstream.sdk.spending import note_usage, usage_in
 
 _SHOWN_CHARACTERS_MAX = 2_000
 # How each provider takes its key: in this header, with this in front of it.
@@ -57,14 +58,15 @@ def _ai_request(op: AiOp) -> Request:
 
 
 def _ai_result(response: Response) -> Raw:
-    """Return what a model answered; raise the provider's error for any status but success."""
+    """Return what a model answered, and note its tokens; raise the provider's error for any status but success."""
     text = response.body.decode(errors="replace")
     try:
-        load_json(response.body)
+        answer = load_json(response.body)
         body = Raw(response.body)
     except InvalidInput:
-        body = Raw(encode(text))
+        answer, body = None, Raw(encode(text))
     if 200 <= response.status < 300:
+        note_usage(usage_in(answer))
         return body
     message = f"the provider answered {response.status}: {text[:_SHOWN_CHARACTERS_MAX]}"
     shown = {"name": "AIGatewayError", "message": message, "stack": text[:_SHOWN_CHARACTERS_MAX], "data": body}

@@ -12,7 +12,7 @@ from stepstream.contract.outcomes import Outcome
 from stepstream.sdk.channels import Channel
 from stepstream.sdk.deferred import ask_model, converter_of
 from stepstream.sdk.function import is_async, name_of
-from stepstream.sdk.inference import Inference, Question
+from stepstream.sdk.inference import Conversation, Inference, Question
 from stepstream.sdk.publishing import Outlet
 from stepstream.sdk.replay.calls import Call
 from stepstream.sdk.replay.replay import Replay
@@ -109,9 +109,11 @@ class ModelSteps:
             raise InvalidInput("give prompt= or messages=", f"step {id!r}")
         kind: Any = Inference
         returns = ReturnType(converter_of(kind[output_type]))
-        asked = (model, prompt, messages, instructions, settings)
+        # Messages of Pydantic AI have times, which differ in each replay.
+        asked = (model, prompt, Conversation(messages), instructions, settings)
         body = functools.partial(self._infer, output_type, stream, *asked)
-        arguments = {"asked": asked, "output_type": name_of(output_type)}
+        name = model if isinstance(model, str) else getattr(model, "model_name", "")
+        arguments = {"model": name, "prompt": prompt, "output_type": name_of(output_type)}
         return self.counted(StepBody(id, body, returns, arguments), lambda value: value.usage)
 
     async def _infer(self, output_type: Any, stream: str | Channel[str], *asked: Any) -> Inference[Any]:
@@ -119,7 +121,8 @@ class ModelSteps:
         outlet = Outlet(self._replay)
         publish = functools.partial(outlet.publish, stream, shared=False) if stream else None
         model, prompt, messages, instructions, settings = asked
-        return await ask_model(Question(model, prompt, messages, instructions, settings, output_type, publish))
+        question = Question(model, prompt, messages.messages, instructions, settings, output_type, publish)
+        return await ask_model(question)
 
     @overload
     def wrap(
