@@ -25,7 +25,7 @@ from stepstream.host.monitoring.versions import build_info
 from stepstream.host.replaying import clock_of, was_replayed
 from stepstream.host.sdk_apps import Hosting, Polling, SdkApps, connections_of, polled
 from stepstream.host.serving import listen, stop_on_signals
-from stepstream.host.settings import NEVER, RETENTION, Settings
+from stepstream.host.settings import NEVER, Settings
 from stepstream.host.unmatched import UnmatchedEventReporter
 from stepstream.runtime.embedded.log import EmbeddedBackbone
 from stepstream.runtime.embedded.process import EmbeddedEngine, EngineOptions
@@ -107,7 +107,7 @@ async def running_engine(
 
 def _kept_runs(settings: Settings, journal: RocksJournal) -> Retention:
     """Return which runs are kept: all of a replay unless a limit is set, as they ended at the times of old events."""
-    unlimited = settings.retention == RETENTION and was_replayed(journal)
+    unlimited = not settings.retention and was_replayed(journal)
     return replace(settings, retention=NEVER).kept_runs if unlimited else settings.kept_runs
 
 

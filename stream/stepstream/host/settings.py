@@ -32,7 +32,6 @@ from stepstream.sdk.source import Source
 Choice = TypeVar("Choice", bound=StrEnum)
 DRAIN_S = 25.0
 FAILOVER_S = 1.2
-RETENTION = f"{RETENTION_DAYS}d"
 # With this retention, runs are dropped only to limit the size of the list.
 NEVER = "never"
 _PORT_MAX = 65_535
@@ -66,7 +65,8 @@ class Settings:
     standby          an engine keeps warm copies of the shards that other engines own
     failover_s       after how many silent seconds standbys take over the shards of an engine; 0 leaves it to the group
     sources          a TOML file of topics whose records an engine turns into events
-    retention        how long the list of runs keeps a run after its end, or "never" to drop none because of its age
+    retention        how long the list of runs keeps a run after its end, or "never" to drop none because of its age;
+                     empty for RETENTION_DAYS, or never in a folder that `stepstream replay` filled
     retention_bytes  how large the list of runs may be; None for any size
     drain_s          for how many seconds running steps may finish after SIGTERM
     memory_mib       how many MiB of results and reports the workers of the process hold
@@ -95,7 +95,7 @@ class Settings:
     failover_s: float = FAILOVER_S
     sources: Path | None = None
     drain_s: float = DRAIN_S
-    retention: str = RETENTION
+    retention: str = ""
     retention_bytes: int | None = None
     memory_mib: int = MEMORY_BYTES_MAX // MIB
     body_threads: int = BODY_THREADS_MAX
@@ -177,7 +177,7 @@ class Settings:
         if self.retention == NEVER:
             return Retention(FOREVER_MS, self.retention_bytes or 0)
         try:
-            kept_ms = duration_ms(self.retention)
+            kept_ms = duration_ms(self.retention or f"{RETENTION_DAYS}d")
         except InvalidDuration:
             raise SettingsError(reason) from None
         if not DAY_MS <= kept_ms <= RETENTION_DAYS_MAX * DAY_MS:
@@ -311,7 +311,7 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         _seconds("failover_s", read("failover_s", str(FAILOVER_S))),
         Path(sources) if (sources := read("sources", "")) else None,
         _seconds("drain_s", read("drain_s", str(DRAIN_S))),
-        read("retention", RETENTION),
+        read("retention", ""),
         _bytes("retention_bytes", size) if (size := read("retention_bytes", "")) else None,
         _count("memory_mib", read("memory_mib", str(MEMORY_BYTES_MAX // MIB))),
         _count("body_threads", read("body_threads", str(BODY_THREADS_MAX))),
