@@ -34,7 +34,10 @@ def test_names_stay_on_one_line(page: Page, path: str) -> None:
     assert page.evaluate(BROKEN) == []
 
 
-@pytest.mark.parametrize("path", ["/ui/functions", "/ui/performance", "/ui/workers", "/ui/errors"])
+CARDS = ("functions", "performance", "workers", "errors", "runs", "events")
+
+
+@pytest.mark.parametrize("path", [f"/ui/{name}" for name in CARDS])
 def test_rows_are_cards_on_a_phone(page: Page, path: str) -> None:
     """No column is cut off, and values have labels instead of headings."""
     page.set_viewport_size({"width": 390, "height": 800})

@@ -6,14 +6,34 @@ import htpy as h
 from starlette.responses import Response
 
 from stepstream.api.facade import DeadLetters, DeadLetterView
-from stepstream.api.pages.parts.components import at, facts, known_params, listing, note, text, url
+from stepstream.api.pages.parts.components import (
+    Column,
+    at,
+    cells,
+    facts,
+    known_params,
+    labelled,
+    listing,
+    note,
+    numbers,
+    row,
+    text,
+    url,
+)
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see_done
 from stepstream.api.pages.parts.forms import post_form
 from stepstream.api.pages.parts.layout import document
 from stepstream.contract.text.wording import counted
 
 ROWS = 100
-_COLUMNS = ("Place", "Time", "From", "Size", "Why", "Redriven")
+_COLUMNS = (
+    Column("Place"),
+    *labelled("Time", "From"),
+    *numbers("Size"),
+    Column("Why", "error", "why"),
+    *labelled("Redriven"),
+)
+_HEADERS = (Column("Name"), *labelled("Value"))
 _REASON_CHARACTERS = 300
 _TEXT_CHARACTERS_MAX = 64 * 1024
 _HEX_BYTES_MAX = 4 * 1024
@@ -49,14 +69,15 @@ async def show_dead_letters(site: Site, visit: Visit) -> Response:
 
 
 def _row(view: DeadLetterView) -> h.Element:
-    return h.tr(data_row=True)[
-        h.td[h.a(href=_url(view.place))[view.place]],
-        h.td[at(view.at)],
-        h.td[text(_origin(view))],
-        h.td(".number")[f"{view.size:,} bytes"],
-        h.td(".error")[text(view.reason, _REASON_CHARACTERS)],
-        h.td[_sent(view)],
-    ]
+    return row(
+        _COLUMNS,
+        h.a(href=_url(view.place))[view.place],
+        at(view.at),
+        text(_origin(view)),
+        f"{view.size:,} bytes",
+        text(view.reason, _REASON_CHARACTERS),
+        _sent(view),
+    )
 
 
 def _origin(view: DeadLetterView) -> str:
@@ -138,8 +159,8 @@ def _hex(raw: bytes) -> str:
 def _headers(view: DeadLetterView) -> h.Node:
     if not view.headers:
         return None
-    rows = [h.tr[h.td[text(name)], h.td[_bytes(value, "Header")]] for name, value in view.headers[:_HEADERS_MAX]]
-    return h.section[h.h2["Headers"], listing("Headers", ("Name", "Value"), rows)]
+    shown = ((text(name), _bytes(value, "Header")) for name, value in view.headers[:_HEADERS_MAX])
+    return h.section[h.h2["Headers"], listing("Headers", _HEADERS, [h.tr[cells(_HEADERS, *each)] for each in shown])]
 
 
 async def redrive_dead_letter(site: Site, visit: Visit, _form: Mapping[str, str]) -> Response:

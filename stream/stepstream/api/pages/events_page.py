@@ -7,14 +7,17 @@ from starlette.responses import Response
 
 from stepstream.api.pages.event_form import SENDER, event_form, send_entered
 from stepstream.api.pages.parts.components import (
+    Column,
     at,
     event_link,
     event_url,
     facts,
     filter_url,
     known_params,
+    labelled,
     listing,
     note,
+    row,
     run_link,
     run_state,
     text,
@@ -48,7 +51,8 @@ _TABS = (
     ("cancelled", "cancelled runs"),
     ("unmatched", "matched nothing"),
 )
-_COLUMNS = ("Event", "Name", "Accepted", "Started", "Resumed", "Cancelled")
+_COLUMNS = (Column("Event"), *labelled("Name", "Accepted", "Started", "Resumed", "Cancelled"))
+_UNMATCHED = (Column("Event"), *labelled("Name", "Sent"), Column("Why", "wide", "why"))
 _REASON_CHARACTERS = 1_000
 
 
@@ -128,14 +132,15 @@ def _table(page: EventPage, now_ms: int) -> h.Element:
 
 
 def _row(event: SeenEvent, now_ms: int) -> h.Element:
-    return h.tr(data_row=True)[
-        h.td[event_link(event.id)],
-        h.td[text(event.name)],
-        h.td[at(event.at)],
-        h.td[_some([_started(each, now_ms) for each in event.started])],
-        h.td[_some([_resumed(each) for each in event.resumed])],
-        h.td[_some([_cancelled(each) for each in event.cancelled])],
-    ]
+    return row(
+        _COLUMNS,
+        event_link(event.id),
+        text(event.name),
+        at(event.at),
+        _some([_started(each, now_ms) for each in event.started]),
+        _some([_resumed(each) for each in event.resumed]),
+        _some([_cancelled(each) for each in event.cancelled]),
+    )
 
 
 def _some(items: Sequence[h.Node]) -> h.Node:
@@ -169,17 +174,18 @@ def _unmatched(events: Sequence[UnmatchedEvent] | None) -> h.Node:
     if not events:
         return note("Each event that was sent to this process since its start has matched something.")
     rows = [
-        h.tr(data_row=True)[
-            h.td[event_link(event.id)],
-            h.td[text(event.name)],
-            h.td[at(event.at)],
-            h.td[text(event.reason, _REASON_CHARACTERS)],
-        ]
+        row(
+            _UNMATCHED,
+            event_link(event.id),
+            text(event.name),
+            at(event.at),
+            text(event.reason, _REASON_CHARACTERS),
+        )
         for event in events
     ]
     return [
         h.p(".hint")["The latest events that were sent to this process and started, resumed and cancelled nothing."],
-        listing("Events that matched nothing", ("Event", "Name", "Sent", "Why"), rows),
+        listing("Events that matched nothing", _UNMATCHED, rows),
     ]
 
 

@@ -7,7 +7,21 @@ from fastapi import HTTPException
 from starlette.responses import Response
 
 from stepstream.api.pages.limit_forms import change_by_form, change_forms, done_message
-from stepstream.api.pages.parts.components import at, known_params, listing, note, run_link, text, text_field, url
+from stepstream.api.pages.parts.components import (
+    Column,
+    at,
+    cells,
+    known_params,
+    labelled,
+    listing,
+    note,
+    numbers,
+    row,
+    run_link,
+    text,
+    text_field,
+    url,
+)
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see_done
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.layout import document
@@ -20,9 +34,15 @@ from stepstream.contract.text.wording import duration_text
 from stepstream.runtime.limit_changes import LimitTarget
 
 ROWS = 50
-_COLUMNS = ("Limit", "Key", "In use", "Held by", "Waiting", "First in the queue", "Waits since", "Next start")
-_CHANGED = ("Limit", "Key", "Numbers", "Pause", "Last change", "By", "Why")
-_CHANGES = ("At", "Change", "Until", "By", "Why")
+_WHY = Column("Why", "wide", "why")
+_COLUMNS = (
+    Column("Limit"),
+    *labelled("Key", "In use", "Held by"),
+    *numbers("Waiting"),
+    *labelled("First in the queue", "Waits since", "Next start"),
+)
+_CHANGED = (Column("Limit"), *labelled("Key", "Numbers", "Pause", "Last change", "By"), _WHY)
+_CHANGES = (Column("At"), *labelled("Change", "Until", "By"), _WHY)
 
 
 async def show_limits(site: Site, visit: Visit) -> Response:
@@ -36,12 +56,12 @@ async def show_limits(site: Site, visit: Visit) -> Response:
             text_field("name", "Name", asked["name"]), h.button["Find"], h.a(href=url("limits"))["Clear"]
         ],
         _missing(page),
-        listing("Table of limits", _COLUMNS, [_row(each) for each in page.limits], is_stacked=False)
+        listing("Table of limits", _COLUMNS, [_row(each) for each in page.limits])
         if page.limits
         else note("No run holds a limit or waits for one."),
         [
             h.h2["Changed by operators"],
-            listing("Table of changes", _CHANGED, [_changed_row(each) for each in page.changed], is_stacked=False),
+            listing("Table of changes", _CHANGED, [_changed_row(each) for each in page.changed]),
         ]
         if page.changed
         else None,
@@ -63,16 +83,17 @@ def _missing(page: LimitsPage) -> h.Node:
 
 
 def _row(limit: LimitView) -> h.Element:
-    return h.tr(data_row=True)[
-        h.td[_link(limit.name, limit.key)],
-        h.td[text(limit.key) if limit.key else None],
-        h.td[_in_use(limit)],
-        h.td[_runs(limit.holders, limit.in_use)],
-        h.td(".number")[f"{limit.waiting:,}"],
-        h.td[_runs(limit.waiters, limit.waiting)],
-        h.td[at(limit.since)],
-        h.td[at(limit.next_start)],
-    ]
+    return row(
+        _COLUMNS,
+        _link(limit.name, limit.key),
+        text(limit.key) if limit.key else None,
+        _in_use(limit),
+        _runs(limit.holders, limit.in_use),
+        f"{limit.waiting:,}",
+        _runs(limit.waiters, limit.waiting),
+        at(limit.since),
+        at(limit.next_start),
+    )
 
 
 def _link(name: str, key: str) -> h.Element:
@@ -94,15 +115,16 @@ def _runs(run_ids: Sequence[str], count: int) -> h.Node:
 
 def _changed_row(changed: ChangedLimit) -> h.Element:
     setting, last = changed.setting, changed.setting.changes[0]
-    return h.tr(data_row=True)[
-        h.td[_link(changed.name, changed.key)],
-        h.td[text(changed.key) if changed.key else "all"],
-        h.td[_numbers(setting.override) if setting.override else "as in code"],
-        h.td[h.span(".warn")["paused", _until(setting.pause.until)] if setting.pause else None],
-        h.td[last.action, " ", at(last.at)],
-        h.td[text(last.by)],
-        h.td[text(last.why, REASON_CHARACTERS_MAX)],
-    ]
+    return row(
+        _CHANGED,
+        _link(changed.name, changed.key),
+        text(changed.key) if changed.key else "all",
+        _numbers(setting.override) if setting.override else "as in code",
+        h.span(".warn")["paused", _until(setting.pause.until)] if setting.pause else None,
+        [last.action, " ", at(last.at)],
+        _named(last.by),
+        _reason(last.why),
+    )
 
 
 def _numbers(override: Override) -> h.Node:
@@ -179,16 +201,19 @@ def _setting(setting: LimitSetting) -> h.Node:
         h.h2["Changes"],
         h.p["The limit is ", _numbers(setting.override), "."] if setting.override else None,
         h.p["It is paused", _until(setting.pause.until), "."] if setting.pause else None,
-        listing("Table of changes", _CHANGES, [_change(each) for each in setting.changes], is_stacked=False),
+        listing("Table of changes", _CHANGES, [_change(each) for each in setting.changes]),
     ]
 
 
 def _change(change: LimitChange) -> h.Element:
-    numbers = [" ", _numbers(change.override)] if change.override else None
-    return h.tr[
-        h.td[at(change.at)],
-        h.td[change.action, numbers],
-        h.td[at(change.until)],
-        h.td[text(change.by)],
-        h.td[text(change.why, REASON_CHARACTERS_MAX)],
-    ]
+    limits = [" ", _numbers(change.override)] if change.override else None
+    shown = (at(change.at), [change.action, limits], at(change.until), _named(change.by), _reason(change.why))
+    return h.tr[cells(_CHANGES, *shown)]
+
+
+def _named(by: str) -> h.Node:
+    return text(by) if by else None
+
+
+def _reason(why: str) -> h.Node:
+    return text(why, REASON_CHARACTERS_MAX) if why else None

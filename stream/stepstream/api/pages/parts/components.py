@@ -168,36 +168,43 @@ class Column:
     hint: str = ""
 
 
+def labelled(*names: str) -> tuple[Column, ...]:
+    """Return columns whose values are labelled with their names in a narrow window."""
+    return tuple(Column(name, label=name.lower()) for name in names)
+
+
 def numbers(*names: str) -> tuple[Column, ...]:
     """Return columns of numbers, which are labelled in a narrow window."""
     return tuple(Column(name, "number", name.lower()) for name in names)
 
 
-def row(columns: Sequence[Column], *cells: h.Node, id: str | None = None) -> h.Element:
+def row(columns: Sequence[Column], *values: h.Node, id: str | None = None) -> h.Element:
     """Return a row of a table, with a cell for each column."""
-    return h.tr(id=id, data_row=True)[
-        [
-            h.td(class_=column.kind or None, data_label=column.label or None)[cell]
-            for column, cell in zip(columns, cells, strict=True)
-        ]
+    return h.tr(id=id, data_row=True)[cells(columns, *values)]
+
+
+def cells(columns: Sequence[Column], *values: h.Node) -> list[h.Element]:
+    """Return the cells of a row, one for each column."""
+    return [
+        h.td(class_=column.kind or None, data_label=column.label or None)[value]
+        for column, value in zip(columns, values, strict=True)
     ]
 
 
-def heading(column: Column | str) -> h.Element:
+def heading(column: Column) -> h.Element:
     """Return the heading of a column."""
-    known = Column(column) if isinstance(column, str) else column
-    return h.th(scope="col", class_="number" if known.kind == "number" else None, title=known.hint or None)[known.name]
+    return h.th(scope="col", class_="number" if column.kind == "number" else None, title=column.hint or None)[
+        column.name
+    ]
 
 
-def listing(
-    label: str, columns: Sequence[Column | str], rows: Sequence[h.Node], *, is_stacked: bool = True, id: str = ""
-) -> h.Element:
+def listing(label: str, columns: Sequence[Column], rows: Sequence[h.Node], *, id: str = "") -> h.Element:
     """Return rows as a table that scrolls; rows with `data_row` are those that the keyboard moves through.
 
-    In a narrow window, a table that `is_stacked` has no headings: its cells must say what they are.
+    A narrow window shows each row as a card without headings: cells must say what they are, or have a label.
     """
     return h.div(".scroll", role="region", aria_label=label, tabindex="0")[
-        h.table(id=id or None, class_="rows" if is_stacked else None)[
+        h.table(".rows", id=id or None)[
             h.thead[h.tr[[heading(column) for column in columns]]], h.tbody[rows]
         ]
     ]

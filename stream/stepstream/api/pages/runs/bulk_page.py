@@ -7,12 +7,16 @@ import htpy as h
 from starlette.responses import Response
 
 from stepstream.api.pages.parts.components import (
+    Column,
     at,
     facts,
     filter_url,
     known_params,
+    labelled,
     listing,
     note,
+    numbers,
+    row,
     run_link,
     run_state,
     state,
@@ -61,7 +65,17 @@ _ORIGINS = {
         "All steps run again, also those that completed; all runs that ended are repeated.",
     ),
 }
-_COLUMNS = ("Operation", "Action", "State", "Runs", "Outcomes", "Started", "By", "Reason")
+_REASON = Column("Reason", "wide", "reason")
+_COLUMNS = (
+    Column("Operation"),
+    Column("Action"),
+    Column("State"),
+    *numbers("Runs"),
+    *labelled("Outcomes", "Started", "By"),
+    _REASON,
+)
+_FAILURES = (Column("Run"), _REASON)
+_SAMPLE = (Column("Run"), Column("Function"), Column("Status", "status"), *labelled("Started"))
 
 
 async def show_preview(site: Site, visit: Visit) -> Response:
@@ -148,16 +162,17 @@ async def list_bulks(site: Site, visit: Visit) -> Response:
     known_params(visit)
     found = await site.runs.queries.bulks(ROWS)
     rows = [
-        h.tr(data_row=True)[
-            h.td[h.a(href=url("bulk", each.operation))[text(each.operation)]],
-            h.td[_VERBS[each.action]],
-            h.td[state(each.state)],
-            h.td(".number")[f"{each.sent:,} of {each.total:,}"],
-            h.td[_outcomes(each)],
-            h.td[at(each.started_at)],
-            h.td[text(each.by)],
-            h.td[text(each.why)],
-        ]
+        row(
+            _COLUMNS,
+            h.a(href=url("bulk", each.operation))[text(each.operation)],
+            _VERBS[each.action],
+            state(each.state),
+            f"{each.sent:,} of {each.total:,}",
+            _outcomes(each),
+            at(each.started_at),
+            text(each.by) if each.by else None,
+            text(each.why) if each.why else None,
+        )
         for each in found
     ]
     content = [
@@ -189,10 +204,9 @@ def _failures(found: BulkChanged) -> h.Node:
     if not found.failures:
         return None
     rows = [
-        h.tr(data_row=True)[h.td[run_link(each.run_id)], h.td[text(each.reason, REASON_CHARACTERS_MAX)]]
-        for each in found.failures
+        row(_FAILURES, run_link(each.run_id), text(each.reason, REASON_CHARACTERS_MAX)) for each in found.failures
     ]
-    return listing("The first runs on which it could not act", ("Run", "Reason"), rows)
+    return listing("The first runs on which it could not act", _FAILURES, rows)
 
 
 def _outcomes(found: BulkChanged) -> str:
@@ -249,17 +263,18 @@ async def _preview(site: Site, visit: Visit, form: Mapping[str, str], refusal: R
 
 def _sample(selection: BulkSelection, now_ms: int) -> h.Node:
     rows = [
-        h.tr(data_row=True)[
-            h.td[run_link(run.run_id)],
-            h.td[text(run.function)],
-            h.td[run_state(run, now_ms)],
-            h.td[at(run.started_at) if run.has_started else None],
-        ]
+        row(
+            _SAMPLE,
+            run_link(run.run_id),
+            text(run.function),
+            run_state(run, now_ms),
+            at(run.started_at) if run.has_started else None,
+        )
         for run in selection.sample
     ]
     more = len(selection.run_ids) - len(rows)
     return [
-        listing("The newest of the runs", ("Run", "Function", "Status", "Started"), rows) if rows else None,
+        listing("The newest of the runs", _SAMPLE, rows) if rows else None,
         note(f"{more:,} more") if more > 0 else None,
     ]
 

@@ -13,8 +13,10 @@ from stepstream.api.pages.parts.components import (
     at,
     event_link,
     function_link,
+    labelled,
     listing,
     note,
+    numbers,
     row,
     run_link,
     run_state,
@@ -45,10 +47,12 @@ _COLUMNS = (
     Column("Function"),
     Column("Status", "status"),
     Column("Attributes or event", "wide"),
-    Column("Started"),
-    Column("Took", "number"),
+    *labelled("Started"),
+    *numbers("Took"),
     Column("Error", "error"),
 )
+# Of a run that has not started, the value says by itself since when it waits.
+_NOT_STARTED = tuple(Column(each.name) if each.name == "Started" else each for each in _COLUMNS)
 # Parameters that links may have instead of a filter, and the keys of filters that they mean.
 _KEYS = {"status": "status", "function": "function", "event_id": "event_id", "tail": "run_id"}
 # The ids of the runs that a page shows, in the URL of its stream.
@@ -285,13 +289,13 @@ def _row(run: RunSummary, now_ms: int) -> h.Element:
     length = (run.ended_at or now_ms) - run.started_at
     warnings = h.span(".warn")[f" {counted(len(run.warnings), 'warning')}"] if run.warnings else None
     return row(
-        _COLUMNS,
+        _COLUMNS if run.has_started else _NOT_STARTED,
         run_link(run.run_id),
         function_link(run.function),
         [run_state(run, now_ms), warnings],
         [_named(run, first), f" +{run.event_count - 1}" if run.event_count > 1 else None],
         at(run.started_at) if run.has_started else ["waits since ", at(run.accepted_at)],
-        length_text(length) if length >= 0 and run.has_started else "",
+        length_text(length) if length >= 0 and run.has_started else None,
         text(f"{error.get('name')}: {error.get('message')}", _ERROR_CHARACTERS) if error else None,
         id=f"run-{run.run_id}",
     )

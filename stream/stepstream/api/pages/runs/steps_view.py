@@ -10,9 +10,12 @@ from starlette.datastructures import QueryParams
 from stepstream.api.pages.parts.components import (
     Column,
     at,
+    cells,
     facts,
     heading,
+    labelled,
     listing,
+    numbers,
     run_link,
     run_state,
     state,
@@ -36,7 +39,14 @@ _HATCH = 6
 _HATCHED = (Phase.RETRY, Phase.WAIT, Phase.CHILD)
 _COLUMNS = 6
 _SHORT = 80
-_TOOK = Column("Took", "number", hint="From its first attempt or wait to its end, with the waits for retries")
+_TOOK = Column("Took", "number", "took", "From its first attempt or wait to its end, with the waits for retries")
+_ATTEMPTS = (
+    Column("Attempt", "number", "attempt"),
+    *labelled("Started"),
+    *numbers("Took"),
+    Column("Result", "wide"),
+    *labelled("Next attempt"),
+)
 # What the colours of bars mean.
 _MEANINGS: Mapping[Phase, str] = {
     Phase.QUEUE: "in a queue",
@@ -73,7 +83,8 @@ def steps_view(
     window, opened = window_of(run, now_ms, query), set(query.getlist("step"))
     shown = _Shown(run, invoked, now_ms, window, kept, opened, may_repeat)
     rows = [(row, bar_of(row, now_ms)) for row in rows_of(run.steps, query.getlist("fold"))]
-    before, after = [heading(name) for name in ("Step", "Kind", "Status")], [heading(_TOOK), heading("Result")]
+    before = [heading(Column(name)) for name in ("Step", "Kind", "Status")]
+    after = [heading(_TOOK), heading(Column("Result"))]
     return h.section(aria_labelledby="steps")[
         h.h2("#steps")["Steps"],
         _zoom(run, window, kept),
@@ -201,7 +212,7 @@ def _folded(fold: Fold, segments: Sequence[Segment], shown: _Shown) -> h.Element
         h.td[fold.steps[0].kind],
         h.td[counts],
         h.td(".bar")[_bar(segments, shown.window)],
-        h.td(".number")[length_text(spent)],
+        h.td(".number", data_label=_TOOK.label)[length_text(spent)],
         h.td[counted(len(fold.steps), "step")],
     ]
 
@@ -222,7 +233,7 @@ def _step(step: StepView, segments: Sequence[Segment], shown: _Shown) -> h.Node:
         h.td[_kind(step)],
         h.td[_step_state(step, shown.run), attempts],
         h.td(".bar")[_bar(segments, shown.window, [each.at for each in step.failures])],
-        h.td(".number")[length_text(segments[-1].end - segments[0].start)],
+        h.td(".number", data_label=_TOOK.label)[length_text(segments[-1].end - segments[0].start)],
         h.td(".result")[[_result(step), [(" ", run_link(each.run_id)) for each in invoked]]],
     ]
     return [str(row), _details(step, shown)] if is_opened else str(row)
@@ -297,18 +308,12 @@ def _attempts(step: StepView) -> h.Element:
     ]
     if step.started_at:
         rows.append(_attempt(step.attempts, step.started_at, step.ended_at, state(step.status)))
-    names = (Column("Attempt", "number"), "Started", Column("Took", "number"), "Result", "Next attempt")
-    return listing(f"Attempts of {printable(step.id)}", names, rows, is_stacked=False)
+    return listing(f"Attempts of {printable(step.id)}", _ATTEMPTS, rows)
 
 
 def _attempt(number: int, started_at: int, ended_at: int, result: h.Node, retry_at: int = 0) -> h.Element:
-    return h.tr[
-        h.td(".number")[f"{number}"],
-        h.td[at(started_at)],
-        h.td(".number")[length_text(ended_at - started_at) if started_at and ended_at else None],
-        h.td[result],
-        h.td[at(retry_at)],
-    ]
+    took = length_text(ended_at - started_at) if started_at and ended_at else None
+    return h.tr[cells(_ATTEMPTS, f"{number}", at(started_at), took, result, at(retry_at))]
 
 
 def _failure(failed: FailedAttempt) -> h.Node:
