@@ -9,6 +9,10 @@ from stepstream import App, Context, Event, NonRetriableError, StepError, on
 from stepstream.api.http import make_api
 from stepstream.cli.terminal.console import Screen
 from stepstream.cli.terminal.tables import print_errors
+from stepstream.contract.history import HistoryEntry, RunBegan, StepAttemptFailed
+from stepstream.contract.outcomes import ErrorInfo
+from stepstream.runtime.readmodel.folding import write_entries
+from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.tables import error_groups
 from stepstream.runtime.readmodel.tables.error_groups import normalised
@@ -76,6 +80,28 @@ async def test_failures_are_grouped() -> None:
         assert await queries.error_groups(since=step.last_at + 1) == []
 
 
+async def test_a_group_has_the_message_and_the_run_of_its_latest_failure() -> None:
+    """As it was, with its numbers and its first 500 characters; an older one that is folded later changes nothing."""
+
+    def failed(run_id: str, seq: int, at: int, message: str) -> StepAttemptFailed:
+        return StepAttemptFailed(run_id, seq, at, "s", "pay", 0, ErrorInfo("ValueError", message), at + 1)
+
+    runs = [RunBegan(each, 1, 1_000, "fulfil", "shop", 1_000, ()) for each in ("r1", "r2", "r3")]
+    entries = [failed("r1", 2, 5_000, f" order 1 refused\n{'x' * 600}"), failed("r2", 2, 4_000, "order 2 refused")]
+    for size in (1, 10):
+        index = RunIndex()
+        known: list[HistoryEntry] = [*runs, *entries]
+        for start in range(0, len(known), size):
+            write_entries(index._db, known[start : start + size])
+        (group,) = await index.queries.error_groups()
+        assert (group.message, group.latest_run) == ("order # refused", "r1")
+        assert group.latest_message == f"order 1 refused\n{'x' * 484}"
+        write_entries(index._db, [failed("r3", 2, 6_000, "order 3 refused")])
+        (group,) = await index.queries.error_groups()
+        assert (group.latest_message, group.latest_run, group.failures) == ("order 3 refused", "r3", 3)
+        index.close()
+
+
 async def test_the_number_of_groups_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages of which every one is new do not fill the table: the groups seen last stay."""
     monkeypatch.setattr(error_groups, "GROUPS_MAX", 3)
@@ -97,6 +123,8 @@ async def test_groups_and_counts_are_answered_by_the_api() -> None:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://localhost") as client:
             (group,) = (await client.get("/v1/errors", params={"function": "fulfil"})).json()["errors"]
             assert (group["failures"], group["runs"], len(group["samples"])) == (4, 2, 2)
+            assert group["latest_message"] in {f"order {n} of 'customer-{n}' was refused" for n in (5, 6)}
+            assert group["latest_run"] in group["samples"]
             assert (await client.get("/v1/errors", params={"since": "-1h"})).json()["errors"] == [group]
             assert (await client.get("/v1/errors", params={"since": "-0s"})).json() == {"errors": []}
             wrong = await client.get("/v1/errors", params={"since": "yesterday"})
@@ -111,7 +139,9 @@ def test_groups_are_printed_as_a_table(capsys: pytest.CaptureFixture[str]) -> No
         "function": "fulfil",
         "step": "charge",
         "name": "ValueError",
-        "message": "refused",
+        "message": "order # refused",
+        "latest_message": "order 12 refused",
+        "latest_run": "01KDVDNA00ZP0GFMQQFK8ZDFSF",
         "failures": 4,
         "runs": 2,
         "last_at": 1,
@@ -120,5 +150,6 @@ def test_groups_are_printed_as_a_table(capsys: pytest.CaptureFixture[str]) -> No
     print_errors(Screen(), [group])
     printed = capsys.readouterr().out
     assert "3f2a91c04b7d" in printed
-    assert "ValueError: refused" in printed
+    assert "ValueError: order # refused" in printed
+    assert "order 12 refused" in printed
     assert "FK8ZDFSF" in printed

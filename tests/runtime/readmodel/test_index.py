@@ -367,7 +367,7 @@ def test_open_runs_are_found_without_reading_the_others(new_tables: NewTables) -
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_failed_attempts_of_a_step_are_kept(size: int, new_tables: NewTables) -> None:
     """Each has its start and its error without further lines; the step may succeed later, and the list is bounded."""
-    stack = f'  File "app.py", line 7\n  File "/{"x" * 400}.py", line 42, in pay'
+    stack = f'{"y" * 9_000}\n  File "app.py", line 7\n  File "/{"x" * 400}.py", line 42, in pay'
     error = ErrorInfo("ConnectionError", f"bank is down {'x' * 300}\nat line 2", stack)
     failed = [
         StepAttemptFailed("r", 2 + n, 2_000 + n, "s", "pay", n, error, 3_000 + n, started_at=1_000 + n)
@@ -384,6 +384,7 @@ def test_failed_attempts_of_a_step_are_kept(size: int, new_tables: NewTables) ->
     assert [(each.attempt, each.started_at, each.at, each.retry_at) for each in step.failures] == [
         (n, 1_000 + n, 2_000 + n, 3_000 + n) for n in range(20)
     ]
+    assert {each.stack for each in step.failures} == {stack[-4_000:]}
     assert {each.place for each in step.failures} == {f"{'x' * 294}.py:42"}
     assert {(each.name, each.message) for each in step.failures} == {("ConnectionError", f"bank is down {'x' * 187}")}
     index.close()

@@ -62,14 +62,15 @@ def print_errors(screen: Screen, groups: Sequence[Json]) -> None:
             group["function"],
             group["step"],
             f"{group['name']}: {group['message']}",
+            group["latest_message"] if group["latest_message"] != group["message"] else "",
             group["failures"],
             group["runs"],
             clock(group["last_at"]),
-            group["samples"][0][-8:],
+            group["latest_run"][-8:],
         )
         for group in groups
     ]
-    names = ("function", "step", "error", "failures", "failed runs", "last seen", "latest run")
+    names = ("function", "step", "error", "latest message", "failures", "failed runs", "last seen", "latest run")
     screen.table((Column("group", no_wrap=True, min_width=12), *names), rows)
 
 

@@ -11,6 +11,8 @@ from stepstream.contract.limits import RETRIES_MAX
 
 MESSAGE_CHARACTERS_MAX = 200
 PLACE_CHARACTERS_MAX = 300
+# With RETRIES_MAX attempts, the tracebacks of a step have less than 80 kB.
+STACK_CHARACTERS_MAX = 4_000
 _FRAME = re.compile(r'^\s*File "([^"\n]+)", line (\d+)', re.MULTILINE)
 
 
@@ -19,7 +21,8 @@ class FailedAttempt:
     """An attempt (from 0) that failed and was retried: when it failed, and when the next was due (Unix ms).
 
     `name` and `message` are those of its error, the message without its further lines. It began at `started_at`, 0 if
-    unknown, and its error was raised at `place` (FILE:LINE, "" if unknown).
+    unknown, and its error was raised at `place` (FILE:LINE, "" if unknown). `stack` is its traceback, of which the
+    last STACK_CHARACTERS_MAX are kept: they have the frame that raised.
     """
 
     attempt: int
@@ -29,6 +32,7 @@ class FailedAttempt:
     retry_at: int
     started_at: int = 0
     place: str = ""
+    stack: str = ""
 
 
 def place_of(stack: str) -> str:
@@ -45,8 +49,17 @@ def attempt_text(entry: StepAttemptFailed) -> str:
     if entry.attempt >= RETRIES_MAX:
         return ""
     message = entry.error.message.partition("\n")[0][:MESSAGE_CHARACTERS_MAX]
-    place = place_of(entry.error.stack)[-PLACE_CHARACTERS_MAX:]
-    attempt = FailedAttempt(entry.attempt, entry.at, entry.error.name, message, entry.retry_at, entry.started_at, place)
+    stack = entry.error.stack.rstrip()
+    attempt = FailedAttempt(
+        entry.attempt,
+        entry.at,
+        entry.error.name,
+        message,
+        entry.retry_at,
+        entry.started_at,
+        place_of(stack)[-PLACE_CHARACTERS_MAX:],
+        stack[-STACK_CHARACTERS_MAX:],
+    )
     return f"{encode(attempt).decode()},"
 
 

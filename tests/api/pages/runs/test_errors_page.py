@@ -41,8 +41,14 @@ async def test_errors_are_grouped_and_lead_to_their_runs(engine: VirtualEngine) 
         browser = browser_of(engine)
         page = await browser.open("/ui/errors")
         order, stock = page.texts("tbody tr")
-        assert order.startswith("ValueError: order # was refused fulfil charge 4 2 20")
-        assert stock.startswith("LookupError: shelf top count code between steps 1 1 20")
+        group = (await engine.index.queries.error_groups("fulfil"))[0]
+        assert group.latest_message in ("order 7 was refused", "order 12 was refused")
+        said = f"Latest in run …{group.latest_run[-6:]} : {group.latest_message}"
+        assert order.startswith(f"ValueError: order # was refused {said} fulfil charge 4 2 20")
+        (counted,) = engine.runs("count")
+        said = f"Latest in run …{counted.run_id[-6:]}"
+        assert stock.startswith(f"LookupError: shelf top {said} count code between steps 1 1 20")
+        assert page.all(".latest a")[0].attributes["href"] == f"/ui/runs/{group.latest_run}"
         assert page.texts("nav[aria-label=Pages] [aria-current=page]") == ["Errors"]
         assert (await browser.open(page.link("fulfil"))).path == "/ui/function?id=fulfil"
         runs = await browser.open(page.link("ValueError: order # was refused"))
@@ -57,7 +63,7 @@ async def test_an_error_that_a_later_attempt_repaired_lists_no_run(engine: Virtu
         await engine.send(Event("order", {"n": 7}))
         page = await browser_of(engine).open("/ui/errors")
         assert page.texts("tbody tr td:nth-child(4)") + page.texts("tbody tr td:nth-child(5)") == ["1", "0"]
-        assert not page.all("tbody .error a")
+        assert not page.all("tbody .error > a")
 
 
 async def test_errors_are_filtered_by_function_and_time(engine: VirtualEngine) -> None:

@@ -133,6 +133,10 @@ async def test_attempts_of_a_step_are_ticks_and_a_list() -> None:
         assert last.startswith("3 2026-01-01 0")
         assert last.endswith(" 0 ms completed")
         assert "Until" not in page.texts(".details dt")
+        folded = page.all("[aria-label='Attempts of charge'] details")
+        assert ["open" in each.attributes for each in folded] == [False, False]
+        assert ["raise ConnectionError(left.pop())" in each.text() for each in folded] == [True, True]
+        assert ["ConnectionError: bank is down" in each.text() for each in folded] == [True, False]
 
 
 async def test_a_body_shows_its_progress_while_it_runs() -> None:

@@ -26,7 +26,7 @@ from stepstream.api.pages.parts.layout import document
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.text.wording import counted
 from stepstream.runtime.readmodel.search.filters import filter_time_ms
-from stepstream.runtime.readmodel.tables.error_groups import GROUPS_MAX, ErrorGroup
+from stepstream.runtime.readmodel.tables.error_groups import GROUPS_MAX, LATEST_CHARACTERS_MAX, ErrorGroup
 
 ROWS = 50
 _RANGES = (("-1h", "last hour"), ("-1d", "last day"), ("-7d", "last week"), ("", "all"))
@@ -113,11 +113,10 @@ def _table(groups: Sequence[ErrorGroup]) -> h.Node:
 
 def _row(group: ErrorGroup) -> h.Element:
     said = text(f"{group.name}: {group.message}", _ERROR_CHARACTERS)
-    # Without a failed run, later attempts succeeded, or will be made.
-    shown = h.a(href=filter_url("error_group", group.id))[said] if group.runs else said
     return row(
         _COLUMNS,
-        shown,
+        # Without a failed run, later attempts succeeded, or will be made.
+        [h.a(href=filter_url("error_group", group.id))[said] if group.runs else said, _latest(group)],
         function_link(group.function),
         text(group.step) if group.step else "code between steps",
         f"{group.failures:,}",
@@ -127,6 +126,13 @@ def _row(group: ErrorGroup) -> h.Element:
         [(run_link(run_id), " ") for run_id in group.samples],
         id=f"group-{group.id}",
     )
+
+
+def _latest(group: ErrorGroup) -> h.Element:
+    """Return the run of the latest failure, and its message unless it is that of the group."""
+    is_other = group.latest_message != group.message
+    message = [": ", text(group.latest_message, LATEST_CHARACTERS_MAX)] if is_other else None
+    return h.div(".latest")["Latest in run ", run_link(group.latest_run), message]
 
 
 def _nothing(asked: Mapping[str, str]) -> h.Element:

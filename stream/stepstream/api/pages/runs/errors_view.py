@@ -9,6 +9,7 @@ from stepstream.runtime.readmodel.failed_attempts import place_of
 
 _MESSAGE_CHARACTERS_MAX = 4_000
 _STACK_CHARACTERS_MAX = 64 * 1024
+_PLACE_CHARACTERS_MAX = 500
 
 
 def error_view(error: Json, heading: str) -> h.Element | None:
@@ -23,12 +24,19 @@ def error_view(error: Json, heading: str) -> h.Element | None:
         h.p(".message")[
             h.strong[text(error.get("name", ""))], ": ", text(error.get("message", ""), _MESSAGE_CHARACTERS_MAX)
         ],
-        h.p(".place")["raised at ", h.code[text(place, 500)]] if place else None,
+        raised_at(place),
         # The end of a traceback has the frame that raised.
-        h.details(open=True)[
-            h.summary["Traceback"],
-            h.pre(tabindex="0")[text(stack[-_STACK_CHARACTERS_MAX:], _STACK_CHARACTERS_MAX)],
-        ]
-        if stack
-        else None,
+        traceback_view(stack[-_STACK_CHARACTERS_MAX:], is_open=True),
     ]
+
+
+def raised_at(place: str) -> h.Element | None:
+    """Return the line that raised an error, FILE:LINE; None if it is unknown."""
+    return h.p(".place")["raised at ", h.code[text(place, _PLACE_CHARACTERS_MAX)]] if place else None
+
+
+def traceback_view(stack: str, *, is_open: bool) -> h.Element | None:
+    """Return a traceback that can be folded; None if there is none."""
+    if not stack:
+        return None
+    return h.details(open=is_open)[h.summary["Traceback"], h.pre(tabindex="0")[text(stack, len(stack))]]

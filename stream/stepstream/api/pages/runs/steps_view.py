@@ -23,12 +23,12 @@ from stepstream.api.pages.parts.components import (
     url,
 )
 from stepstream.api.pages.parts.json_tree import json_tree, snippet
-from stepstream.api.pages.runs.errors_view import error_view
+from stepstream.api.pages.runs.errors_view import error_view, raised_at, traceback_view
 from stepstream.api.pages.runs.timeline import Fold, Phase, Segment, Window, bar_of, queue_label, rows_of, window_of
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.text.printable import printable
 from stepstream.contract.text.wording import counted, length_text
-from stepstream.runtime.readmodel.failed_attempts import MESSAGE_CHARACTERS_MAX, PLACE_CHARACTERS_MAX, FailedAttempt
+from stepstream.runtime.readmodel.failed_attempts import MESSAGE_CHARACTERS_MAX, FailedAttempt, place_of
 from stepstream.runtime.readmodel.usage import tokens_text, usage_text
 from stepstream.runtime.readmodel.views import RunSummary, RunView, StepView
 
@@ -307,7 +307,10 @@ def _attempts(step: StepView) -> h.Element:
         _attempt(each.attempt + 1, each.started_at, each.at, _failure(each), each.retry_at) for each in step.failures
     ]
     if step.started_at:
-        rows.append(_attempt(step.attempts, step.started_at, step.ended_at, state(step.status)))
+        error = step.error if step.ended_at and isinstance(step.error, dict) else {}
+        # Its traceback follows the list.
+        ended = [state(step.status), raised_at(place_of(str(error.get("stack", ""))))]
+        rows.append(_attempt(step.attempts, step.started_at, step.ended_at, ended))
     return listing(f"Attempts of {printable(step.id)}", _ATTEMPTS, rows)
 
 
@@ -319,7 +322,8 @@ def _attempt(number: int, started_at: int, ended_at: int, result: h.Node, retry_
 def _failure(failed: FailedAttempt) -> h.Node:
     return [
         h.span(".error")[text(f"{failed.name}: {failed.message}", MESSAGE_CHARACTERS_MAX * 2)],
-        h.p(".place")["raised at ", h.code[text(failed.place, PLACE_CHARACTERS_MAX)]] if failed.place else None,
+        raised_at(failed.place),
+        traceback_view(failed.stack, is_open=False),
     ]
 
 

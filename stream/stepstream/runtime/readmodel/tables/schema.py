@@ -38,7 +38,7 @@ TAIL = "substr(run_id, -6)"
 # The bulk operation that started a run, as runs_by_bulk has it.
 BULK = "json_extract(rerun, '$.bulk')"
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
-VERSION = 22
+VERSION = 23
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
 # run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
 # event_waits has the event that ended each wait, and event_cancels the one that cancelled each run that one did, in the
@@ -79,7 +79,7 @@ CREATE TABLE IF NOT EXISTS step_sums (steps INTEGER, retries INTEGER, timeouts I
 INSERT INTO step_sums SELECT 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM step_sums);
 CREATE TABLE IF NOT EXISTS error_groups (
     id TEXT PRIMARY KEY, function TEXT, step TEXT, name TEXT, message TEXT, failures INTEGER, runs INTEGER,
-    first_at INTEGER, last_at INTEGER, samples TEXT
+    first_at INTEGER, last_at INTEGER, latest_message TEXT, latest_run TEXT, samples TEXT
 ) WITHOUT ROWID;
 {timings.TABLE.strip()}
 CREATE TABLE IF NOT EXISTS logs (
