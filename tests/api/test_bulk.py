@@ -148,7 +148,7 @@ async def test_an_id_belongs_to_one_action(engine: VirtualEngine) -> None:
     assert not [run for run in engine.runs("wait") if run.paused]
 
 
-async def test_a_preview_counts_runs_that_were_repeated(engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_preview_counts_runs_that_were_rerun(engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the runs that a search examines, it says that there may be more."""
     body = {"action": "rerun", "filter": "function:work"}
     preview = {**body, "dry_run": True}
@@ -156,12 +156,12 @@ async def test_a_preview_counts_runs_that_were_repeated(engine: VirtualEngine, m
         await client.post("/v1/bulk", json=body)
         await engine.until_idle()
         shown = (await client.post("/v1/bulk", json=preview)).json()
-        assert (shown["count"], shown["repeated"], shown["repeated_exact"]) == (2, 1, True)
+        assert (shown["count"], shown["rerun_before"], shown["rerun_before_exact"]) == (2, 1, True)
         monkeypatch.setattr(search, "EXAMINED_MAX", 1)
         shown = (await client.post("/v1/bulk", json=preview)).json()
-        assert (shown["repeated"], shown["repeated_exact"]) == (1, False)
-        shown = (await client.post("/v1/bulk", json={**preview, "filter": "function:work repeated:false"})).json()
-        assert "repeated" not in shown
+        assert (shown["rerun_before"], shown["rerun_before_exact"]) == (1, False)
+        shown = (await client.post("/v1/bulk", json={**preview, "filter": "function:work rerun:false"})).json()
+        assert "rerun_before" not in shown
 
 
 async def test_open_operations_are_bounded(engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ async def test_a_bad_request_names_the_field(engine: VirtualEngine, body: str, f
     assert len(engine.runs("work")) == 1
 
 
-async def test_what_cannot_be_repeated_is_a_conflict(engine: VirtualEngine) -> None:
+async def test_what_cannot_be_rerun_is_a_conflict(engine: VirtualEngine) -> None:
     """An open run, and a completed one from its failure, are answered with 409; an unknown run with 404."""
     async with client_of(engine) as client:
         open_run = await client.post(f"/v1/runs/{engine.run('wait').run_id}/rerun")

@@ -1,4 +1,4 @@
-"""What readers do on the page: approve, send a signal, and repeat a run with other data."""
+"""What readers do on the page: approve, send a signal, and rerun a run with other data."""
 
 import json
 import re
@@ -49,47 +49,47 @@ def test_a_signal_is_sent_from_the_run_that_waits(page: Page, shop: Shop) -> Non
     assert shop.until(called, "completed")["output"] == {"said": "yes"}
 
 
-def test_a_failed_run_is_repeated_with_other_data(page: Page, shop: Shop, watch: Watch) -> None:
+def test_a_failed_run_is_rerun_with_other_data(page: Page, shop: Shop, watch: Watch) -> None:
     """A reader edits the data of a run whose step failed; the new run passes that step, and both are linked."""
     watch.expect("400")
     run_id = shop.started("order", {"id": "edited", "total": -7}, "failed")
     page.goto(f"/ui/runs/{run_id}?step={shop.show(run_id)['steps'][0]['step']}")
-    page.locator(".details").get_by_role("link", name=re.compile("Repeat from")).click()
+    page.locator(".details").get_by_role("link", name=re.compile("Rerun from")).click()
     field = page.get_by_label(re.compile("Data of the event"))
     data = json.loads(field.input_value())
     field.fill("{")
-    page.get_by_role("button", name=re.compile("^Repeat")).click()
+    page.get_by_role("button", name=re.compile("^Rerun")).click()
     field = page.get_by_label(re.compile("Data of the event"))
     expect(field).to_have_attribute("aria-invalid", "true")
     field.fill(json.dumps({**data, "total": 7}))
-    page.get_by_role("button", name=re.compile("^Repeat")).click()
+    page.get_by_role("button", name=re.compile("^Rerun")).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("fulfil-order")
     expect(page).not_to_have_url(re.compile(run_id))
-    repeated = page.url.partition("?")[0].rpartition("/")[2]
-    shop.reached(repeated, "parcel")
+    rerun = page.url.partition("?")[0].rpartition("/")[2]
+    shop.reached(rerun, "parcel")
     page.reload()
     expect(page.locator(".timeline")).to_contain_text("receipt for 7")
     page.get_by_role("link", name=re.compile(run_id[-6:])).first.click()
     expect(page).to_have_url(re.compile(run_id))
 
 
-def test_a_failed_step_is_repeated_with_other_results(page: Page, shop: Shop) -> None:
-    """A reader repeats a run from its failed step, with other data and another result of the step before."""
+def test_a_failed_step_is_rerun_with_other_results(page: Page, shop: Shop) -> None:
+    """A reader reruns a run from its failed step, with other data and another result of the step before."""
     run_id = shop.started("invoice", {"customer": "Mia", "limit": 50}, "failed")
     page.goto(f"/ui/runs/{run_id}")
     page.get_by_role("link", name="post", exact=True).click()
-    page.get_by_role("link", name="Repeat from step post").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Repeat from step post")
+    page.get_by_role("link", name="Rerun from step post").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Rerun from step post")
     page.get_by_role("link", name="edit the result of look up").click()
     page.get_by_label("Result of step look up").fill("70")
     field = page.get_by_label(re.compile("Data of the event"))
     field.fill(field.input_value().replace("50", "75").replace("Mia", "Noa"))
     page.get_by_label("Reason", exact=True).fill("the price was wrong")
-    page.get_by_role("button", name="Repeat from step post").click()
+    page.get_by_role("button", name="Rerun from step post").click()
     expect(page).not_to_have_url(re.compile(run_id))
-    repeated = page.url.partition("?")[0].rpartition("/")[2]
-    assert shop.until(repeated, "completed")["output"] == "posted 70 to Noa"
-    page.goto(f"/ui/runs/{repeated}")
+    rerun = page.url.partition("?")[0].rpartition("/")[2]
+    assert shop.until(rerun, "completed")["output"] == "posted 70 to Noa"
+    page.goto(f"/ui/runs/{rerun}")
     # The step before was not run again: its edited result was copied.
     expect(page.locator(".timeline")).to_contain_text("70")
     expect(page.locator(".facts").first).to_contain_text("from step post")

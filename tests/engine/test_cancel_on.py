@@ -132,7 +132,7 @@ def test_rules_that_cannot_match_are_left_out() -> None:
 
 
 @table()
-def test_a_repeated_run_can_be_cancelled_too() -> None:
+def test_a_rerun_can_be_cancelled_too() -> None:
     """A rerun has the rules of its function.
 
     10 | function f on=go cancel_on=stop | -

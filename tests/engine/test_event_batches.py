@@ -220,7 +220,7 @@ def test_batches_of_a_paused_function_start_when_it_is_resumed() -> None:
 
 @table()
 def test_repetitions_and_signals_start_without_a_batch() -> None:
-    """A signal belongs to its own run, and a person asked for the repetition of one.
+    """A signal belongs to its own run, and a person asked for the rerun of one.
 
     10 | function f on=go batch=2:50              | -
     10 | event go e1                              | began r1 f queued

@@ -100,7 +100,7 @@ def test_a_scheduled_run_counts_when_it_is_due() -> None:
 
 @table()
 def test_a_rerun_passes_the_rate_limit_too() -> None:
-    """A skipped run can be repeated.
+    """A skipped run can be rerun.
 
     10  | function f on=go rate=1:100 | -
     10  | event go                    | began r1 f queued; admitted r1 after 0; start r1

@@ -130,7 +130,7 @@ def test_nothing_further_starts_when_the_time_has_passed() -> None:
 
 
 @table()
-def test_invoked_and_repeated_runs_have_timeouts() -> None:
+def test_invoked_runs_and_reruns_have_timeouts() -> None:
     """The timeouts are those of the function that runs.
 
     10  | function f on=go        | -

@@ -9,7 +9,7 @@ from tests.sim.world import World
 
 
 def reruns() -> Program:
-    """A run fails in its second step, and is repeated from there by a request that is sent twice."""
+    """A run fails in its second step, and is rerun from there by a request that is sent twice."""
     app = App("sim")
 
     async def script(world: World) -> None:
@@ -65,7 +65,7 @@ def retries() -> Program:
 
 
 def many() -> Program:
-    """Three runs fail and one waits; one operation repeats the first from what failed, another cancels the last."""
+    """Three runs fail and one waits; one operation reruns the first from what failed, another cancels the last."""
     app = App("sim")
 
     async def script(world: World) -> None:

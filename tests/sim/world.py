@@ -197,7 +197,7 @@ class World(VirtualEngine):
                 await self.until_idle()
 
     async def rerun(self, run_id: str, **options: Any) -> str:
-        """Repeat a run; send the request until it is answered, as its reply may be lost."""
+        """Rerun a run; send the request until it is answered, as its reply may be lost."""
         while True:
             try:
                 return await super().rerun(run_id, **options)

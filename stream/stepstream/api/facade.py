@@ -46,7 +46,7 @@ class Operator(Protocol):
         """
 
     async def rerun(self, request: RerunRequested) -> str:
-        """Repeat a run; return the id of the new run, even if the request was sent before."""
+        """Rerun a run; return the id of the new run, even if the request was sent before."""
 
     async def pause(self, run_id: str, pause: Pause) -> bool:
         """Pause a run, or change its pause; return whether it existed and had not ended."""

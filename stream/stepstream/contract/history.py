@@ -25,7 +25,7 @@ class _Entry(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
 class RunBegan(_Entry, frozen=True, tag="run.began"):
     """A run was accepted; it starts at `start_at`. `caller` is the run that invoked it.
 
-    With a `rerun` it repeats another run; the results that it takes over follow as StepCopied. `attributes` are those
+    With a `rerun` it reruns another run; the results that it takes over follow as StepCopied. `attributes` are those
     that its function derives from the event. If its code has not begun by `deadline` (Unix ms, 0: none), a timeout
     cancels it. It is queued until it has passed its `gates`, which RunAdmitted says. It may be the successor of a run
     that continued as new, and then `continues` it.
@@ -118,7 +118,7 @@ class StepEnded(_Entry, frozen=True, tag="step.ended"):
 
 
 class StepCopied(_Entry, frozen=True, tag="step.copied"):
-    """A run that repeats another one took over the result of a step; the fields are those of its memo."""
+    """A rerun took over the result of a step; the fields are those of its memo."""
 
     step: str
     id: str

@@ -148,12 +148,12 @@ async def select(queries: RunQueries, options: BulkOptions) -> BulkSelection:
     return selected
 
 
-async def count_repeated(queries: RunQueries, options: BulkOptions) -> RunCount | None:
-    """Return how many runs of a rerun were repeated before; None if they are named, or the filter has that term."""
+async def count_rerun(queries: RunQueries, options: BulkOptions) -> RunCount | None:
+    """Return how many runs of a bulk rerun were rerun before; None if they are named, or the filter has that term."""
     filter = options.filter
-    if options.action != BulkAction.RERUN or filter is None or any(term.key == "repeated" for term in filter.terms):
+    if options.action != BulkAction.RERUN or filter is None or any(term.key == "rerun" for term in filter.terms):
         return None
-    return await queries.count(_applied(filter, options).having("repeated", "true"))
+    return await queries.count(_applied(filter, options).having("rerun", "true"))
 
 
 def _applied(filter: Filter, options: BulkOptions) -> Filter:

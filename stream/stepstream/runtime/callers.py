@@ -161,7 +161,7 @@ class Callers:
         return answer == "cancelled"
 
     async def rerun(self, request: RerunRequested) -> str:
-        """Repeat a run; return the id of the new run, even if the request was sent before.
+        """Rerun a run; return the id of the new run, even if the request was sent before.
 
         Raise Conflict if its function is not registered, and for results beyond the limits of a run.
         """

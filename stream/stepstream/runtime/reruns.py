@@ -1,4 +1,4 @@
-"""Reruns: which results of an ended run its repetition takes over, and the request for it."""
+"""Reruns: which results of an ended run its rerun takes over, and the request for it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,9 +22,9 @@ _MORE_BYTES = 1_024
 
 @dataclass(frozen=True, slots=True)
 class RerunOptions:
-    """How to repeat a run: from its start, from a step (an id or a hash), or `from_failure`.
+    """How to rerun a run: from its start, from a step (an id or a hash), or `from_failure`.
 
-    `data` replaces the data of the first event, `results` those of steps that are not repeated, by id or hash. `by`
+    `data` replaces the data of the first event, `results` those of steps that do not run again, by id or hash. `by`
     says who asks and `why` for what reason, `bulk` is the operation that asks. A repeated `request` starts nothing.
     """
 
@@ -39,7 +39,7 @@ class RerunOptions:
 
 
 def rerun_request(run: RecordedRun, options: RerunOptions, limits: Limits) -> RerunRequested:
-    """Return the request to repeat an ended run.
+    """Return the request to rerun an ended run.
 
     Raise Conflict for a run that is open or has no failure, InvalidInput for an unknown step, TooLarge if the request
     does not fit into a record.
@@ -66,7 +66,7 @@ def check_reason(why: str) -> None:
 
 
 def copied_memos(run: RecordedRun, from_step: str, *, from_failure: bool) -> tuple[str, tuple[Memo, ...]]:
-    """Return the hash of the step from which a run is repeated, empty for none, and the results that are taken over.
+    """Return the hash of the step from which a run is rerun, empty for none, and the results that are taken over.
 
     Raise Conflict for a run without a failure, InvalidInput for an unknown step.
     """
@@ -117,7 +117,7 @@ def _edited(run: RecordedRun, memos: tuple[Memo, ...], results: Mapping[str, Raw
     copied = {memo.step for memo in memos}
     for hash_, (step, result) in edited.items():
         if hash_ not in copied:
-            raise InvalidInput("this step is repeated, so its result cannot be set", f"results.{step}")
+            raise InvalidInput("this step runs again, so its result cannot be set", f"results.{step}")
         if len(bytes(result)) > limits.step_output_bytes_max:
             most = limits.step_output_bytes_max
             raise TooLarge(

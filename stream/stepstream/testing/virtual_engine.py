@@ -239,10 +239,10 @@ class VirtualEngine(StreamingEngine):
         results: Mapping[str, Any] | None = None,
         request_id: str = "",
     ) -> str:
-        """Repeat an ended run and let all effects happen; return the id of the new run.
+        """Rerun an ended run and let all effects happen; return the id of the new run.
 
         It starts from the beginning, from a step (its id), or from what failed. `data` replaces the data of the event,
-        `results` those of steps that are not repeated, by id. The same `request_id` starts one run.
+        `results` those of steps that do not run again, by id. The same `request_id` starts one run.
 
         Raises:
             Conflict: The run has not ended, or has no failure.

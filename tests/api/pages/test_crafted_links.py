@@ -14,7 +14,7 @@ from tests.api.pages.browsing import browser_of
 
 app = App("shop", queues=["gpu"])
 PAUSE = "form[aria-label='Pause the run']"
-WORDS = ("cancelled", "repeated", "paused", "resumed", "delivered", "stored", "late", "sent", "redriven", "1", "x")
+WORDS = ("cancelled", "rerun", "paused", "resumed", "delivered", "stored", "late", "sent", "redriven", "1", "x")
 
 
 @app.function(on("refund"))

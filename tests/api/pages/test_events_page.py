@@ -61,7 +61,7 @@ async def test_events_are_listed_with_what_they_started(engine: VirtualEngine) -
 
 
 async def test_an_event_keeps_the_time_of_its_first_run(engine: VirtualEngine) -> None:
-    """A run that repeats one of its runs later changes neither its place in the list nor its time."""
+    """A later rerun of one of its runs changes neither its place in the list nor its time."""
     await engine.send(Event("order", {"id": 1}, id="first"))
     await engine.advance("1h")
     await engine.send(Event("order", {"id": 2}, id="second"))

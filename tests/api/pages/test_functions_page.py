@@ -148,8 +148,8 @@ async def test_a_function_is_started_with_the_data_of_its_latest_event(engine: V
     assert sum(run.events[0]["data"] == {"total": 2} for run in engine.runs("fulfil")) == 1  # type: ignore[index,call-overload]
 
 
-async def test_the_example_is_the_latest_event_that_was_not_repeated(engine: VirtualEngine) -> None:
-    """A run that repeats another one with other data is no example, also if no other run is among the latest."""
+async def test_the_example_is_the_latest_event_of_no_rerun(engine: VirtualEngine) -> None:
+    """A rerun with other data is no example, also if no other run is among the latest."""
     browser = browser_of(engine)
     await engine.send(Event("order", {"total": 1, "seconds": 1}))
     await engine.advance("1m")

@@ -138,12 +138,12 @@ def test_runs_that_failed_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("exact", "count"), [(True, "3 of them"), (False, "at least 3 of them")])
-def test_a_preview_says_how_many_runs_were_repeated(monkeypatch: pytest.MonkeyPatch, exact: bool, count: str) -> None:
+def test_a_preview_says_how_many_runs_were_rerun(monkeypatch: pytest.MonkeyPatch, exact: bool, count: str) -> None:
     """The engine may not have examined all runs."""
-    answer = {"action": "rerun", "count": 5, "sample": [], "repeated": 3, "repeated_exact": exact}
+    answer = {"action": "rerun", "count": 5, "sample": [], "rerun_before": 3, "rerun_before_exact": exact}
     monkeypatch.setattr(EngineClient, "request", lambda *_, **__: answer)
     done = CliRunner().invoke(main.cli, ["runs", "rerun", "--filter", "status:failed", "--dry-run"])
-    assert done.stdout.splitlines()[1] == f"{count} repeated before; leave these out with repeated:false"
+    assert done.stdout.splitlines()[1] == f"{count} rerun before; leave these out with rerun:false"
 
 
 def test_an_operation_that_is_no_longer_listed_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def test_a_rerun_shows_its_origin_and_a_copied_step() -> None:
     steps = [_STEP | {"status": "completed", "copied": True}]
     text = printed(_RUN | {"rerun": rerun, "reruns": ["2" * 26], "steps": steps})
     assert f"rerun of {'1' * 26} from step 'charge' by ann because 'bank is back'" in text
-    assert f"repeated by {'2' * 26}" in text
+    assert f"rerun as {'2' * 26}" in text
     assert "completed (copied)" in text
 
 

@@ -28,8 +28,8 @@ def test_a_registration_with_a_broken_expression_starts_runs() -> None:
 
 
 @table()
-def test_invoked_and_repeated_runs_have_attributes() -> None:
-    """A run that another one invokes, and one that repeats another, get the attributes of their event.
+def test_invoked_runs_and_reruns_have_attributes() -> None:
+    """A run that another one invokes, and a rerun, get the attributes of their event.
 
     10 | function f on=go attributes=name:event.name | -
     10 | function g attributes=cause:event.name      | -

@@ -105,7 +105,7 @@ def operate(actions: Actions) -> tuple[Operated, int]:
 @settings(max_examples=150, deadline=None)
 @given(ACTIONS)
 def test_each_run_counts_once_in_any_order(actions: Actions) -> None:
-    """Whatever is delayed or repeated, all runs are repeated once, or after a cancellation those that were sent."""
+    """Whatever is delayed or repeated, all runs are rerun once, or after a cancellation those that were sent."""
     world, now = operate(actions)
     shown = world.shown[-1]
     assert shown.state == ("cancelled" if shown.ended_by else "completed")

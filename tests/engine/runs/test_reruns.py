@@ -1,4 +1,4 @@
-"""Repeating a run, as record tables: a new run that takes over results, once for each request."""
+"""Reruns, as record tables: a new run that takes over results, once for each request."""
 
 from tests.engine.tables import table
 

@@ -1,4 +1,4 @@
-"""A bulk operation on real Kafka: the engines are killed while it runs, and each run is repeated once.
+"""A bulk operation on real Kafka: the engines are killed while it runs, and each run is rerun once.
 
 `make test-long` repeats 500 runs. This command repeats as many as an operation has by default, which takes longer:
 
@@ -110,12 +110,12 @@ async def rerun_while_engines_are_killed(fleet: Fleet, observed: Observed, broke
     ends = Counter(entry.status for entries in ledger.runs.values() for entry in entries if isinstance(entry, RunEnded))
     origins = Counter(entry.rerun.origin for entry in began if entry.rerun)
     first = {entry.run_id for entry in began if not entry.rerun}
-    assert origins == Counter(first), "each failed run is repeated exactly once"
+    assert origins == Counter(first), "each failed run is rerun exactly once"
     assert ends == {"failed": RUNS, "completed": RUNS}
 
 
-def test_engines_that_are_killed_repeat_each_run_once(bootstrap: str, tmp_path: Path) -> None:
-    """Failed runs are repeated by one operation, during which the engines are killed three times."""
+def test_engines_that_are_killed_rerun_each_run_once(bootstrap: str, tmp_path: Path) -> None:
+    """Failed runs are rerun by one operation, during which the engines are killed three times."""
     broken = tmp_path / "broken"
     broken.touch()
     with Fleet(bootstrap, "bulk", tmp_path, APP, variables={"BULK_BROKEN": str(broken)}) as fleet:

@@ -142,7 +142,7 @@ def test_retried_step_is_cancelled_with_its_run(new_tables: NewTables) -> None:
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_the_run_of_a_batch_has_all_its_events(new_tables: NewTables, size: int) -> None:
-    """In lists and in full, for a repetition, and as what each of the events started."""
+    """In lists and in full, for a rerun, and as what each of the events started."""
     index = RunIndex(new_tables())
     events = (*BEGAN.events, EventRecord("come", Raw(b'{"n":2}'), "e2"))
     records = records_of([BEGAN, RunBatched("r", 2, 1_500, events), RunAdmitted("r", 3, 1_500, 500)])

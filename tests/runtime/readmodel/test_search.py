@@ -43,7 +43,7 @@ def history() -> list[HistoryEntry]:
         at, function = START + number * HOUR_MS, FUNCTIONS[number % 3]
         event = EventRecord(f"{function}/go", dump_json({"amount": number}), f"e{number}", at)
         caller = id_of(0) if number in (7, 8) else ""
-        # Each tenth run repeats the one before it; a bulk operation started those after the 30th.
+        # Each tenth run reruns the one before it; a bulk operation started those after the 30th.
         bulk = "b1" if number > 30 else ""
         rerun = Rerun(id_of(number - 1), bulk=bulk) if number % 10 == 9 else None
         entries.append(RunBegan(id_of(number), 1, at, function, "shop", at, (event,), caller, rerun))
@@ -111,9 +111,9 @@ FOUND: list[tuple[str, Condition]] = [
     ("paused:false", lambda n: n % 8),
     ("-paused:true function:mail", lambda n: n % 8 and n % 3 == 2),
     ("paused:true,false", lambda _: True),
-    ("repeated:true", lambda n: n % 10 == 8),
-    ("repeated:false status:failed", lambda n: n % 10 != 8 and n % 4 == 2),
-    ("-repeated:false,true", lambda _: False),
+    ("rerun:true", lambda n: n % 10 == 8),
+    ("rerun:false status:failed", lambda n: n % 10 != 8 and n % 4 == 2),
+    ("-rerun:false,true", lambda _: False),
     (f"origin:{id_of(8)}", lambda n: n == 9),
     ("bulk:b1", lambda n: n in (39, 49, 59)),
     ("bulk:b2", lambda _: False),

@@ -44,7 +44,7 @@ class Shop:
 
 @pytest.mark.log
 async def test_a_bulk_rerun_repeats_each_failed_run_once(engine_of: EngineOf) -> None:
-    """All runs that the filter found are repeated from what failed, and a repeated request starts nothing."""
+    """All runs that the filter found are rerun from what failed, and a repeated request starts nothing."""
     shop = Shop()
     async with engine_of(shop.app) as engine:
         await engine.send(*(Event("order", {"n": n}) for n in range(12)))
@@ -57,9 +57,9 @@ async def test_a_bulk_rerun_repeats_each_failed_run_once(engine_of: EngineOf) ->
         done = await engine.bulk_operation(operation)
         assert (done.state, done.total, done.sent) == (BulkState.COMPLETED, 12, 12)
         assert (dict(done.outcomes), done.by, done.why) == ({"started": 12}, "test", "the bank is open")
-        repeated = engine.runs("charge", status="completed")
-        assert len({run.origin for run in repeated}) == len(repeated) == 12
-        assert all(run.steps[0].copied for run in repeated)
+        reruns = engine.runs("charge", status="completed")
+        assert len({run.origin for run in reruns}) == len(reruns) == 12
+        assert all(run.steps[0].copied for run in reruns)
     assert shop.charged == Counter(range(12))
 
 
@@ -79,7 +79,7 @@ async def test_a_bulk_cancel_ends_open_runs_at_its_rate(engine_of: EngineOf) -> 
 
 
 async def test_a_bulk_operation_takes_only_runs_to_which_it_applies(engine_of: EngineOf) -> None:
-    """Ended runs are not cancelled and open ones not repeated; a run that ends meanwhile is an outcome."""
+    """Ended runs are not cancelled and open ones not rerun; a run that ends meanwhile is an outcome."""
     shop = Shop()
     async with engine_of(shop.app) as engine:
         await engine.send(Event("order", {"n": 1}), Event("wait"), Event("wait"))

@@ -5,7 +5,7 @@ from tests.scenarios.conftest import EngineOf
 
 
 async def test_a_run_beyond_a_rate_is_skipped(engine_of: EngineOf) -> None:
-    """It ends at once, its caller gets the error, its code never ran, and it can be repeated later."""
+    """It ends at once, its caller gets the error, its code never ran, and it can be rerun later."""
     app, mailed = App("refused"), list[str]()
 
     @app.function(rate_limit=RateLimit(1, "1h", key="event.data.tenant"))
@@ -32,9 +32,9 @@ async def test_a_run_beyond_a_rate_is_skipped(engine_of: EngineOf) -> None:
         ]
         assert skipped.run_id not in mailed
         await engine.advance("1h")
-        repeated = await engine.rerun(skipped.run_id)
+        rerun = await engine.rerun(skipped.run_id)
         await engine.advance("1s")
-        assert [run.status for run in engine.runs("mail") if run.run_id == repeated] == ["completed"]
+        assert [run.status for run in engine.runs("mail") if run.run_id == rerun] == ["completed"]
 
 
 async def test_the_run_of_the_last_event_starts_after_a_pause(engine_of: EngineOf) -> None:

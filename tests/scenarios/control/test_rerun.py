@@ -1,4 +1,4 @@
-"""An ended run is repeated: from its start, from a step, or from what failed, and once for each request."""
+"""An ended run is rerun: from its start, from a step, or from what failed, and once for each request."""
 
 from collections import Counter
 from typing import Any
@@ -152,13 +152,13 @@ async def test_a_repeated_request_starts_one_run(engine_of: EngineOf) -> None:
 
 
 async def test_a_result_of_a_repeated_step_cannot_be_set(engine_of: EngineOf) -> None:
-    """A result is only taken over for a step before the one that is repeated; unknown steps are named."""
+    """A result is only taken over for a step before the one from which it is rerun; unknown steps are named."""
     shop = Shop()
     async with engine_of(shop.app) as engine:
         await engine.send(Event("order", {"n": 1}))
         await engine.advance("1m")
         first = engine.run().run_id
-        with pytest.raises(InvalidInput, match="this step is repeated"):
+        with pytest.raises(InvalidInput, match="this step runs again"):
             await engine.rerun(first, from_step="charge", results={"ship": "x"})
         with pytest.raises(InvalidInput, match="has no step 'chrage'"):
             await engine.rerun(first, from_step="chrage")

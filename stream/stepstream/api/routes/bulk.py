@@ -14,7 +14,7 @@ from stepstream.contract.codec import Raw, load_json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import BULK_LISTED_MAX, BULK_RATE_DEFAULT, BULK_RUNS_DEFAULT
 from stepstream.contract.operators.bulk import BulkAction, BulkCancelRequested, BulkChanged, is_operation_id
-from stepstream.runtime.bulk import BulkOptions, BulkSelection, count_repeated, select, select_and_start
+from stepstream.runtime.bulk import BulkOptions, BulkSelection, count_rerun, select, select_and_start
 from stepstream.runtime.pauses import end_of_pause
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.search.search import RunCount
@@ -79,13 +79,13 @@ def shown_bulk(bulk: BulkChanged) -> dict[str, Any]:
 _OWN = ("type", "operation", "seq", "at")
 
 
-def _preview(selection: BulkSelection, options: BulkOptions, repeated: RunCount | None) -> dict[str, Any]:
+def _preview(selection: BulkSelection, options: BulkOptions, rerun: RunCount | None) -> dict[str, Any]:
     sample = [dataclasses.asdict(run) for run in selection.sample]
     count, skipped = len(selection.run_ids), selection.skipped
     # Times such as -1h are absolute now, so that what is started is what was previewed.
     filter = None if options.filter is None else str(options.filter)
     preview = {"action": options.action, "filter": filter, "count": count, "skipped": skipped, "sample": sample}
-    return preview if repeated is None else {**preview, "repeated": repeated.runs, "repeated_exact": repeated.exact}
+    return preview if rerun is None else {**preview, "rerun_before": rerun.runs, "rerun_before_exact": rerun.exact}
 
 
 def add_bulk(api: FastAPI, routes: OperatorRoutes) -> None:
@@ -99,7 +99,7 @@ def add_bulk(api: FastAPI, routes: OperatorRoutes) -> None:
             options, dry_run = parse_bulk(body, routes.actor(request), routes.now_ms())
         if dry_run:
             selection = await select(queries, options)
-            return JSONResponse(_preview(selection, options, await count_repeated(queries, options)))
+            return JSONResponse(_preview(selection, options, await count_rerun(queries, options)))
         state, count = await select_and_start(routes.operator.bulk, queries, options, limits)
         return JSONResponse({"id": options.operation, "state": state, "count": count}, 202)
 

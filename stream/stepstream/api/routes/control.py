@@ -46,7 +46,7 @@ class OperatorRoutes:
 
 
 class RerunBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a request to repeat a run, as RerunOptions."""
+    """The body of a request to rerun a run, as RerunOptions."""
 
     from_step: str = ""
     from_failure: bool = False
@@ -67,7 +67,7 @@ def actors(options: PageOptions, api_key: str) -> Actor:
 
 
 def parse_rerun(body: bytes, by: str) -> RerunOptions:
-    """Return the options of a request to repeat a run; an empty body repeats it from its start."""
+    """Return the options of a request to rerun a run; an empty body reruns it from its start."""
     parsed = decode_body(body.strip() or b"{}", RerunBody)
     if bytes(parsed.data) and not isinstance(load_json(parsed.data, field="data"), dict):
         raise InvalidInput("expected a JSON object", "data")
@@ -82,7 +82,7 @@ def parse_rerun(body: bytes, by: str) -> RerunOptions:
 
 
 def add_control(api: FastAPI, routes: OperatorRoutes) -> None:
-    """Add the routes that cancel and repeat runs."""
+    """Add the routes that cancel and rerun runs."""
     guarded: dict[str, Any] = {"dependencies": routes.dependencies}
 
     @api.delete("/v1/runs/{run_id}", **guarded, summary="Cancel a run")
@@ -99,7 +99,7 @@ def add_control(api: FastAPI, routes: OperatorRoutes) -> None:
             raise HTTPException(404, f"there is no run {run_id!r}")
         raise HTTPException(409, f"run {run_id} has ended already")
 
-    @api.post("/v1/runs/{run_id}/rerun", openapi_extra=_RERUN_BODY, **guarded, summary="Repeat a run")
+    @api.post("/v1/runs/{run_id}/rerun", openapi_extra=_RERUN_BODY, **guarded, summary="Rerun a run")
     async def rerun(run_id: str, request: Request) -> dict[str, Any]:
         async with routes.bodies.body(request, routes.limits.request_bytes_max) as body:
             options = parse_rerun(body, routes.actor(request))

@@ -102,9 +102,9 @@ def _print_preview(screen: Screen, preview: dict[str, Any]) -> None:
     more = preview["count"] - len(preview["sample"])
     tail = f", {more:,} of them not shown" if more else ""
     screen.line(f"{counted(preview['count'], 'run')} to {preview['action']}{tail}")
-    if repeated := preview.get("repeated"):
-        least = "" if preview.get("repeated_exact", True) else "at least "
-        screen.line(f"{least}{repeated:,} of them repeated before; leave these out with repeated:false")
+    if rerun := preview.get("rerun_before"):
+        least = "" if preview.get("rerun_before_exact", True) else "at least "
+        screen.line(f"{least}{rerun:,} of them rerun before; leave these out with rerun:false")
 
 
 def _follow(client: EngineClient, started: dict[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def rerun_run(
     api_key: ApiKey = "",
     as_json: AsJson = False,
 ) -> None:
-    """Repeat an ended run as a new run, and print its id; or repeat all runs that a filter finds."""
+    """Rerun an ended run as a new run, and print its id; or rerun all runs that a filter finds."""
     client = EngineClient(url, api_key)
     check_target(run_id, filter)
     body: dict[str, Any] = {"from_failure": from_failure, "why": why}
@@ -83,7 +83,7 @@ def _rerun_one(client: EngineClient, run_id: str, body: dict[str, Any], *, as_js
     # With its own id the request can be sent again without a second run.
     body = {**body, "request_id": secrets.token_hex(8)}
     chosen = find_id(EngineRuns(client), run_id)
-    unsure = "The run may have been repeated; see `stepstream runs show` for its reruns"
+    unsure = "The run may have been rerun; see `stepstream runs show` for its reruns"
     answer = request(client, "POST", "v1", "runs", chosen, "rerun", expect="run_id", unsure=unsure, body=body)
     if as_json:
         out.json(answer)

@@ -157,13 +157,13 @@ def _print_logs(screen: Screen, run: Json) -> None:
 
 
 def _print_reruns(screen: Screen, run: Json) -> None:
-    """Print which run this one repeats, from where, who asked for it and why, and which runs repeat it."""
+    """Print which run this one reruns, from where, who asked for it and why, and its reruns."""
     if rerun := run["rerun"]:
         step, by, why = (rerun.get(name, "") for name in ("step", "by", "why"))
         parts = [f"from step {step!r}" * bool(step), f"by {by}" * bool(by), f"because {why!r}" * bool(why)]
         screen.line(" ".join(["  rerun of", rerun["origin"], *filter(None, parts)]))
     for run_id in run["reruns"]:
-        screen.line(f"  repeated by {run_id}")
+        screen.line(f"  rerun as {run_id}")
 
 
 def _print_continuation(screen: Screen, continuation: Json) -> None:

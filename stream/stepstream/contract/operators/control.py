@@ -26,9 +26,9 @@ class InvokeRequested(TypedRecord, frozen=True, tag="run.invoke_requested"):
 
 
 class Rerun(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a run repeats another one: `origin` is the id of that run.
+    """Why a run reruns another one: `origin` is the id of that run.
 
-    `step` is the id of the step from which it is repeated, empty from the start. `by` says who asked for it, and `why`
+    `step` is the id of the step from which it is rerun, empty from the start. `by` says who asked for it, and `why`
     is the reason that was given. `bulk` is the bulk operation that started the run, if one did.
     """
 

@@ -215,7 +215,7 @@ def invoke_run(draft: Draft, request: InvokeRequested) -> None:
 
 
 def rerun(draft: Draft, request: RerunRequested) -> None:
-    """Create a run that repeats an ended one, unless the same request did so before; answer with its id."""
+    """Create a run that reruns an ended one, unless the same request did so before; answer with its id."""
     function = draft.function(request.function)
     if function is None or function.retired:
         draft.answer(request, "function_not_found")
@@ -229,7 +229,7 @@ def rerun(draft: Draft, request: RerunRequested) -> None:
         attributes=attributes_of(draft, function, request.events[0]),
         cancel_on=function.cancel_on,
         timeouts=function.timeouts,
-        # A person asked for this repetition: neither its idempotency key nor another event refuses or delays it.
+        # A person asked for this rerun: neither its idempotency key nor another event refuses or delays it.
         gates=tuple(
             gate
             for gate in gates_of(draft, function, request.events[0])
@@ -237,7 +237,7 @@ def rerun(draft: Draft, request: RerunRequested) -> None:
         ),
         step_gates=step_gates_of(draft, function, request.events[0]),
     )
-    run = _repetition(start, request, draft.now)
+    run = _rerun_of(start, request, draft.now)
     known = draft.get(start_key(request.routing_key))
     # The limits may be lower than when the run ended.
     if (known is None or known.until <= draft.now) and (error := draft.exceeded(run)):
@@ -249,7 +249,7 @@ def rerun(draft: Draft, request: RerunRequested) -> None:
         draft.answer(request, known.run_id, "started")
 
 
-def _repetition(start: RunRequested, request: RerunRequested, now: int) -> Run:
+def _rerun_of(start: RunRequested, request: RerunRequested, now: int) -> Run:
     memos = request.memos
     return Run(
         start.run_id,

@@ -37,7 +37,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     counts failures of the code between steps since the last result; `chain` counts the runs that precede this one in a
     chain of runs that started one another; `due` is when the code is retried or the run
     starts (Unix ms, 0: now). `claim` is the latest that was answered, so that a repeat changes nothing. `warnings` say
-    where the code and the history disagreed. `origin` is the run that this one repeats. People find it by its
+    where the code and the history disagreed. `origin` is the run that this one reruns. People find it by its
     `attributes`. While it is `paused` its workers get no code to run, and its timers that are due are no longer armed.
     It is `held` if a pause of its function has kept a command from its worker. A run with `timeouts` has a timer that
     fires at `deadline` (Unix ms, 0: it has none). It has `begun` when its first code was executed. It is `expired` if

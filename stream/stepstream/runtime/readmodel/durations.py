@@ -49,7 +49,7 @@ def durations(db: Database, function: str) -> Durations:
 def latest_event(db: Database, function: str) -> Json:
     """Return the event of the latest run of a function that an event from outside started; None if there is none.
 
-    A run that repeats another one counts only if there is no other. As a repetition may have other data, the event is
+    A rerun counts only if there is no other run. As it may have other data, the event is
     returned as the first run has it that it started.
     """
     each = "SELECT run_id, events, origin FROM (SELECT run_id, events, origin FROM runs WHERE function = ?"

@@ -35,7 +35,7 @@ class UnreadableRuns(StepstreamError):
 class StepView:
     """A step of a run: `kind` is a StepKind, `status` a StepStatus; times in Unix ms.
 
-    The result of a `copied` step is that of the run that this one repeats. `failures` are attempts that were retried.
+    The result of a `copied` step is that of the run that this one reruns. `failures` are attempts that were retried.
     `progress` is what the last heartbeat of its body said, None if there is none; `heartbeat_at` is when it was
     reported. `ended_by` is who sent the signal that ended it, "" if unknown. `usage` is what its attempts used of a
     model, None for a step that used none.
@@ -68,7 +68,7 @@ def queue_of(kind: str, detail: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run as in lists: `status` is a RunStatus; times in Unix ms, 0 if unknown. `origin` is the run that it repeats.
+    """A run as in lists: `status` is a RunStatus; times in Unix ms, 0 if unknown. `origin` is the run that it reruns.
 
     Large values are missing: the data of `events`, of which lists have the first LISTED_EVENTS_MAX of `event_count`;
     the stack of `error`; and the fields that only RunView has.
@@ -119,7 +119,7 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunView(RunSummary):
-    """A run with its output, its steps, why it repeats another run, and the runs that repeat it.
+    """A run with its output, its steps, why it reruns another run, and its reruns.
 
     `deadline` says when a timeout cancels it: at what time, by which timeout (start or finish), and whether the run has
     expired, so that only bodies that are running may end; None if no timeout does. `continuation` links runs that

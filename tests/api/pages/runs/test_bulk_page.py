@@ -63,24 +63,24 @@ async def test_runs_are_cancelled_after_a_preview(engine: VirtualEngine) -> None
     assert listed.texts("tbody td")[1:5] == ["Cancel", "completed", "12 of 12", "12 cancelled"]
 
 
-async def test_runs_are_repeated_from_their_failure(engine: VirtualEngine) -> None:
+async def test_runs_are_rerun_from_their_failure(engine: VirtualEngine) -> None:
     """The preview offers both ways; a form that is sent twice starts one operation."""
     browser = browser_of(engine)
-    page = await previewed(browser, "function:fail", "Repeat all of these runs")
+    page = await previewed(browser, "function:fail", "Rerun all of these runs")
     page = await browser.open(page.link("From what failed"))
     first = await browser.submit(page, "main form")
     assert (await browser.submit(page, "main form")).path == first.path
     await engine.advance("5s")
     assert "3 started" in (await browser.open(first.path)).text
-    repeated = [run for run in engine.runs("fail") if run.origin]
-    assert len(repeated) == 3
-    assert all(run.steps[0].copied for run in repeated)
+    reruns = [run for run in engine.runs("fail") if run.origin]
+    assert len(reruns) == 3
+    assert all(run.steps[0].copied for run in reruns)
 
 
-async def test_the_preview_repeats_failed_runs_from_what_failed(engine: VirtualEngine) -> None:
+async def test_the_preview_reruns_failed_runs_from_what_failed(engine: VirtualEngine) -> None:
     """A filter that finds only failed runs preselects it; a reader may choose the start, and the page explains each."""
     browser = browser_of(engine)
-    page = await previewed(browser, "function:fail status:failed", "Repeat all of these runs")
+    page = await previewed(browser, "function:fail status:failed", "Rerun all of these runs")
     assert page.texts(".tabs[aria-label='From where'] [aria-current]") == ["From what failed"]
     assert "The results before the step that failed are taken over" in page.text
     page = await browser.open(page.link("From their start"))
@@ -90,30 +90,30 @@ async def test_the_preview_repeats_failed_runs_from_what_failed(engine: VirtualE
     assert not any(run.steps[0].copied for run in engine.runs("fail") if run.origin)
     nothing = await browser.open("/ui/bulk-preview?action=cancel&filter=status:failed")
     assert "There is no run to cancel." in nothing.text
-    page = await previewed(browser, "function:fail status:ended", "Repeat all of these runs")
+    page = await previewed(browser, "function:fail status:ended", "Rerun all of these runs")
     assert page.texts(".tabs[aria-label='From where'] [aria-current]") == ["From their start"]
 
 
-async def test_the_preview_counts_runs_that_were_repeated(engine: VirtualEngine) -> None:
-    """Runs that fail again are as many as before, once those that were repeated are left out."""
+async def test_the_preview_counts_runs_that_were_rerun(engine: VirtualEngine) -> None:
+    """Runs that fail again are as many as before, once those that were rerun are left out."""
     browser = browser_of(engine)
     filter = "function:fail status:failed"
-    page = await previewed(browser, filter, "Repeat all of these runs")
-    assert "Repeated before" not in page.text
+    page = await previewed(browser, filter, "Rerun all of these runs")
+    assert "Rerun before" not in page.text
     await browser.submit(page, "main form")
     await engine.advance("5s")
-    page = await previewed(browser, filter, "Repeat all of these runs")
-    assert page.texts("main form button") == ["Repeat 6 runs"]
-    assert "Repeated before: 3 runs." in page.text
+    page = await previewed(browser, filter, "Rerun all of these runs")
+    assert page.texts("main form button") == ["Rerun 6 runs"]
+    assert "Rerun before: 3 runs." in page.text
     page = await browser.open(page.link("Leave them out"))
-    assert page.texts("main form button") == ["Repeat 3 runs"]
-    assert "Repeated before" not in page.text
+    assert page.texts("main form button") == ["Rerun 3 runs"]
+    assert "Rerun before" not in page.text
 
 
 async def test_an_operation_leads_to_its_runs(engine: VirtualEngine) -> None:
     """The page of an ended operation links to the runs of its filter, and to those that it started."""
     browser = browser_of(engine)
-    page = await previewed(browser, "function:fail status:failed", "Repeat all of these runs")
+    page = await previewed(browser, "function:fail status:failed", "Rerun all of these runs")
     shown = await browser.submit(page, "main form")
     await engine.advance("5s")
     shown = await browser.open(shown.path)
@@ -235,7 +235,7 @@ async def test_forms_of_other_sites_start_and_stop_nothing(engine: VirtualEngine
     assert [each.state for each in await engine.index.queries.bulks(10)] == ["running"]
 
 
-async def test_runs_that_ended_can_only_be_repeated(engine: VirtualEngine) -> None:
+async def test_runs_that_ended_can_only_be_rerun(engine: VirtualEngine) -> None:
     """Above runs that have all ended, neither Cancel nor Pause nor Resume is offered."""
     browser = browser_of(engine)
     for filter, offered in (("function:fail", 1), ("status:failed", 1), ("status:ended", 1), ("function:wait", 4)):

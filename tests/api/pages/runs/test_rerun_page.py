@@ -1,4 +1,4 @@
-"""The forms that repeat a run: whole, from a step with edited values, and from its failure."""
+"""The forms that rerun a run: whole, from a step with edited values, and from its failure."""
 
 from dataclasses import replace
 
@@ -36,33 +36,33 @@ async def opened(engine: VirtualEngine, price: object) -> tuple[Browser, Page]:
     return browser, await browser.open(f"/ui/runs/{engine.runs()[0].run_id}")
 
 
-def repeated(engine: VirtualEngine) -> RunView:
-    """Return the only run that repeats another one."""
+def rerun_of(engine: VirtualEngine) -> RunView:
+    """Return the only rerun."""
     (found,) = (run for run in engine.runs() if run.origin)
     return found
 
 
-async def test_a_run_is_repeated_whole() -> None:
+async def test_a_run_is_rerun_whole() -> None:
     """The button leads to the new run, which names its origin; the origin links to it."""
     async with VirtualEngine(app) as engine:
         browser, page = await opened(engine, 5)
-        assert page.texts("form.actions button") == ["Repeat the run"]
-        new = await browser.submit(page, 'form[aria-label="Repeat the run"]')
+        assert page.texts("form.actions button") == ["Rerun the run"]
+        new = await browser.submit(page, 'form[aria-label="Rerun the run"]')
         await engine.until_idle()
         new = await browser.open(new.path)
         assert "This is the new run." in new.text
         assert "completed" in new.texts(".heading .state")
         origin = page.path.rpartition("/")[2]
-        assert f"Repeats {origin} , by local" in new.text
+        assert f"Rerun of {origin} , by local" in new.text
         back = await browser.open(new.link(origin))
-        assert f"…{repeated(engine).run_id[-6:]}" in back.texts(".facts a")
+        assert f"…{rerun_of(engine).run_id[-6:]}" in back.texts(".facts a")
 
 
 async def test_a_form_that_is_sent_twice_starts_one_run() -> None:
     """A double click starts one run; the same form with another reason starts another."""
     async with VirtualEngine(app) as engine:
         browser, page = await opened(engine, 5)
-        form = await browser.open(page.link("Repeat with other data"))
+        form = await browser.open(page.link("Rerun with other data"))
         first = await browser.submit(form, "main form", why="again")
         await engine.until_idle()
         assert (await browser.submit(form, "main form", why="again")).path == first.path
@@ -79,7 +79,7 @@ async def test_a_new_run_is_awaited_by_its_page(monkeypatch: pytest.MonkeyPatch)
 
     async with VirtualEngine(app) as engine:
         browser, page = await opened(engine, 5)
-        form = await browser.open(page.link("Repeat with other data"))
+        form = await browser.open(page.link("Rerun with other data"))
         with monkeypatch.context() as patched:
             patched.setattr(RunQueries, "show", lags)
             page = await browser.submit(form, "main form")
@@ -88,24 +88,24 @@ async def test_a_new_run_is_awaited_by_its_page(monkeypatch: pytest.MonkeyPatch)
         assert page.texts("nav[aria-label=Pages] li")[0].startswith("Runs")
         await engine.until_idle()
         assert "This is the new run." in (await browser.open(again)).text
-        assert (await browser.open(f"/ui/runs/{'0' * 26}?done=repeated")).status == 404
+        assert (await browser.open(f"/ui/runs/{'0' * 26}?done=rerun")).status == 404
 
 
-async def test_a_step_is_repeated_with_an_edited_result() -> None:
+async def test_a_step_is_rerun_with_an_edited_result() -> None:
     """From a failed step, with another result of an earlier step: that step and the earlier ones are copied."""
     async with VirtualEngine(app) as engine:
         browser, page = await opened(engine, 1)
         page = await browser.open(page.link("check"))
-        form = await browser.open(page.link("Repeat from step check"))
+        form = await browser.open(page.link("Rerun from step check"))
         assert "Results taken over 2 steps" in form.text
         form = await browser.open(form.link("edit the result of tax"))
         (field,) = [node for node in form.all("textarea") if "result-" in (node.attributes["name"] or "")]
         assert field.text().strip() == "0"
         name = field.attributes["name"] or ""
-        await browser.submit(form, 'main form[aria-label="Repeat"]', **{name: " 4 ", "why": "the tax was missing"})
+        await browser.submit(form, 'main form[aria-label="Rerun"]', **{name: " 4 ", "why": "the tax was missing"})
         await engine.until_idle()
         assert sorted(run.status for run in engine.runs()) == ["completed", "failed"]
-        new = repeated(engine)
+        new = rerun_of(engine)
         assert (new.output, [step.copied for step in new.steps]) == (5, [True, True, False])
         page = await browser.open(f"/ui/runs/{new.run_id}")
         assert "from step check , by local : the tax was missing" in page.text
@@ -117,21 +117,21 @@ async def test_an_edit_is_recognised_by_its_text(written: str, status: str) -> N
     async with VirtualEngine(app) as engine:
         browser, page = await opened(engine, 1)
         page = await browser.open(page.link("check"))
-        form = await browser.open(page.link("Repeat from step check"))
+        form = await browser.open(page.link("Rerun from step check"))
         form = await browser.open(form.link("edit the result of price"))
         (name,) = [str(node.attributes["name"]) for node in form.all("textarea[name^=result]")]
-        await browser.submit(form, 'main form[aria-label="Repeat"]', **{name: written})
+        await browser.submit(form, 'main form[aria-label="Rerun"]', **{name: written})
         await engine.until_idle()
-        assert repeated(engine).status == status
+        assert rerun_of(engine).status == status
 
 
-async def test_a_failed_run_is_repeated_from_its_failure() -> None:
+async def test_a_failed_run_is_rerun_from_its_failure() -> None:
     """With other data in the form, or as it is; earlier steps are copied."""
     async with VirtualEngine(app) as engine:
         browser, page = await opened(engine, 1)
-        await browser.submit(page, 'form[aria-label="Repeat from the failure"]')
+        await browser.submit(page, 'form[aria-label="Rerun from the failure"]')
         await engine.until_idle()
-        assert [step.copied for step in repeated(engine).steps] == [True, True, False]
+        assert [step.copied for step in rerun_of(engine).steps] == [True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ async def test_a_wrong_value_is_refused_beside_its_field(data: str, says: str) -
     """The form keeps what was entered, and nothing starts."""
     async with VirtualEngine(app) as engine:
         browser, page = await opened(engine, 5)
-        form = await browser.open(page.link("Repeat with other data"))
+        form = await browser.open(page.link("Rerun with other data"))
         again = await browser.submit(form, "main form", data=data, why="kept")
         assert again.status == 400
         assert says in again.texts("#data-reason")[0]
@@ -152,11 +152,11 @@ async def test_a_wrong_value_is_refused_beside_its_field(data: str, says: str) -
         assert len(engine.runs()) == 1
         again = await browser.submit(again, "main form", data='{"price": 7}')
         await engine.until_idle()
-        assert repeated(engine).output == 7
+        assert rerun_of(engine).output == 7
 
 
-async def test_what_cannot_be_repeated_says_why(engine: VirtualEngine) -> None:
-    """An open run and a run without failure are conflicts, an unknown step is an error; a reader may not repeat."""
+async def test_what_cannot_be_rerun_says_why(engine: VirtualEngine) -> None:
+    """An open run and a run without failure are conflicts, an unknown step is an error; a reader may not rerun."""
     await engine.send(Event("order", {"amount": 5, "id": 7}), Event("loop"))
     browser = browser_of(engine)
     path = f"/ui/runs/{engine.run('fulfil').run_id}/rerun"
@@ -167,20 +167,20 @@ async def test_what_cannot_be_repeated_says_why(engine: VirtualEngine) -> None:
     assert (await browser.open(f"/ui/runs/{'0' * 26}/rerun")).status == 404
     reader = browser_of(engine, Keys("event", "api", "read"))
     reader.client.headers["Authorization"] = "Bearer read"
-    assert "Repeat" not in (await reader.open(ended)).text
+    assert "Rerun" not in (await reader.open(ended)).text
     assert (await reader.open(f"{ended}/rerun")).status == 403
 
 
 async def test_a_large_value_is_not_put_into_a_field(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page names the command instead, and repeats the run with the value as it is."""
+    """The page names the command instead, and reruns the run with the value as it is."""
     monkeypatch.setattr("stepstream.api.pages.runs.rerun_page._EDITABLE_BYTES_MAX", 10)
     async with VirtualEngine(app) as engine:
         browser, page = await opened(engine, 123_456)
-        form = await browser.open(page.link("Repeat with other data"))
+        form = await browser.open(page.link("Rerun with other data"))
         assert "stepstream runs rerun" in form.text
         await browser.submit(form, "main form")
         await engine.until_idle()
-        assert repeated(engine).output == 123_456
+        assert rerun_of(engine).output == 123_456
 
 
 async def test_attributes_lead_to_the_runs_that_have_them(

@@ -44,7 +44,7 @@ async def test_a_failed_run_shows_its_error_and_its_line(engine: VirtualEngine) 
     assert "ValueError : amount -1 is negative" in failure
     assert "tests/api/pages/conftest.py:" in failure.partition("Traceback")[0]
     assert 'raise ValueError(f"amount {amount} is negative")' in failure
-    assert page.texts(".actions button") == ["Repeat from the failure", "Repeat the run"]
+    assert page.texts(".actions button") == ["Rerun from the failure", "Rerun the run"]
 
 
 async def test_the_state_of_a_run_is_shown_and_linked_as_json() -> None:

@@ -204,9 +204,7 @@ def listing(label: str, columns: Sequence[Column], rows: Sequence[h.Node], *, id
     A narrow window shows each row as a card without headings: cells must say what they are, or have a label.
     """
     return h.div(".scroll", role="region", aria_label=label, tabindex="0")[
-        h.table(".rows", id=id or None)[
-            h.thead[h.tr[[heading(column) for column in columns]]], h.tbody[rows]
-        ]
+        h.table(".rows", id=id or None)[h.thead[h.tr[[heading(column) for column in columns]]], h.tbody[rows]]
     ]
 
 

@@ -39,7 +39,7 @@ from stepstream.contract.operators.bulk import (
     is_operation_id,
 )
 from stepstream.contract.text.wording import counted
-from stepstream.runtime.bulk import BulkOptions, BulkSelection, count_repeated, select, select_and_start
+from stepstream.runtime.bulk import BulkOptions, BulkSelection, count_rerun, select, select_and_start
 from stepstream.runtime.pauses import end_of_pause
 from stepstream.runtime.readmodel.search.filters import Filter
 
@@ -48,21 +48,21 @@ _REFRESH_S = "2"
 _FIELDS = ("why", "rate", "until")
 _VERBS = {
     BulkAction.CANCEL: "Cancel",
-    BulkAction.RERUN: "Repeat",
+    BulkAction.RERUN: "Rerun",
     BulkAction.PAUSE: "Pause",
     BulkAction.RESUME: "Resume",
 }
-# From where a preview repeats runs: a parameter of its URL.
+# From where a preview reruns runs: a parameter of its URL.
 _FROM_START = "start"
 _ORIGINS = {
     FROM_FAILURE: (
         "From what failed",
         "The results before the step that failed are taken over; that step and all that follows run again. Only failed "
-        "and cancelled runs are repeated.",
+        "and cancelled runs are rerun.",
     ),
     _FROM_START: (
         "From their start",
-        "All steps run again, also those that completed; all runs that ended are repeated.",
+        "All steps run again, also those that completed; all runs that ended are rerun.",
     ),
 }
 _REASON = Column("Reason", "wide", "reason")
@@ -86,7 +86,7 @@ async def show_preview(site: Site, visit: Visit) -> Response:
 
 
 def _origin_of(filter: str) -> str:
-    """Return from where the runs of a filter are repeated unless a reader chooses: what failed, if all of them did."""
+    """Return from where the runs of a filter are rerun unless a reader chooses: what failed, if all of them did."""
     try:
         terms = Filter.parse(filter).terms
     except InvalidInput:
@@ -183,7 +183,7 @@ async def list_bulks(site: Site, visit: Visit) -> Response:
 
 
 def bulk_links(visit: Visit, filter: Filter, *, may_be_open: bool) -> h.Node:
-    """Return the links from a list of runs to the operations on all of them; runs that ended are only repeated."""
+    """Return the links from a list of runs to the operations on all of them; runs that ended are only rerun."""
     if not visit.may_operate or not filter.terms:
         return None
     query = [("filter", str(filter))]
@@ -203,9 +203,7 @@ def _runs_url(filter: str) -> str:
 def _failures(found: BulkChanged) -> h.Node:
     if not found.failures:
         return None
-    rows = [
-        row(_FAILURES, run_link(each.run_id), text(each.reason, REASON_CHARACTERS_MAX)) for each in found.failures
-    ]
+    rows = [row(_FAILURES, run_link(each.run_id), text(each.reason, REASON_CHARACTERS_MAX)) for each in found.failures]
     return listing("The first runs on which it could not act", _FAILURES, rows)
 
 
@@ -250,7 +248,7 @@ async def _preview(site: Site, visit: Visit, form: Mapping[str, str], refusal: R
         h.h1[title],
         facts([("Filter", h.code[text(form.get("filter", ""), 4_096)])]),
         _sample(selection, site.now_ms()),
-        await _repeated(site, form, options) if options else None,
+        await _rerun_before(site, form, options) if options else None,
         _from_links(form) if action == BulkAction.RERUN else None,
         _confirm_form(visit, form, refusal, str(options.filter), len(selection.run_ids))
         if options and selection.run_ids
@@ -279,19 +277,19 @@ def _sample(selection: BulkSelection, now_ms: int) -> h.Node:
     ]
 
 
-async def _repeated(site: Site, form: Mapping[str, str], options: BulkOptions) -> h.Node:
-    """Return how many of the runs were repeated before, with a link that leaves them out."""
-    found = await count_repeated(site.runs.queries, options)
+async def _rerun_before(site: Site, form: Mapping[str, str], options: BulkOptions) -> h.Node:
+    """Return how many of the runs were rerun before, with a link that leaves them out."""
+    found = await count_rerun(site.runs.queries, options)
     if found is None or not found.runs:
         return None
-    others = str(Filter.parse(form.get("filter", "")).having("repeated", "false"))
+    others = str(Filter.parse(form.get("filter", "")).having("rerun", "false"))
     query = [("action", BulkAction.RERUN.value), ("filter", others), ("from", form.get("from", ""))]
     number = f"{'' if found.exact else 'at least '}{counted(found.runs, 'run')}"
-    return note([f"Repeated before: {number}. ", h.a(href=url("bulk-preview", query=query))["Leave them out"]], "warn")
+    return note([f"Rerun before: {number}. ", h.a(href=url("bulk-preview", query=query))["Leave them out"]], "warn")
 
 
 def _from_links(form: Mapping[str, str]) -> h.Node:
-    """Return links between repeating runs from what failed and from their start, and what the chosen one does."""
+    """Return links between rerunning runs from what failed and from their start, and what the chosen one does."""
     chosen, query = form.get("from", ""), [("action", BulkAction.RERUN.value), ("filter", form.get("filter", ""))]
     return [
         h.ul(".tabs", aria_label="From where")[

@@ -106,7 +106,7 @@ def _table(groups: Sequence[ErrorGroup]) -> h.Node:
         listing("Groups of errors", _COLUMNS, [_row(group) for group in groups]),
         h.p(".hint")[
             "In messages, # stands for any number and … for any quoted text or id. Counts are those since the first "
-            "failure of a group; attempts that were repeated count too."
+            "failure of a group; attempts that were retried count too."
         ],
     ]
 

@@ -1,4 +1,4 @@
-"""The page that repeats a run with other data: from its start, from a step, or from its failure."""
+"""The page that reruns a run with other data: from its start, from a step, or from its failure."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from stepstream.api.pages.parts.forms import FORM_TOKEN, post_form
 from stepstream.api.pages.parts.json_tree import snippet
 from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.runs.run_forms import FROM_FAILURE, request_fields
-from stepstream.api.pages.runs.run_page import NO_RUN, REPEATED
+from stepstream.api.pages.runs.run_page import NO_RUN, RERUN
 from stepstream.contract.codec import NULL, Raw, dump_json, load_json
 from stepstream.contract.commands import Memo
 from stepstream.contract.errors import InvalidInput
@@ -33,7 +33,7 @@ _RESULT = "result-"
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A run to repeat: from the step with this id (empty: from its start), and the results that are taken over."""
+    """A run to rerun: from the step with this id (empty: from its start), and the results that are taken over."""
 
     run: RecordedRun
     origin: str
@@ -44,18 +44,18 @@ class _Plan:
     def title(self) -> str:
         """What the form does."""
         if self.origin == FROM_FAILURE:
-            return "Repeat from the failure"
-        return f"Repeat from step {self.step}" if self.step else "Repeat the run"
+            return "Rerun from the failure"
+        return f"Rerun from step {self.step}" if self.step else "Rerun the run"
 
 
 async def show_rerun(site: Site, visit: Visit) -> Response:
-    """Answer with the form that repeats a run; `from` is a step or `failure`, each `edit` a step with other result."""
+    """Answer with the form that reruns a run; `from` is a step or `failure`, each `edit` a step with other result."""
     edited = visit.request.query_params.getlist("edit")
     return await _page(site, visit, await _plan(site, visit, visit.param("from")), edited, ACCEPTED)
 
 
 async def rerun(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
-    """Repeat a run; lead to the new run, or show the form again with what is wrong."""
+    """Rerun a run; lead to the new run, or show the form again with what is wrong."""
     plan = await _plan(site, visit, form.get("from", ""))
     try:
         request = rerun_request(plan.run, _options(visit, plan, form), site.limits)
@@ -64,7 +64,7 @@ async def rerun(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
         edited = [name.removeprefix(_RESULT) for name in form if name.startswith(_RESULT)]
         return await _page(site, visit, plan, edited, Refusal("", form, field, error.reason))
     new_id = await site.engine.operator.rerun(request)
-    return see_done(visit, url("runs", new_id), REPEATED)
+    return see_done(visit, url("runs", new_id), RERUN)
 
 
 async def _plan(site: Site, visit: Visit, origin: str) -> _Plan:
@@ -125,7 +125,7 @@ async def _page(site: Site, visit: Visit, plan: _Plan, edited: Sequence[str], re
         post_form(
             visit,
             url("runs", run.run_id, "rerun"),
-            "Repeat",
+            "Rerun",
             request_fields(plan.origin),
             other_reason(refusal, *names),
             _value_field(refusal, "data", "Data of the event", run.events[0].data),

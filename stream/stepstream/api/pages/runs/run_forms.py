@@ -1,4 +1,4 @@
-"""The forms of the page of a run: cancel, pause or repeat it, and send the signals that it waits for."""
+"""The forms of the page of a run: cancel, pause or rerun it, and send the signals that it waits for."""
 
 import secrets
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ _CHILDREN = (("", "continue"), ("cancel", "are cancelled too"))
 UNTIL = "Until (2h, or 2026-01-31T12:00:00Z; empty: until resumed)"
 
 
-def may_repeat(visit: Visit, run: RunView) -> bool:
-    """Return whether a visitor may repeat a run."""
+def may_rerun(visit: Visit, run: RunView) -> bool:
+    """Return whether a visitor may rerun a run."""
     return visit.may_operate and not is_open(run.status)
 
 
@@ -45,9 +45,9 @@ def run_forms(visit: Visit, run: RunView, refusal: Refusal) -> h.Node:
         ]
     has_failed = run.status in (RunStatus.FAILED, RunStatus.CANCELLED)
     return h.div(".actions")[
-        _repeat_form(visit, run, "Repeat from the failure", FROM_FAILURE) if has_failed else None,
-        _repeat_form(visit, run, "Repeat the run", ""),
-        h.a(href=url("runs", run.run_id, "rerun"))["Repeat with other data"],
+        _rerun_form(visit, run, "Rerun from the failure", FROM_FAILURE) if has_failed else None,
+        _rerun_form(visit, run, "Rerun the run", ""),
+        h.a(href=url("runs", run.run_id, "rerun"))["Rerun with other data"],
     ]
 
 
@@ -63,14 +63,14 @@ def _is_waiting_signal(step: StepView) -> bool:
 
 
 def request_fields(from_step: str) -> h.Node:
-    """Return the hidden fields of a form that repeats a run; sent twice, it starts one run."""
+    """Return the hidden fields of a form that reruns a run; sent twice, it starts one run."""
     return [
         h.input(type="hidden", name="from", value=from_step),
         h.input(type="hidden", name="request", value=secrets.token_hex(8)),
     ]
 
 
-def _repeat_form(visit: Visit, run: RunView, label: str, from_step: str) -> h.Element | None:
+def _rerun_form(visit: Visit, run: RunView, label: str, from_step: str) -> h.Element | None:
     return post_form(visit, url("runs", run.run_id, "rerun"), label, request_fields(from_step), h.button[label])
 
 

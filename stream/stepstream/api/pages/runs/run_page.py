@@ -27,7 +27,7 @@ from stepstream.api.pages.parts.live import live_part, partial, stream
 from stepstream.api.pages.runs.errors_view import error_view
 from stepstream.api.pages.runs.logs_view import logs_view
 from stepstream.api.pages.runs.related import related_runs
-from stepstream.api.pages.runs.run_forms import may_repeat, run_forms
+from stepstream.api.pages.runs.run_forms import may_rerun, run_forms
 from stepstream.api.pages.runs.steps_view import steps_view
 from stepstream.api.streams import NOTHING, Update
 from stepstream.contract.codec import Json
@@ -41,10 +41,10 @@ from stepstream.runtime.readmodel.views import RunSummary, RunView
 from stepstream.runtime.readmodel.why import Why, at_once_text, why_open
 
 # The parameter of the page of a new run, which the read model may not have yet.
-REPEATED = "repeated"
+RERUN = "rerun"
 _MESSAGES = {
     "cancelled": "The run is cancelled.",
-    REPEATED: "This is the new run.",
+    RERUN: "This is the new run.",
     "ended": "The run had ended already; nothing was changed.",
     "paused": "The run is paused.",
     "resumed": "The run is resumed.",
@@ -70,7 +70,7 @@ async def show_run(site: Site, visit: Visit, refusal: Refusal = ACCEPTED) -> Res
     """Answer with the page of a run; with what was wrong in one of its forms, if it was refused."""
     run_id = visit.request.path_params["run_id"]
     done = visit.done(url("runs", run_id))
-    if done == REPEATED and await site.runs.queries.show(run_id) is None:
+    if done == RERUN and await site.runs.queries.show(run_id) is None:
         return await _coming(site, visit)
     mark = site.streams.changes.mark()
     run = await found(site, visit)
@@ -122,7 +122,7 @@ async def _run_part(site: Site, visit: Visit, run: RunView, refusal: Refusal) ->
         _state(run),
         run_forms(visit, run, refusal),
         error_view(run.error, "Error"),
-        steps_view(run, related.invoked, now_ms, query, may_repeat=may_repeat(visit, run)),
+        steps_view(run, related.invoked, now_ms, query, may_rerun=may_rerun(visit, run)),
         logs,
         _values(run),
         _relations(related.others, now_ms),
@@ -134,7 +134,7 @@ async def _coming(site: Site, visit: Visit) -> Response:
     content = note("The new run is not listed yet; this page loads again by itself.")
     counts = await site.runs.queries.counts()
     response = html(document(visit, "New run", "Runs", counts, h.h1["New run"], content), 202)
-    response.headers["Refresh"] = f"1; url={visit.done_url(url('runs', visit.request.path_params['run_id']), REPEATED)}"
+    response.headers["Refresh"] = f"1; url={visit.done_url(url('runs', visit.request.path_params['run_id']), RERUN)}"
     return response
 
 
@@ -170,8 +170,8 @@ def _facts(run: RunView, now_ms: int) -> h.Element:
             ("Tokens", usage_text(run.usage) if run.usage else None),
             ("Attempts of the code", f"{run.attempt + 1}" if run.attempt else None),
             ("Invoked by", run_link(run.caller, whole=True) if run.caller else None),
-            ("Repeats", _origin(run)),
-            ("Repeated by", [(run_link(each), " ") for each in run.reruns[:_RERUNS_MAX]] or None),
+            ("Rerun of", _origin(run)),
+            ("Reruns", [(run_link(each), " ") for each in run.reruns[:_RERUNS_MAX]] or None),
             *_continuation(run),
             ("Function", function_link(run.function)),
         ]
@@ -192,7 +192,7 @@ def _continuation(run: RunView) -> list[tuple[str, h.Node]]:
 
 
 def _origin(run: RunView) -> h.Node:
-    """Return the run that a run repeats, from which step, who asked for it, and why."""
+    """Return the run that a run reruns, from which step, who asked for it, and why."""
     if not run.origin:
         return None
     rerun = run.rerun if isinstance(run.rerun, dict) else {}

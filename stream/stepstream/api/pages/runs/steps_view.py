@@ -70,18 +70,16 @@ class _Shown:
     window: Window
     kept: State
     opened: Collection[str]
-    may_repeat: bool
+    may_rerun: bool
 
 
-def steps_view(
-    run: RunView, invoked: Invoked, now_ms: int, query: QueryParams, *, may_repeat: bool
-) -> h.Element | None:
-    """Return the table of the steps in the state that a URL names; `may_repeat` adds links to repeat from a step."""
+def steps_view(run: RunView, invoked: Invoked, now_ms: int, query: QueryParams, *, may_rerun: bool) -> h.Element | None:
+    """Return the table of the steps in the state that a URL names; `may_rerun` adds links to rerun from a step."""
     if not run.steps:
         return None
     kept = [(name, value) for name, value in query.multi_items() if name in ("step", "fold", "from", "to")]
     window, opened = window_of(run, now_ms, query), set(query.getlist("step"))
-    shown = _Shown(run, invoked, now_ms, window, kept, opened, may_repeat)
+    shown = _Shown(run, invoked, now_ms, window, kept, opened, may_rerun)
     rows = [(row, bar_of(row, now_ms)) for row in rows_of(run.steps, query.getlist("fold"))]
     before = [heading(Column(name)) for name in ("Step", "Kind", "Status")]
     after = [heading(_TOOK), heading(Column("Result"))]
@@ -294,8 +292,8 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
             _progress(step, run_id),
             error_view(step.error, f"Error of {step.id}") if step.error else None,
             json_tree(step.output, "Result of the step", raw) if step.ended_at and not step.error else None,
-            h.a(href=url("runs", run_id, "rerun", query=[("from", step.step)]))["Repeat from step ", text(step.id)]
-            if shown.may_repeat
+            h.a(href=url("runs", run_id, "rerun", query=[("from", step.step)]))["Rerun from step ", text(step.id)]
+            if shown.may_rerun
             else None,
         ]
     ]

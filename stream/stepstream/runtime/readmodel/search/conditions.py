@@ -109,7 +109,7 @@ def _value_condition(term: Term, value: Pattern) -> Sql:
                 f"r.error IS NOT NULL AND lower({_ERROR_TEXT}) LIKE lower(?) ESCAPE '\\'",
                 (f"%{_LIKE.sub(_escaped, value.text)}%",),
             )
-        case "paused" | "repeated":
+        case "paused" | "rerun":
             return Sql(f"({_FLAGS[term.key]}) = ?", (value.text == "true",))
         case "bulk":
             return Sql("r.rerun IS NOT NULL AND json_extract(r.rerun, '$.bulk') = ?", (value.text,))
@@ -123,7 +123,7 @@ def _value_condition(term: Term, value: Pattern) -> Sql:
 
 _FLAGS = {
     "paused": "r.paused IS NOT NULL",
-    "repeated": "EXISTS (SELECT 1 FROM runs AS o WHERE o.origin = r.run_id AND o.origin != '')",
+    "rerun": "EXISTS (SELECT 1 FROM runs AS o WHERE o.origin = r.run_id AND o.origin != '')",
 }
 _ERROR_TEXT = "json_extract(r.error, '$.name') || ': ' || json_extract(r.error, '$.message')"
 # An attribute as it is in run_attributes.
@@ -189,7 +189,7 @@ _PARTIAL = {
 _UNVALUED = {
     "error": "SELECT run_id FROM runs WHERE error IS NOT NULL",
     "paused": "SELECT run_id FROM runs WHERE paused IS NOT NULL",
-    "repeated": "SELECT DISTINCT run_id FROM (SELECT origin AS run_id FROM runs WHERE origin != '') AS o WHERE true",
+    "rerun": "SELECT DISTINCT run_id FROM (SELECT origin AS run_id FROM runs WHERE origin != '') AS o WHERE true",
 }
 
 

@@ -222,7 +222,7 @@ FIELDS: Mapping[str, _Field] = {
     "error": _Field(repeats=True),
     "error_group": _Field(),
     "paused": _Field(_check_flag),
-    "repeated": _Field(_check_flag),
+    "rerun": _Field(_check_flag),
     "bulk": _Field(),
     "after": _MOMENT,
     "before": _MOMENT,

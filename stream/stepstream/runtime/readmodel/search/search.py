@@ -250,8 +250,8 @@ def _sources(terms: Sequence[Term]) -> Iterator[tuple[list[Sql], list[Term]]]:
         reads = index_reads(term)
         if reads is not None:
             # The index of the ends of ids has only six characters, the words may match in several ways, and runs that
-            # were repeated may have been dropped.
-            unsure = term.key in ("run_id", "", "error", "repeated") or names_waits(term)
+            # were rerun may have been dropped.
+            unsure = term.key in ("run_id", "", "error", "rerun") or names_waits(term)
             yield reads, [] if unsure else [term]
     functions = [term for term in plain if term.key == "function" and not any(v.prefix for v in term.values)]
     statuses = [term for term in plain if term.key == "status"]

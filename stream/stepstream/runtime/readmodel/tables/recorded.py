@@ -1,4 +1,4 @@
-"""What the read model has of a run that may be repeated: its events, and the results of its steps."""
+"""What the read model has of a run that may be rerun: its events, and the results of its steps."""
 
 from dataclasses import dataclass
 from typing import Any

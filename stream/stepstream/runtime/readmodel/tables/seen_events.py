@@ -161,7 +161,7 @@ def _names(events: str) -> Iterator[tuple[str, str]]:
 
 
 def _first_run(db: Database, event_id: str) -> str:
-    """Return the first run of an event, where the list has it: later ones may repeat it."""
+    """Return the first run of an event, where the list has it: later ones may be its reruns."""
     (first,) = db.execute("SELECT min(run_id) FROM run_events WHERE event_id = ?", (event_id,)).fetchone()
     return str(first or "")
 
