@@ -124,7 +124,7 @@ class Runs(Connected):
         why: str = "",
         request_id: str = "",
     ) -> str:
-        """[Repeat](functions.md#repeat-a-run) an ended run; return the id of the new run.
+        """[Rerun](functions.md#rerun-a-run) an ended run; return the id of the new run.
 
         The same `request_id` starts one run in 24 hours; without one, an id is drawn here, so it is safe to repeat an
         attempt.

@@ -1,6 +1,7 @@
 """Hostile values in every field that a user can write, read on every page that can be reached."""
 
 import asyncio
+import logging
 import re
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -9,13 +10,16 @@ from dataclasses import replace
 from typing import Literal
 from urllib.parse import parse_qsl
 
+import msgspec
 import pydantic
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 
-from stepstream import App, Concurrency, Context, Event, StepError, on
+from stepstream import App, CancelOn, Concurrency, Context, Event, StepError, on
 from stepstream.api.http import make_api
+from stepstream.api.pages.runs.related import event_ids
 from stepstream.api.pages.site import HEADERS
+from stepstream.contract.codec import Raw, encode
 from stepstream.contract.limits import DEFAULT_LIMITS, MIB, REASON_CHARACTERS_MAX
 from stepstream.contract.operators.control import Pause, function_scope, queue_scope
 from stepstream.contract.operators.limit_settings import LimitAction, LimitChangeRequested
@@ -23,7 +27,9 @@ from stepstream.contract.topics import EVENTS
 from stepstream.runtime.decisions import Decision, decide
 from stepstream.runtime.overview import RunningWorker
 from stepstream.runtime.ports import NewRecord
+from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.reruns import RerunOptions, rerun_request
+from stepstream.sdk.event import to_record
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import Browser, Page
 from tests.api.pages.streaming import api_of, source_of, streaming
@@ -47,6 +53,7 @@ PAGES_OF_A_KIND_MAX = 24
 ELEMENTS = {"img", "iframe", "object", "embed", "base", "style", "math", "foreignobject", "use"}
 
 app = App("hostile", queues=["gpu"])
+CONDITION = f"event.data.text != '{IMAGE}{MARKS}'"
 PER_TEXT = Concurrency(1_000, counts="runs", key="event.data.key")
 
 
@@ -60,6 +67,13 @@ Refused.__name__ = Refused.__qualname__ = IMAGE
 def refuse(message: str) -> None:
     """Raise an error with a message."""
     raise Refused(message)
+
+
+def beat(ctx: Context) -> None:
+    """Report a hostile progress and log by a hostile logger; then fail, so that the attempt is kept with both."""
+    logging.getLogger(ALL).warning(ALL)
+    ctx.heartbeat(echo(ALL))
+    refuse(ALL)
 
 
 def echo(text: str) -> object:
@@ -82,6 +96,11 @@ def text_of(ctx: Context) -> str:
     return str(ctx.event.data["t"])
 
 
+@app.function(on("form", if_=CONDITION), cancel_on=[CancelOn(SCRIPT, if_=CONDITION)], input=HostileForm)
+async def fill(_: Context) -> None:
+    """Have a form, conditions and an event with hostile text."""
+
+
 @app.function(on("hostile/*"), retries=0, concurrency=PER_TEXT)
 async def attack(ctx: Context) -> object:
     """Write hostile values wherever a function can."""
@@ -90,6 +109,9 @@ async def attack(ctx: Context) -> object:
         ctx.logger.warning("%s", text)
         ctx.set_attributes({f"text-{number}": text})
         ctx.state[f"text-{number}"] = {text: text}
+        await ctx.publish(text, echo(text))
+    with suppress(StepError):
+        await ctx.step.options(retries=1, backoff="0s").run(f"beats {ALL}", beat, ctx)
     huge = ""
     if ctx.event.data["end"] == "huge":
         huge = await ctx.step.run("huge", lambda: HUGE)
@@ -133,6 +155,8 @@ async def operate(engine: VirtualEngine) -> None:
     await operator.rerun(rerun_request(failed, RerunOptions("again", by=ALL, why=REASON), DEFAULT_LIMITS))
     for action in ("pause", "resume"):
         await engine.bulk(action, ids=[resumed.run_id], by=ALL, why=REASON)
+    by_event = Filter().having("event_id", event_ids(resumed)[0])
+    await engine.bulk("pause", filter=str(by_event), by=ALL, why=REASON)
     await operator.pause_scope(function_scope("attack"), Pause(0, ALL, REASON))
     await operator.pause_scope(function_scope("attack"), None, ALL, REASON)
     await operator.pause_scope(queue_scope("hostile", "gpu"), Pause(0, ALL, REASON))
@@ -230,6 +254,9 @@ async def test_hostile_values_stay_text_on_every_page() -> None:
                     Event(f"hostile/{text}", data, id=f"{end}{number}{text[:40]}", user={text: more}, v=more)
                 )
         await engine.send(Event("hostile/huge", {"end": "huge", "key": "", "t": HUGE[: 500 * 1_024]}))
+        sent_by = to_record(Event("hostile/by", {"end": "completed", "key": "", "t": ALL}, id="by"))
+        await engine.engine.send([msgspec.structs.replace(sent_by, meta=Raw(encode({"by": ALL})))])
+        await engine.until_idle()
         assert {run.status for run in engine.runs()} == {"completed", "failed", "running"}
         await engine.embedded.append(
             [NewRecord(EVENTS, -1, text.encode(), text.encode(), ((text, text.encode()),)) for text in SHORT]
@@ -248,6 +275,8 @@ async def test_hostile_values_stay_text_on_every_page() -> None:
     for page in ("/ui/bulk/", "/ui/limit?", "/ui/function?", "/ui/workers"):
         assert any(url.startswith(page) and "\\u202eevil" in found.text for url, found in pages.items()), page
     assert [fault for url, page in pages.items() for fault in faults(url, page)] == []
+    for marked in ("Sent by", "Progress", "Attempts of", "raised at"):
+        assert any(marked in found.response.text for found in pages.values()), marked
     shown = "".join(page.response.text for url, page in pages.items() if "/raw?" not in url)
     assert "&lt;img src=x onerror=alert(1)&gt;" in shown
     assert "\\u202eevil" in shown
