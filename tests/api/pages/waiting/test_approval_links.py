@@ -61,16 +61,17 @@ async def test_a_person_without_a_key_decides(engine: VirtualEngine) -> None:
     assert (await person.open("/ui/waiting")).status == 401
 
 
-async def test_a_link_decides_in_its_name(engine: VirtualEngine) -> None:
-    """The name of the link is who decides; the form does not ask for one, nor take another."""
-    answer = (await link_of(engine, by="ann", expires="1h")).json()
+@pytest.mark.parametrize(("by", "shown"), [("ann", "ann"), ("<b>\u202eann", "<b>\\u202eann")])
+async def test_a_link_decides_in_its_name(engine: VirtualEngine, by: str, shown: str) -> None:
+    """The name of the link, any text, is who decides; the form does not ask for one, nor take another."""
+    answer = (await link_of(engine, by=by, expires="1h")).json()
     person = browser_of(engine, KEYS)
     page = await person.open(answer["path"])
-    assert "You decide as ann" in page.text
+    assert f"You decide as {shown}" in page.text
     assert not page.all("[name=by]")
     await person.submit(page, "main form", decision="reject")
     await engine.until_idle()
-    assert [run.output for run in engine.runs() if run.output] == [[False, "ann"]]
+    assert [run.output for run in engine.runs() if run.output] == [[False, by]]
 
 
 async def test_a_link_expires(engine: VirtualEngine) -> None:
