@@ -13,9 +13,11 @@ from stepstream.client.messages import StreamMessage
 from stepstream.client.results import Run
 from stepstream.client.run_control import RunHandle
 from stepstream.client.stream_client import StreamClient
+from stepstream.client.sync_client import SyncClient, SyncRunHandle
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.functions import CronTrigger, EventTrigger
 from stepstream.contract.receipts import SignalReceipt
+from stepstream.runtime.kafka.kafka_client import KafkaClient
 from stepstream.sdk.app import App
 from stepstream.sdk.batches import Batch
 from stepstream.sdk.cancellation import CancelOn, Timeouts
@@ -58,6 +60,7 @@ __all__ = [
     "Function",
     "Idempotency",
     "Inference",
+    "KafkaClient",
     "Limit",
     "NonRetriableError",
     "RateLimit",
@@ -77,6 +80,8 @@ __all__ = [
     "StreamLost",
     "StreamMessage",
     "StreamRefused",
+    "SyncClient",
+    "SyncRunHandle",
     "ThreadedContext",
     "Throttle",
     "Timeouts",

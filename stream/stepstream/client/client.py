@@ -1,7 +1,7 @@
 """The client of the HTTP API for other programs: it sends, starts functions, waits for results and controls runs."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Any, TypeVar, overload
 from urllib.parse import quote
@@ -20,7 +20,7 @@ from stepstream.sdk.values import PLAIN_JSON, return_type, to_json
 
 T = TypeVar("T")
 _PAGE = 100
-_NOT_FOUND = 404
+_NOT_FOUND = "not-found"
 
 
 class Client(Runs):
@@ -74,7 +74,7 @@ class Client(Runs):
         try:
             await self._ask(Request("POST", "/v1/signals", body=body, is_repeatable=False))
         except RequestRefused as error:
-            if error.status == _NOT_FOUND:
+            if error.reason == _NOT_FOUND:
                 return False
             raise
         return True
@@ -150,7 +150,7 @@ class Client(Runs):
         """Return the handle of a run, which is not checked."""
         return RunHandle(self, run_id, PLAIN_JSON)
 
-    async def functions(self) -> AsyncIterator[FunctionInfo]:
+    async def functions(self) -> AsyncGenerator[FunctionInfo, None]:
         """Yield the functions that apps registered, ordered by id."""
         after = ""
         while True:

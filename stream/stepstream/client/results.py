@@ -90,6 +90,7 @@ class Run:
         paused: Since and until when it is paused, who paused it (`by`) and why; None if it is not.
         waits: What it sleeps or waits for; None if it does not.
         usage: How many tokens of language models it used; None if it asked none.
+        state: What its code has set in `ctx.state`, by name.
         continuation: The runs before and after it, if it continued as new.
 
     Runs of a list have no `output`, `steps`, `why` and `continuation`. The other fields are those of
@@ -124,6 +125,7 @@ class Run:
     continuation: Mapping[str, Any] | None = None
     workers: Mapping[str, Any] | None = None
     usage: Mapping[str, Any] | None = None
+    state: Mapping[str, Any] | None = None
     why: tuple[RunReason, ...] = ()
 
     @property

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 from urllib.parse import quote
@@ -71,7 +71,7 @@ class Runs(Connected):
             await self._pause(min(_PAUSE_S, waiting.left_s()))
         return run, lost
 
-    async def runs(self, filter: str = "", *, limit: int = 0, before: str = "") -> AsyncIterator[Run]:
+    async def runs(self, filter: str = "", *, limit: int = 0, before: str = "") -> AsyncGenerator[Run, None]:
         """Yield the runs that a [filter](search.md) finds, the newest first, page by page, at most `limit` (0: all).
 
         They have no steps and no output; `run` returns these. `before` is the id of a run, after which a list
@@ -173,6 +173,13 @@ class _Waiting:
         return self.started_at + self.within_s - self.now()
 
 
+def output_of(run: Run, returns: ReturnType) -> Any:
+    """Return the output of a run that has ended; raise RunFailed if it has not completed."""
+    if run.status != RunStatus.COMPLETED:
+        raise RunFailed(run)
+    return load_value(dump_json(run.output), returns)
+
+
 @dataclass(frozen=True, slots=True)
 class RunHandle(Generic[T]):
     """A run that a client started, or knows by its id.
@@ -187,10 +194,7 @@ class RunHandle(Generic[T]):
 
     async def result(self, timeout: Duration = "1m") -> T:
         """Wait for the end of the run and return its output, as `Client.invoke` does."""
-        run = await self.client.wait(self.run_id, timeout)
-        if run.status != RunStatus.COMPLETED:
-            raise RunFailed(run)
-        output: T = load_value(dump_json(run.output), self.returns)
+        output: T = output_of(await self.client.wait(self.run_id, timeout), self.returns)
         return output
 
     async def run(self) -> Run:

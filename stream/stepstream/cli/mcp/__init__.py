@@ -1,0 +1,1 @@
+"""The server by which agents see and control runs (MCP)."""
