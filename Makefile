@@ -30,7 +30,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 	--custom-compile-command 'make lock' --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test test-long fast fast-tests check screenshots topics frames lock bench bench-kafka sim broker chaos oncall docs clean
+.PHONY: help demo demo-kafka test test-long fast fast-tests check screenshots topics frames lock bench bench-kafka sim broker chaos chaos-sdk oncall docs clean
 .DELETE_ON_ERROR:
 # Two installations at once would break the environment.
 .NOTPARALLEL:
@@ -128,6 +128,9 @@ broker: $(VENV)/.broker ## Run a broker on PORT=9092 until Ctrl-C; Java and Kafk
 
 chaos: $(TEST) $(VENV)/.broker ## Break a real cluster until KILLS=1000 engines were killed; SEED, SECONDS, FAULTS, BROKERS
 	$(BIN)/python -m tests.kafka.chaos.run KILLS=$(KILLS) $(foreach name,SEED SECONDS FAULTS BROKERS,$(if $($(name)),$(name)=$($(name))))
+
+chaos-sdk: $(TEST) $(VENV)/.broker ## The same for gateways and the app of an Inngest SDK that they call
+	$(BIN)/python -m tests.kafka.chaos.sdk_run KILLS=$(KILLS) $(foreach name,SEED SECONDS FAULTS BROKERS,$(if $($(name)),$(name)=$($(name))))
 
 oncall: $(TEST) $(VENV)/.broker $(VENV)/.deploy ## Break a loaded cluster for MINUTES=25, check probes, alerts and orders; SEED, FAULTS, RECORD
 	$(BIN)/python -m tests.kafka.oncall $(foreach name,MINUTES SEED FAULTS RECORD,$(if $($(name)),$(name)=$($(name))))

@@ -247,4 +247,8 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "worker-clock": (1, JumpClock("worker")),
     "repeated": (4, Repeat()),
     "poison": (2, Poison()),
+    "gateway": (6, Kill("gateway")),
+    "app": (6, Kill("app")),
 }
+# What a cluster without gateways has.
+PYTHON_FAULTS = tuple(name for name in FAULTS if name not in ("gateway", "app"))

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from stepstream.contract.topics import CHANGELOG
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.settings import KafkaSettings
-from tests.kafka.chaos.faults import FAULTS, short_log
+from tests.kafka.chaos.faults import FAULTS, PYTHON_FAULTS, short_log
 from tests.kafka.chaos.judging import is_skipped, judge, judge_evidence
 from tests.kafka.chaos.limit_judging import (
     bodies_of,
@@ -64,7 +64,7 @@ class Plan:
 
     kills: int
     seed: int = 1
-    faults: tuple[str, ...] = tuple(FAULTS)
+    faults: tuple[str, ...] = PYTHON_FAULTS
     seconds: float = 0
     engines: int = 2
     workers: int = 2
@@ -141,8 +141,8 @@ async def until_few_are_open(scene: Scene) -> None:
 async def until_idle(scene: Scene) -> None:
     """Return when all faults and runs have ended; raise TimeoutError when a run stays open."""
     await asyncio.gather(*scene.lasting)
-    # One of each function, and one of a function with a limit.
-    expected = 3 * scene.load.sent
+    # One of each function, and, if there are any, one of a function with a limit.
+    expected = (3 if scene.load.limited else 2) * scene.load.sent
     ended, changed_at = -1, time.monotonic()
     while scene.ledger.ended < expected:
         if scene.ledger.ended > ended:
@@ -150,6 +150,26 @@ async def until_idle(scene: Scene) -> None:
         if time.monotonic() - changed_at > STUCK_S:
             raise TimeoutError(f"{ended} of {expected} runs have ended, and no more do")
         await asyncio.sleep(POLL_S)
+
+
+async def endure(
+    scene: Scene, plan: Plan, report: Callable[[str], None], beside: Sequence[asyncio.Future[None]]
+) -> list[str]:
+    """Strike until the plan is done and all runs have ended; return why they have not, if they have not.
+
+    A task `beside` it that has failed raises its error.
+    """
+    try:
+        await inject(scene, plan, report)
+        report(f"done: {progress(scene)}")
+        await until_idle(scene)
+    except (TimeoutError, NoBrokerError) as error:
+        for task in beside:
+            if task.done():
+                task.result()
+        stuck = scene.ledger.stuck(time.time_ns() // 1_000_000 - 10_000)
+        return [str(error), *stuck[:5], scene.fleet.logs()]
+    return []
 
 
 def figures_of(scene: Scene) -> dict[str, int]:
@@ -219,16 +239,8 @@ async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callab
         await until_registered(cluster, plan.shards, FUNCTIONS)
         await until(lambda: all(engine.said(UP["engine"]) for engine in fleet.engines), UP_S_MAX)
         scene.moves_before = fleet.moves()
-        try:
-            await inject(scene, plan, report)
-            report(f"done: {progress(scene)}")
-            await until_idle(scene)
-        except (TimeoutError, NoBrokerError) as error:
-            for task in beside:
-                if task.done():
-                    task.result()
-            stuck = ledger.stuck(time.time_ns() // 1_000_000 - 10_000)
-            return Verdict([str(error), *stuck[:5], fleet.logs()], figures_of(scene))
+        if stuck := await endure(scene, plan, report, beside):
+            return Verdict(stuck, figures_of(scene))
         workers_died = killed(fleet, "worker") > 0 or bool(scene.struck.keys() & _MOVES_WORKERS)
         broken = await judge(cluster, load, scene.effects.lines(), workers_died=workers_died)
         limits = await judge_limits(scene)
@@ -255,8 +267,11 @@ _MOVES_WORKERS = {
 }
 
 
-def run(plan: Plan, folder: Path, report: Callable[[str], None]) -> Verdict:
-    """Execute a plan with its own broker; the files of all processes are in `folder`."""
+Act = Callable[[Broker | Brokers, Path, Plan, Callable[[str], None]], Coroutine[None, None, Verdict]]
+
+
+def run(plan: Plan, folder: Path, report: Callable[[str], None], act: Act = act) -> Verdict:
+    """Execute a plan with its own broker by `act`; the files of all processes are in `folder`."""
     # Faults make its clients log errors all the time.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     (folder / "broker").mkdir()
@@ -266,23 +281,22 @@ def run(plan: Plan, folder: Path, report: Callable[[str], None]) -> Verdict:
         return asyncio.run(act(brokers, folder, plan, report))
 
 
-def plan_from(arguments: Sequence[str]) -> Plan:
-    """Return the plan that NAME=value arguments describe."""
+def plan_from(arguments: Sequence[str], allowed: Sequence[str] = PYTHON_FAULTS) -> Plan:
+    """Return the plan that NAME=value arguments describe; without FAULTS it has all that are `allowed`."""
     given = dict(argument.split("=", 1) for argument in arguments)
-    faults = tuple(given.pop("FAULTS", "").split(",")) if given.get("FAULTS") else tuple(FAULTS)
-    if unknown := [name for name in faults if name not in FAULTS]:
-        raise SystemExit(f"unknown fault {unknown[0]!r}; the faults are {', '.join(FAULTS)}")
+    faults = tuple(given.pop("FAULTS", "").split(",")) if given.get("FAULTS") else tuple(allowed)
+    if unknown := [name for name in faults if name not in allowed]:
+        raise SystemExit(f"unknown fault {unknown[0]!r}; the faults are {', '.join(allowed)}")
     numbers = {name.lower(): int(value) for name, value in given.items()}
     return Plan(**{"kills": 1_000, "seed": random.randrange(10**6), **numbers}, faults=faults)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Execute the plan of the arguments, print progress and figures, and return 1 when a guarantee was violated."""
-    plan = plan_from(arguments)
+def main(plan: Plan, act: Act = act) -> int:
+    """Execute a plan, print progress and figures, and return 1 when a guarantee was violated."""
     print(plan, flush=True)
     folder = Path(tempfile.mkdtemp(prefix="stepstream-chaos-"))
     with suppress(KeyboardInterrupt):
-        verdict = run(plan, folder, lambda line: print(line, flush=True))
+        verdict = run(plan, folder, lambda line: print(line, flush=True), act)
         print(verdict)
         if not verdict.broken:
             shutil.rmtree(folder)
@@ -294,4 +308,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(plan_from(sys.argv[1:])))

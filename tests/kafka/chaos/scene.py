@@ -24,8 +24,8 @@ EFFECTS_S_MAX = 5.0
 SUSPEND_S_MAX = 30.0
 _EFFECTS_PER_FAULT_MAX = 30
 _EVENTS_PER_SUSPENSION = 8
-# What a process logs when it is up: an engine has shards, a worker is registered.
-UP = {"engine": "assigned", "worker": "stepstream worker"}
+# What a process logs when it is up: an engine has shards, a worker is registered, an app answers.
+UP = {"engine": "assigned", "worker": "stepstream worker", "gateway": "stepstream gateway", "app": "Uvicorn running"}
 
 # What processes report of their faults, as the names of figures.
 FENCED_ENGINES = "frozen engines fenced"
@@ -121,15 +121,15 @@ class Scene:
         return Cluster(KafkaSettings(self.fleet.bootstrap, self.fleet.namespace))
 
     def members(self, role: str) -> list[Member]:
-        """Return the engines or the workers that no fault holds."""
-        members = self.fleet.engines if role == "engine" else self.fleet.workers
+        """Return the engines, the processes of the app, or the workers or gateways that no fault holds."""
+        members = {"engine": self.fleet.engines, "app": self.fleet.apps}.get(role, self.fleet.workers)
         return [member for member in members if member not in self.held]
 
     async def tend(self) -> None:
         """Restart processes that ended by themselves, without end, as an orchestrator does."""
         while True:
-            for member in (*self.members("engine"), *self.members("worker")):
-                if member.ended:
+            for member in self.fleet.members:
+                if member.ended and member not in self.held:
                     member.start()
             await asyncio.sleep(POLL_S)
 

@@ -157,7 +157,7 @@ class Member:
 
 @dataclass(slots=True)
 class Fleet:
-    """Some engines and workers on one cluster, with a folder each."""
+    """Some engines and workers on one cluster, with a folder each, and the processes of apps that gateways call."""
 
     bootstrap: str
     namespace: str
@@ -165,6 +165,7 @@ class Fleet:
     app: Path | None = None
     engines: list[Member] = field(default_factory=list)
     workers: list[Member] = field(default_factory=list)
+    apps: list[Member] = field(default_factory=list)
     # Further variables of each process, such as its Kafka user.
     variables: dict[str, str] = field(default_factory=dict)
 
@@ -212,11 +213,15 @@ class Fleet:
         name = f"worker-{len(self.workers)}"
         return self._add(self.workers, name, ["worker", str(self.app), *options], environment, module)
 
-    def add_gateway(self, *options: str, **environment: str) -> Member:
-        """Start another gateway."""
+    def add_gateway(self, *options: str, module: str = "stepstream", **environment: str) -> Member:
+        """Start another gateway, or a module that wraps one."""
         name = f"gateway-{len(self.workers)}"
         arguments = ["gateway", "--data-dir", str(self.folder / name), "--port", "0", *options]
-        return self._add(self.workers, name, arguments, environment, "stepstream")
+        return self._add(self.workers, name, arguments, environment, module)
+
+    def add_app(self, module: str, *arguments: str, **environment: str) -> Member:
+        """Start a process of an app that gateways call."""
+        return self._add(self.apps, f"app-{len(self.apps)}", [*arguments], environment, module)
 
     def _add(
         self,
@@ -234,14 +239,19 @@ class Fleet:
         members.append(member)
         return member
 
+    @property
+    def members(self) -> list[Member]:
+        """All processes."""
+        return [*self.workers, *self.engines, *self.apps]
+
     def stop(self) -> None:
         """Stop all processes with SIGTERM."""
-        for member in [*self.workers, *self.engines]:
+        for member in self.members:
             member.stop()
 
     def kill(self) -> None:
         """Kill all processes with SIGKILL."""
-        for member in [*self.workers, *self.engines]:
+        for member in self.members:
             if not member.ended:
                 member.kill()
 
@@ -262,4 +272,4 @@ class Fleet:
 
     def logs(self) -> str:
         """Return the ends of all logs."""
-        return "\n".join(f"== {m.name}\n{m.log.read_text()[-3_000:]}" for m in [*self.engines, *self.workers])
+        return "\n".join(f"== {m.name}\n{m.log.read_text()[-3_000:]}" for m in self.members)

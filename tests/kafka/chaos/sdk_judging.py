@@ -1,0 +1,129 @@
+"""The guarantees of an SDK app behind gateways after any number of faults, checked from history and side effects.
+
+Bodies of such an app run at least once: a call that was sent is executed even if its gateway dies. What counts once is
+their results.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from stepstream.contract.codec import load_json
+from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded
+from stepstream.contract.kinds import RunStatus
+from stepstream.contract.outcomes import Value
+from tests.kafka.chaos.judging import judge_run
+from tests.kafka.cluster.history import Runs
+
+WORK, ANSWER = "chaos-work", "chaos-answer"
+# The steps with a body that appends a line, by function, and the earlier results that each body has seen.
+STEPS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    WORK: {"first": (), "left": ("first",), "right": ("first",), "last": ("first", "left", "right")},
+    ANSWER: {"answered": ()},
+}
+# The figure that must not be 0 after a fault.
+EVIDENCE = {
+    "engine": "engines killed",
+    "engine-in-commit": "transactions aborted",
+    "gateway": "gateways killed",
+    "app": "app processes killed",
+    "broker-killed": "brokers killed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The line that a body appended: its token is the result of this attempt."""
+
+    run_id: str
+    step: str
+    token: str
+    seen: tuple[str, ...]
+
+
+def effects_of(lines: Sequence[str]) -> list[Effect]:
+    """Return the effects in some lines."""
+    return [Effect(run_id, step, token, tuple(seen)) for run_id, step, token, *seen in map(str.split, lines)]
+
+
+def judge_all(runs: Runs, lines: Sequence[str], sent: int) -> list[str]:
+    """Return the violations of guarantees after all runs have ended."""
+    effects = effects_of(lines)
+    return [
+        *(line for run_id, entries in runs.items() for line in judge_run(run_id, entries)),
+        *judge_starts(runs, sent),
+        *(line for run_id, entries in runs.items() for line in judge_outputs(runs, run_id, entries)),
+        *judge_effects(runs, effects),
+    ]
+
+
+def judge_evidence(struck: Collection[str], figures: Mapping[str, int]) -> Iterator[str]:
+    """Each fault had an effect: a run whose faults broke nothing proves nothing."""
+    for fault, name in EVIDENCE.items():
+        if fault in struck and not figures[name]:
+            yield f"there are 0 {name} after {fault}: this run is no evidence"
+
+
+def repeated(lines: Sequence[str]) -> int:
+    """Return how many bodies ran beyond the first one of their step."""
+    ran = Counter((effect.run_id, effect.step) for effect in effects_of(lines))
+    return sum(ran.values()) - len(ran)
+
+
+def judge_starts(runs: Runs, sent: int) -> Iterator[str]:
+    """Each accepted event has one run of each function, and nothing else ran."""
+    found: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for run_id, entries in runs.items():
+        found[_function_of(entries), _number_of(entries)].append(run_id)
+    expected = {(function, number) for function in STEPS for number in range(sent)}
+    yield from (f"{runs_of} of {key} were not requested" for key, runs_of in found.items() if key not in expected)
+    for function, number in sorted(expected):
+        if len(found[function, number]) != 1:
+            yield f"go-{number}: {len(found[function, number])} runs of {function}: {found[function, number]}"
+
+
+def judge_outputs(runs: Runs, run_id: str, entries: Sequence[HistoryEntry]) -> Iterator[str]:
+    """A run returns the results that are stored, and what woke it was sent by the run that it called."""
+    ended, results = entries[-1], _results_of(entries)
+    if not isinstance(ended, RunEnded) or ended.status is not RunStatus.COMPLETED:
+        yield f"{run_id}: ended as {getattr(ended, 'status', None)}: {getattr(ended, 'error', None)}"
+        return
+    function, number = _function_of(entries), _number_of(entries)
+    expected: object = results.get("answered")
+    if function == WORK:
+        by = [other for other, each in runs.items() if (_function_of(each), _number_of(each)) == (ANSWER, number)]
+        echo = {"n": number, "by": "".join(by)}
+        expected = {"n": number, "steps": [results.get(step) for step in STEPS[WORK]], "echo": echo}
+    if load_json(ended.output) != expected:
+        yield f"{run_id}: returned {load_json(ended.output)} instead of {expected}"
+
+
+def judge_effects(runs: Runs, effects: Sequence[Effect]) -> Iterator[str]:
+    """Each result is that of a body which ran, and each body saw the results that are stored."""
+    tokens = {(effect.run_id, effect.step, effect.token) for effect in effects}
+    results = {run_id: _results_of(entries) for run_id, entries in runs.items()}
+    for run_id, entries in runs.items():
+        for step in STEPS.get(_function_of(entries), ()):
+            if (run_id, step, results[run_id].get(step)) not in tokens:
+                yield f"{run_id}: the result {results[run_id].get(step)} of {step} is of no body"
+    for effect in effects:
+        seen = STEPS[ANSWER if effect.step == "answered" else WORK][effect.step]
+        stored = tuple(results.get(effect.run_id, {}).get(step) for step in seen)
+        if effect.seen != stored:
+            yield f"{effect.run_id}: {effect.step} saw {effect.seen} instead of {stored}"
+
+
+def _function_of(entries: Sequence[HistoryEntry]) -> str:
+    return entries[0].function if isinstance(entries[0], RunBegan) else ""
+
+
+def _number_of(entries: Sequence[HistoryEntry]) -> int:
+    data = load_json(entries[0].events[0].data) if isinstance(entries[0], RunBegan) else None
+    number = data.get("n") if isinstance(data, dict) else None
+    return number if isinstance(number, int) else -1
+
+
+def _results_of(entries: Sequence[HistoryEntry]) -> dict[str, object]:
+    """Return the results of the steps with bodies, by id."""
+    ended = (each for each in entries if isinstance(each, StepEnded) and isinstance(each.outcome, Value))
+    return {each.id: load_json(each.outcome.data) for each in ended if isinstance(each.outcome, Value)}
