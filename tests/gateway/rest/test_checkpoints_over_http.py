@@ -27,7 +27,7 @@ async def test_a_checkpoint_is_answered_when_it_is_durable() -> None:
         await until(lambda: len(endpoint.asked) == 1)
         context = endpoint.asked[0].body["ctx"]
         path = f"/v1/checkpoint/{context['run_id']}/async"
-        body = {"generation_id": context["generation_id"], "steps": [ran("a", 1, promise={}, handled=True)]}
+        body = {"generation_id": endpoint.asked[0].generation, "steps": [ran("a", 1, promise={}, handled=True)]}
         replies = [
             await client.http.post(path, json=body),
             await client.http.post(path, json=body | {"generation_id": 1}),
@@ -85,9 +85,9 @@ async def test_a_checkpoint_reaches_the_gateway_of_its_call(gateway_url: str, st
         await until(lambda: len(endpoint.asked) == 1)
         context = endpoint.asked[0].body["ctx"]
         path = f"/v1/checkpoint/{context['run_id']}/async"
-        body = {"generation_id": context["generation_id"], "qi_id": context["qi_id"], "steps": [ran("a", 1)]}
+        body = {"generation_id": endpoint.asked[0].generation, "qi_id": context["qi_id"], "steps": [ran("a", 1)]}
         assert (await second.http.post(path, json=body)).status_code == status
-        stale = body | {"generation_id": context["generation_id"] - 1}
+        stale = body | {"generation_id": endpoint.asked[0].generation - 1}
         assert (await second.http.post(path, json=stale)).status_code == (409 if status == 200 else status)
         passed_on = {"X-Stepstream-Passed-On": "1"}
         assert (await second.http.post(path, json=body, headers=passed_on)).status_code == 404

@@ -90,6 +90,11 @@ class Asked:
     headers: Mapping[str, str]
     url: str
 
+    @property
+    def generation(self) -> int:
+        """The number of the call, which SDKs repeat in checkpoints."""
+        return int(self.headers["X-Inngest-Generation-ID"])
+
 
 class FakeEndpoint:
     """Answers calls from scripts: those for discovery in order, and those for a step in order, by its id."""

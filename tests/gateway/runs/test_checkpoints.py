@@ -49,7 +49,7 @@ async def test_reported_steps_are_kept_and_no_call_follows() -> None:
         sending = asyncio.ensure_future(engine.send(GO))
         await until(lambda: len(endpoint.asked) == 1)
         context = endpoint.asked[0].body["ctx"]
-        run_id, generation = context["run_id"], context["generation_id"]
+        run_id, generation = context["run_id"], endpoint.asked[0].generation
         assert await report(app, run_id, ran("a", "A"), planned("b"), generation=generation)
         assert await report(app, run_id, ran("a", "A"), ran("b", "B"), generation=generation)
         await until(lambda: [each.id for each in engine.history if isinstance(each, StepEnded)] == ["a", "b"])

@@ -48,7 +48,7 @@ class Reporting:
             return await self._answer_large(called)
         self.memos.append(len(called["steps"]))
         for number in range(len(called["steps"]), STEPS):
-            await self._report(called["ctx"], number)
+            await self._report(called["ctx"], int(request.headers["X-Inngest-Generation-ID"]), number)
             if len(self.memos) == 1 and number == 2:
                 self.caller.set_result(next(url for url in self.gateways if url in called["ctx"]["qi_id"]))
                 await asyncio.get_running_loop().create_future()
@@ -68,8 +68,8 @@ class Reporting:
         found = [events[0]["data"], is_whole and all(memo == {"data": LARGE} for memo in memos.values())]
         return web.json_response([{"op": "RunComplete", "id": "complete", "data": found}], status=206, headers=SDK)
 
-    async def _report(self, context: dict[str, Any], number: int) -> None:
-        known = {name: context[name] for name in ("run_id", "fn_id", "qi_id", "generation_id")}
+    async def _report(self, context: dict[str, Any], generation: int, number: int) -> None:
+        known = {"generation_id": generation, **{name: context[name] for name in ("run_id", "fn_id", "qi_id")}}
         step = {"op": "StepRun", "id": f"{number:040}", "name": f"step {number}", "data": number}
         path = f"{self.gateways[number % len(self.gateways)]}/v1/checkpoint/{context['run_id']}/async"
         async with httpx.AsyncClient() as client:

@@ -82,12 +82,12 @@ def _separated(items: Iterable[Sequence[bytes]]) -> Iterator[bytes]:
 
 
 def _context(state: CallState) -> Mapping[str, object]:
+    # SDKs read the generation from its header; suites compare all fields here.
     stack = list(state.memos)
     context: dict[str, object] = {
         "attempt": state.attempt,
         "disable_immediate_execution": state.parallel,
         "env": "",
-        "generation_id": state.generation,
         "job_id": state.job_id,
         "max_attempts": state.max_attempts,
         "qi_id": state.queue_item,
