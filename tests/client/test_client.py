@@ -276,7 +276,7 @@ async def test_an_answer_of_something_else_is_not_taken_for_an_engine() -> None:
         await writer.drain()
         writer.close()
 
-    answers = [b"HTTP/1.1 200 OK", b"HTTP/1.1 302 X\r\nLocation: /x", *[b"HTTP/1.1 502 X"] * 4]
+    answers = [b"HTTP/1.1 200 OK", b"HTTP/1.1 302 X\r\nLocation: /x", *[b"HTTP/1.1 502 X"] * 4, b"HTTP/1.1 404 X"]
     async with await asyncio.start_server(page, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         async with Client(url, pause=Pauses()) as client:
@@ -286,6 +286,8 @@ async def test_an_answer_of_something_else_is_not_taken_for_an_engine() -> None:
                 assert (caught.value.status, caught.value.reason) == (status, "not-an-engine")
             with pytest.raises(EngineUnreachable, match="status 502"):
                 await client.run("x")
+            with pytest.raises(RequestRefused, match="status 404"):
+                await client.signal("x")
     assert answers == []
 
 

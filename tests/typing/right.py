@@ -13,11 +13,13 @@ from stepstream import (
     Context,
     Event,
     Inference,
+    KafkaClient,
     Run,
     RunHandle,
     SignalReceipt,
     StreamClient,
     StreamMessage,
+    SyncClient,
     ThreadedContext,
     Timeouts,
     Wait,
@@ -133,6 +135,24 @@ async def other_program(client: Client) -> None:
         assert_type(run, Run)
     async for typed in client.stream("run", RECEIPTS):
         assert_type(typed.data, Receipt)
+
+
+def synchronous_program(client: SyncClient) -> None:
+    """Call an engine without an event loop."""
+    assert_type(client.send("a", {"n": 1}, id="x"), str)
+    assert_type(client.send(Event("a"), Event("b")), list[str])
+    assert_type(client.invoke(tax, {"n": 1}), float)
+    assert_type(client.start(steps).result(), Receipt)
+    for run in client.runs("status:failed"):
+        assert_type(run, Run)
+    for message in client.stream("run", RECEIPTS):
+        assert_type(message, StreamMessage[Receipt])
+
+
+async def straight_to_kafka(client: KafkaClient) -> None:
+    """Send without an engine."""
+    assert_type(await client.send("a", {"n": 1}), str)
+    assert_type(await client.send(Event("a")), list[str])
 
 
 async def streams(client: StreamClient) -> None:

@@ -239,7 +239,7 @@ class App:
         """Send events from outside of functions, all or none; return their ids once they are durable.
 
         It works in a process that runs the app's functions: `stepstream dev`, `stepstream worker`, or a test with
-        `VirtualEngine`. Other processes send over HTTP: `POST /e/{key}`. In a function use `ctx.step.send_event`:
+        `VirtualEngine`. Other processes send with `Client`. In a function use `ctx.step.send_event`:
         it sends exactly once, however often the code runs. Raises `InvalidInput`, with the field, and `TooLarge`, and
         `NonRetriableError` with the code `chain-limit` in the last run of a chain (`App(chain_max=)`).
         """
@@ -283,7 +283,7 @@ class App:
         if self._sender is None:
             raise DefinitionError(
                 f"app {self.name!r} is not connected to an engine: run it with `stepstream dev` or "
-                "`stepstream worker`, or, from another process, send over HTTP: POST /e/{key}"
+                "`stepstream worker`, or, from another process, send with `stepstream.Client`"
             )
         return self._sender
 
