@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,15 +11,30 @@ from typing import Any
 
 import msgspec
 
-from stepstream import App, Context, Event, StepError, on
+from stepstream import (
+    App,
+    Batch,
+    Concurrency,
+    Context,
+    Debounce,
+    Event,
+    Limit,
+    RateLimit,
+    StepError,
+    Throttle,
+    on,
+)
 from stepstream.contract.history import HistoryEntry, RunBegan, RunMoved
 from stepstream.testing import VirtualEngine
 
 ROUNDS = 8
 _DEPTH_MAX = 2
-_LEAVES = ("run", "flaky", "broken", "sleep", "wait", "signal", "send", "invoke", "queue", "race")
+# What invokes a function with a limit; the others are single steps.
+_LIMITED = ("turn", "once", "rate", "throttle", "debounce", "batch")
+LEAVES = ("run", "flaky", "broken", "sleep", "wait", "signal", "send", "invoke", "queue", "race", "limit", *_LIMITED)
 # What may differ: times, ids, which derive from times or from places in a log, and the order of the branches' results.
 _FREE = frozenset({"run_id", "seq", "at", "started_at", "step", "caller", "seen", "own"})
+_RUN_ID = re.compile(r"\b[0-9A-HJKMNP-TV-Z]{26}\b")
 
 
 @dataclass(slots=True)
@@ -43,7 +59,7 @@ def _sequence(draw: random.Random, path: str, depth: int) -> list[Node]:
 
 
 def _node(draw: random.Random, path: str, id: str, depth: int) -> Node:
-    kinds = [*_LEAVES, *(("gather", "if", "loop") * 2 if depth < _DEPTH_MAX else ())]
+    kinds = [*LEAVES, *(("gather", "if", "loop") * 2 if depth < _DEPTH_MAX else ())]
     node = Node(draw.choice(kinds), path, id, draw.randint(1, 3))
     if node.kind == "gather":
         node.parts = [_sequence(draw, f"{id}.{branch}", depth + 1) for branch in range(draw.randint(2, 3))]
@@ -56,6 +72,23 @@ def names_of(program: Sequence[Node], kind: str) -> list[str]:
     """Return the ids of all steps of a kind."""
     found = [node.id for node in program if node.kind == kind]
     return found + [name for node in program for part in node.parts for name in names_of(part, kind)]
+
+
+def _limited_functions(app: App) -> dict[str, Any]:
+    """Return a function for each kind of limit. Runs of the one that all share end at once, in any order."""
+    key = "event.data.of"
+
+    async def handler(ctx: Context) -> int:
+        return await ctx.step.run("count", lambda: len(ctx.events))
+
+    return {
+        "turn": app.function(id="turn", concurrency=Concurrency(1, counts="runs", fair=key))(handler),
+        "once": app.function(id="once", idempotency=key)(handler),
+        "rate": app.function(id="rate", rate_limit=RateLimit(1, "1m", key=key))(handler),
+        "throttle": app.function(id="throttle", throttle=Throttle(1, "50s", key=key))(handler),
+        "debounce": app.function(id="debounce", debounce=Debounce("20s", key=key))(handler),
+        "batch": app.function(id="batch", batch=Batch(2, "40s", key=key))(handler),
+    }
 
 
 class Programs:
@@ -75,6 +108,8 @@ class Programs:
             return await ctx.step.run("double", lambda: 2 * number)
 
         self._child = child
+        self._limited = _limited_functions(self.app)
+        self._limit = Limit("bodies", 2, fair="event.name")
         for seed in seeds:
             self.app.function(on(f"go-{seed}"), id=f"program-{seed}", retries=1, backoff="10s")(self._handler(seed))
 
@@ -99,6 +134,11 @@ class Programs:
             case "race":
                 naps = (ctx.step.sleep(f"{node.id}.{at}", 60 * (at + node.number)) for at in range(3))
                 return await ctx.group.race(*naps)
+            case "limit":
+                limited = ctx.step.options(limit=self._limit, retries=3, backoff="20s")
+                return await limited.run(node.id, self._flaky, seed, node)
+            case kind if kind in _LIMITED:
+                return await self._twice(ctx, node, f"{seed}/{node.id}")
             case _:
                 return await self._leaf(ctx, seed, node)
 
@@ -127,6 +167,16 @@ class Programs:
                     return await step.invoke(id, function=self._child, data={"n": node.number})
         except StepError as error:
             return f"{error.name}: {error.code}"
+
+    async def _twice(self, ctx: Context, node: Node, name: str) -> list[Any]:
+        """Invoke a function with a limit twice; the value of its key is that of this node, so their order is known."""
+        function, found = self._limited[node.kind], list[Any]()
+        for id in (node.id, f"{node.id}-again"):
+            try:
+                found.append(await ctx.step.invoke(id, function=function, data={"of": name}))
+            except StepError as error:
+                found.append(error.code)
+        return found
 
     def _flaky(self, seed: int, node: Node) -> int:
         self._tries[seed, node.id] += 1
@@ -201,6 +251,7 @@ def _line(entry: HistoryEntry) -> str:
     for place in (kept, outcome or {}):
         if place.get("error"):
             place["error"].pop("stack", None)
+            place["error"]["message"] = _RUN_ID.sub("", place["error"]["message"])
     return str(kept)
 
 

@@ -9,7 +9,7 @@ import pytest
 from stepstream.contract.history import StepEnded
 from stepstream.testing import VirtualEngine
 from tests.kafka.cluster.worlds import KafkaWorld, fresh_namespace
-from tests.kafka.random_programs import Lines, Programs, comparable
+from tests.kafka.random_programs import LEAVES, Lines, Programs, comparable, make_program, names_of
 
 PER_WORLD = 12
 # DIFFERENTIAL=500 compares more programs.
@@ -73,6 +73,12 @@ def test_histories_on_kafka_are_those_in_memory(bootstrap: str, tmp_path: Path) 
         lines = asyncio.run(on_kafka(seeds, bootstrap, tmp_path / str(seeds.start)))
         found += differences(seeds, asyncio.run(in_memory(seeds, 1)), lines)
     assert not found, "\n".join(found[:10])
+
+
+def test_programs_have_steps_of_all_kinds() -> None:
+    """Limits are among them: on steps and on runs, throttles, rate limits, keys, debounces and batches."""
+    programs = [make_program(seed) for seed in range(COUNT)]
+    assert [kind for kind in LEAVES if not any(names_of(program, kind) for program in programs)] == []
 
 
 async def test_differences_of_histories_are_detected() -> None:
