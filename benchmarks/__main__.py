@@ -23,6 +23,7 @@ from benchmarks import (
     live,
     lookback,
     memory,
+    queued,
     readmodel,
 )
 from benchmarks.functions import Figure, chosen
@@ -49,6 +50,7 @@ RUNTIMES = {
     "lookback": (_names(lookback.ALL), lookback.main),
     "hotname": (_names(hotname.ALL), hotname.main),
     "memory": (_names(memory.ALL), memory.main),
+    "queued": (_names(queued.ALL), queued.main),
     "readmodel": (_names(readmodel.ALL), readmodel.main),
     "live": (_names(live.ALL), live.main),
 }

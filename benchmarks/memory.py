@@ -33,7 +33,7 @@ _NAME = f"{LARGE_RUNS} runs x {LARGE_RESULTS} results of {LARGE_BYTES / 1e6:.0f}
 _S_MAX = 300.0
 
 
-def _memory_gb(figure: str) -> float:
+def memory_gb(figure: str) -> float:
     """Return VmRSS, the resident memory of this process, or VmHWM, the most that it has had, as Linux counts them."""
     found = re.search(rf"{figure}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     assert found
@@ -54,10 +54,10 @@ class _ForgetfulLog(FakeWorkerLog):
 async def _serve(function: str) -> tuple[float, float]:
     log = _ForgetfulLog()
     async with serving(Worker(log, app, options(memory=MemoryBudget()))):
-        before_gb = _memory_gb("VmRSS")
+        before_gb = memory_gb("VmRSS")
         log.give(*(started(f"run-{number}", function) for number in range(LARGE_RUNS)))
         await until(lambda: log.ended == LARGE_RUNS, _S_MAX)
-    return before_gb, _memory_gb("VmHWM")
+    return before_gb, memory_gb("VmHWM")
 
 
 def _measured(function: str) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.failover import Findings, measure_all
 from benchmarks.functions import Figure
+from benchmarks.queued import measured
 
 
 @pytest.mark.parametrize(
@@ -15,7 +16,7 @@ from benchmarks.functions import Figure
         (
             ["nope"],
             "there is no runtime 'nope', only laptop, cluster, delays, failover, flood, gateway, growth, lookback, "
-            "hotname, memory, readmodel, live",
+            "hotname, memory, queued, readmodel, live",
         ),
         (
             ["laptop", "typo"],
@@ -61,3 +62,12 @@ def test_measurement_that_fails_keeps_figures_and_the_others(capsys: pytest.Capt
         ("killed, max of 101", 1.01, ""),
         *((f"stopped, {which} of 1", 0.5, "") for which in ("p50", "p90", "p99", "max")),
     ]
+
+
+@pytest.mark.parametrize("fair", ["", "event.data.tenant"])
+def test_queue_of_a_limit_is_measured_at_each_size(fair: str) -> None:
+    """Each size has a cost per run and per grant; the queue is as long as the figures say while grants are measured."""
+    figures = {figure.name.strip(): figure.value for figure in measured(3_000, fair)}
+    sizes = [name.partition(" ")[0] for name in figures if "the next grant" in name]
+    assert sizes == ["1,000", "3,000"]
+    assert all(value > 0 for value in figures.values())
