@@ -24,6 +24,18 @@ _ONE_EDIT = tuple(
             "tenants",
         ),
         (
+            "a permit is returned and can be returned again",
+            _GATE,
+            ("        return\n    draft.delete(holder)\n", "        return\n"),
+            "tenants",
+        ),
+        (
+            "a run that was cancelled while it waited gets a permit",
+            _GATE,
+            ("        draft.delete(place)\n", ""),
+            "tenants",
+        ),
+        (
             "an attempt that fails keeps its permit",
             "engine/matching/waits.py",
             ("    leave_step_gates(draft, run_id, step, opened)\n", ""),
@@ -212,6 +224,17 @@ GATE_MUTANTS = (
             ),
         ),
         program="steered",
+    ),
+    Mutant(
+        "the runs that a debounce delays are lost when its shard moves",
+        "runtime/shard/loop.py",
+        (
+            (
+                "for key, value in batch.rows.items()]\n        for at",
+                'for key, value in batch.rows.items() if key.table != b"Q"]\n        for at',
+            ),
+        ),
+        program="refused",
     ),
     Mutant(
         "a change of a limit reaches only the shard that orders it",
