@@ -37,6 +37,8 @@ class Kill:
     async def strike(self, scene: Scene) -> None:
         """End a member, change its disk, and restart it."""
         member = await scene.pick(self.role)
+        if self.role == "worker" and scene.load.limited:
+            await scene.until_body(member)
         await self._end(scene, member)
         if self.disk is Disk.WIPED:
             member.wipe()

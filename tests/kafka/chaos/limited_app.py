@@ -6,12 +6,11 @@ Bodies that a limit counts log their start and their end by a clock that all pro
 import asyncio
 import os
 import time
-from pathlib import Path
 
 from stepstream import Batch, Concurrency, Context, Debounce, Limit, Singleton, Throttle, on
-from tests.kafka.chaos.chaos_app import EFFECTS, FLAKY_EVERY, app, effect
+from tests.kafka.chaos.chaos_app import FLAKY_EVERY, app, effect
 
-BODIES = "bodies.txt"
+BODIES = os.environ.get("CHAOS_BODIES", "/dev/null")
 BODY_S = 0.25
 KEY = "event.data.key"
 BATCH_SIZE = 3
@@ -27,7 +26,7 @@ _failed: set[str] = set()
 def _log(edge: str, function: str, key: str, run_id: str, step: str) -> None:
     """Append a line with the time (monotonic ns), the process, and the body that starts or ends."""
     line = f"{edge} {time.monotonic_ns()} {os.getpid()} {function} {key} {run_id} {step}\n".encode()
-    file = os.open(Path(EFFECTS).with_name(BODIES), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    file = os.open(BODIES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(file, line)
     finally:

@@ -27,7 +27,6 @@ from tests.kafka.chaos.limit_judging import (
     limits_reached,
 )
 from tests.kafka.chaos.limit_rows import read_limit_rows
-from tests.kafka.chaos.limited_app import BODIES
 from tests.kafka.chaos.load import APP, LIMIT_KINDS, Load
 from tests.kafka.chaos.scene import (
     LIMITS_REACHED,
@@ -199,7 +198,7 @@ def figures_of(scene: Scene) -> dict[str, int]:
 async def judge_limits(scene: Scene) -> Verdict:
     """Return the violations of limits after all runs have ended, and what was observed of them."""
     runs = {run_id: entries for run_id, entries in scene.ledger.runs.items() if is_limited(entries)}
-    lines = (scene.fleet.folder / BODIES).read_text().splitlines()
+    lines = scene.fleet.bodies.read_text().splitlines()
     bodies = bodies_of(lines, [life for worker in scene.fleet.workers for life in worker.lives])
     rows = await read_limit_rows(scene.cluster)
     broken = [
@@ -224,6 +223,7 @@ async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callab
     cluster = Cluster(KafkaSettings(broker.bootstrap, NAMESPACE))
     fleet = Fleet(broker.bootstrap, NAMESPACE, folder, APPS / "chaos" / "limited_app.py")
     fleet.effects.touch()
+    fleet.bodies.touch()
     load, ledger = Load(cluster, plan.shards, limited=True), Ledger(cluster)
     scene = Scene(broker, fleet, load, ledger, Effects(fleet.effects), random.Random(plan.seed))
     fleet.command("topics", "apply", "--shards", str(plan.shards), "--replicas", str(plan.brokers), "--app", APP)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from enum import Enum
+from os import SEEK_END
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +25,8 @@ EFFECTS_S_MAX = 5.0
 SUSPEND_S_MAX = 30.0
 _EFFECTS_PER_FAULT_MAX = 30
 _EVENTS_PER_SUSPENSION = 8
+# Bodies that have started before the last so many bytes of their log have ended.
+_LATEST_BYTES = 20_000
 # What a process logs when it is up: an engine has shards, a worker is registered, an app answers.
 UP = {"engine": "assigned", "worker": "stepstream worker", "gateway": "stepstream gateway", "app": "Uvicorn running"}
 
@@ -148,6 +151,19 @@ class Scene:
         """Return when a random number of further bodies has run, or when none runs for a while."""
         expected = self.effects.count() + self.draw.randrange(_EFFECTS_PER_FAULT_MAX)
         await until(lambda: self.effects.count() >= expected, EFFECTS_S_MAX)
+
+    async def until_body(self, member: Member) -> None:
+        """Return when a body that a limit counts is running in a worker, or when none is for a while."""
+        await self.load.send(_EVENTS_PER_SUSPENSION)
+        await until(lambda: self._has_body(str(member.pid)), EFFECTS_S_MAX)
+
+    def _has_body(self, pid: str) -> bool:
+        with self.fleet.bodies.open("rb") as file:
+            file.seek(max(file.seek(0, SEEK_END) - _LATEST_BYTES, 0))
+            lines = file.read().decode().splitlines()
+        edges = [line.split() for line in lines[1:]]
+        latest = {tuple(names): edge for edge, _, of, *names in edges if of == pid}
+        return "started" in latest.values()
 
     async def suspend_in_commit(self, member: Member) -> None:
         """Suspend an engine between the writes of a transaction and its commit, or anywhere if it does not commit."""

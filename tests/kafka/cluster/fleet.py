@@ -185,12 +185,18 @@ class Fleet:
         return self.folder / "effects.txt"
 
     @property
+    def bodies(self) -> Path:
+        """The file to which bodies that a limit counts append when they start and end."""
+        return self.effects.with_name("bodies.txt")
+
+    @property
     def environment(self) -> dict[str, str]:
         """The variables of each process."""
         return {
             "STEPSTREAM_KAFKA_BOOTSTRAP": self.bootstrap,
             "STEPSTREAM_KAFKA_NAMESPACE": self.namespace,
             "CHAOS_EFFECTS": str(self.effects),
+            "CHAOS_BODIES": str(self.bodies),
             **self.variables,
         }
 
