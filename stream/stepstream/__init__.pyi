@@ -38,6 +38,7 @@ from stepstream.sdk.inference import Inference
 from stepstream.sdk.named_limits import Limit
 from stepstream.sdk.refusals import Debounce, Idempotency, RateLimit, Singleton
 from stepstream.sdk.steps.approvals import Approval
+from stepstream.sdk.steps.requests import Request, ThreadedRequest
 from stepstream.sdk.steps.several_waits import Wait
 
 __version__: str
@@ -64,6 +65,7 @@ __all__ = [
     "Limit",
     "NonRetriableError",
     "RateLimit",
+    "Request",
     "RequestRefused",
     "RetryAfterError",
     "Run",
@@ -83,6 +85,7 @@ __all__ = [
     "SyncClient",
     "SyncRunHandle",
     "ThreadedContext",
+    "ThreadedRequest",
     "Throttle",
     "Timeouts",
     "Wait",

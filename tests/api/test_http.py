@@ -234,6 +234,8 @@ async def test_operations_are_described(engine: VirtualEngine) -> None:
         assert set(paths) == {
             "/e/{key}",
             "/v1/approvals",
+            "/v1/runs/{run_id}/requests/{name}",
+            "/v1/runs/{run_id}/requests/{name}/{request_id}",
             "/v1/approvals/{run_id}/{step}",
             *(f"/v1/bulk{rest}" for rest in ("", "/{operation_id}")),
             "/v1/counts",

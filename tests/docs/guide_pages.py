@@ -119,6 +119,19 @@ async def signal_with_start(engine: VirtualEngine) -> None:
     assert engine.run("fill-cart").output == ["pen", "ink"]
 
 
+@WAITING.shows("keep-basket")
+async def request(engine: VirtualEngine) -> None:
+    """The sender of a request gets the reply, and sent again the same one."""
+    await engine.send(Event("basket.opened"))
+    run_id = engine.run("keep-basket").run_id
+    item = {"name": "pen", "price": 3}
+    assert await engine.request(run_id, "add", item, request_id="pen-1") == {"total": 3}
+    assert await engine.request(run_id, "add", item) == {"total": 6}
+    assert await engine.request(run_id, "add", item, request_id="pen-1") == {"total": 3}
+    await engine.advance("1d")
+    assert engine.run("keep-basket").output == 6
+
+
 @WAITING.shows("ask-for-refund")
 async def approval(engine: VirtualEngine) -> None:
     """A person approves with values, another rejects, and the third refund has no answer."""

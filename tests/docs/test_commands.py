@@ -34,7 +34,19 @@ async def approve(ctx: Context) -> object:
 async def ask(ctx: Context) -> object:
     decision = await ctx.step.wait_for_approval("question", title="Is it right?", timeout="1h")
     return decision and decision.approved
+
+
+@app.function(on("shop/order.created"))
+async def count(ctx: Context) -> None:
+    total = 0
+    while request := await ctx.step.wait_for_request("add", timeout="1h"):
+        total += request.data["amount"]
+        await request.reply({"total": total})
 """
+
+
+# The steps that must wait before an endpoint is called.
+AWAITED = {"/v1/signals": "approval", "`GET /v1/approvals`": "question", "`POST /v1/runs/{id}/requests/": "add"}
 
 
 def typed(page: Path) -> list[list[str]]:
@@ -131,24 +143,33 @@ def test_every_endpoint_has_an_example_that_works(serving: Terminal) -> None:
             # Links are signed with the API key, which this process does not have.
             assert request(serving, example, names).status_code == 409
             continue
-        if "/v1/signals" in endpoint:
-            serving.wait_for("approval waits")
-        if "`GET /v1/approvals`" in endpoint:
-            serving.wait_for("question waits")
+        for waiting in (step for named, step in AWAITED.items() if named in endpoint):
+            serving.wait_for(f"{waiting} waits")
         answer = request(serving, example, names)
         # The process of the example has no dead letter.
         assert answer.is_success or "'0-17' is not among the latest" in answer.text, f"{example}: {answer.text}"
         if "/metrics" in endpoint:
             assert "stepstream_live_streams_open " in answer.text
-        if "/e/" in endpoint:
-            names["EVENT_ID"] = answer.json()["ids"][0]
-        if "`POST /v1/bulk`" in endpoint:
-            names["OPERATION_ID"] = answer.json()["id"]
-        if "`GET /v1/approvals`" in endpoint:
+        names |= names_in(endpoint, answer)
+
+
+def names_in(endpoint: str, answer: httpx.Response) -> dict[str, str]:
+    """Return the words of later examples that an answer gives a value."""
+    match endpoint.split("`")[1]:
+        case "POST /e/{key}":
+            return {"EVENT_ID": answer.json()["ids"][0]}
+        case "POST /v1/bulk":
+            return {"OPERATION_ID": answer.json()["id"]}
+        case "GET /v1/approvals":
             (asked,) = answer.json()["approvals"]
-            names |= {"ASKED": asked["run_id"], "STEP": asked["step"]}
-        if "`GET /v1/runs`" in endpoint:
-            (names["RUN_ID"],) = [run["run_id"] for run in answer.json()["runs"] if run["function"] == "fulfil-order"]
+            return {"ASKED": asked["run_id"], "STEP": asked["step"]}
+        case "GET /v1/runs":
+            found = {run["function"]: run["run_id"] for run in answer.json()["runs"]}
+            return {"RUN_ID": found["fulfil-order"], "COUNTER": found["count"]}
+        case "POST /v1/runs/{id}/requests/{name}":
+            assert answer.json()["reply"] == {"total": 2}
+            return {"REQUEST": answer.json()["id"]}
+    return {}
 
 
 def request(serving: Terminal, example: str, names: dict[str, str]) -> httpx.Response:

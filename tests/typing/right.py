@@ -13,6 +13,7 @@ from stepstream import (
     Context,
     Event,
     Inference,
+    Request,
     KafkaClient,
     Run,
     RunHandle,
@@ -64,6 +65,12 @@ async def steps(ctx: Context) -> Receipt:
     assert_type(await ctx.step.sleep("nap", "1h"), None)
     assert_type(await ctx.step.sleep_until("until", "2026-01-01"), None)
     assert_type(await ctx.step.wait_for_event("wait", event="b", match="data.id", timeout="1d"), Event | None)
+    request = await ctx.step.wait_for_request("change", schema=Receipt, timeout="1d")
+    assert_type(request, Request[Receipt] | None)
+    if request:
+        assert_type(request.data, Receipt)
+        assert_type(await request.reply({"ok": True}), None)
+    assert_type(await ctx.step.wait_for_request("other", timeout="1d"), Request[Any] | None)
     ctx.state["progress"] = {"page": 1}
     assert_type(ctx.state["progress"], Any)
     assert_type(await ctx.publish("tokens", "x"), None)

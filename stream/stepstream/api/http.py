@@ -32,6 +32,7 @@ from stepstream.api.routes.live_streams import add_live_streams, add_stream_toke
 from stepstream.api.routes.logs import add_logs
 from stepstream.api.routes.pauses import add_pauses
 from stepstream.api.routes.probes import ready_response
+from stepstream.api.routes.run_requests import add_run_requests
 from stepstream.api.routes.timings import add_timings
 from stepstream.api.routes.workers import add_workers
 from stepstream.api.stream_tokens import stream_tokens
@@ -50,6 +51,7 @@ from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.readmodel.search.filters import TAIL_CHARACTERS, Filter
 from stepstream.runtime.readmodel.views import RunView
 from stepstream.runtime.readmodel.why import why_open
+from stepstream.runtime.requests import UnfitRequest
 
 SIGNAL_BYTES_MAX = MIB
 _split_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -112,7 +114,8 @@ def _error(status: int, code: str, message: str, field: str = "") -> JSONRespons
 async def _on_invalid(_request: Request, error: Exception) -> Response:
     if not isinstance(error, InvalidInput):
         raise error
-    return _error(413 if isinstance(error, TooLarge) else 400, error.code, str(error), error.field)
+    unfit = 422 if isinstance(error, UnfitRequest) else 400
+    return _error(413 if isinstance(error, TooLarge) else unfit, error.code, str(error), error.field)
 
 
 async def _on_own(_request: Request, error: Exception) -> Response:
@@ -248,6 +251,7 @@ def make_api(
     routes = OperatorRoutes(engine, index.queries, guarded, bodies, limits, actor, now_ms)
     for add_routes in (add_control, add_invocations, add_bulk, add_pauses, add_limits):
         add_routes(api, routes)
+    add_run_requests(api, routes, index.changes)
     add_summaries(api, index, guarded, now_ms)
     add_dead_letters(api, engine, guarded, actor)
     add_workers(api, engine, guarded)

@@ -12,6 +12,7 @@ from stepstream.contract.model_usage import ModelUsage
 from stepstream.contract.operators.approvals import ApprovalRequest
 from stepstream.contract.operators.bulk import BulkChanged
 from stepstream.contract.operators.control import Pause, Rerun
+from stepstream.contract.operators.run_requests import AcceptedRequest
 from stepstream.contract.outcomes import ErrorInfo, Outcome
 from stepstream.contract.run_state import StateValues
 
@@ -58,7 +59,7 @@ class RunBatched(_Entry, frozen=True, tag="run.batched"):
 class StepPlanned(_Entry, frozen=True, tag="step.planned"):
     """A step waits for time, an event, a signal, a queue or another run; `detail` names it, `until` ends the wait.
 
-    `approval` is what a person is asked.
+    `approval` is what a person is asked, `request` the data that it accepts.
     """
 
     step: str
@@ -67,6 +68,7 @@ class StepPlanned(_Entry, frozen=True, tag="step.planned"):
     detail: str = ""
     until: int = 0
     approval: ApprovalRequest | None = None
+    request: AcceptedRequest | None = None
 
 
 class StepAttemptFailed(_Entry, frozen=True, tag="step.attempt_failed"):

@@ -48,6 +48,13 @@ APPROVAL_COMMENT_CHARACTERS_MAX = 10_000
 APPROVAL_RECIPIENTS_MAX = 50
 APPROVAL_FORM_BYTES_MAX = 64 * 1024
 INPUT_SCHEMA_BYTES_MAX = 64 * 1024
+# A request to a run: its name, its data, and the JSON schema of the data. How long its sender may wait for the reply,
+# and how many senders may wait in a process.
+REQUEST_NAME_CHARACTERS_MAX = 256
+REQUEST_DATA_BYTES_MAX = MIB
+REQUEST_FORM_BYTES_MAX = 64 * 1024
+REQUEST_WAIT_MS_DEFAULT, REQUEST_WAIT_MS_MAX = 30_000, MINUTE_MS
+REQUESTS_WAITING_MAX = 256
 # The events that one step may wait for, and what the code calls each of them.
 EVENTS_PER_WAIT_MAX = 20
 WAIT_NAME_CHARACTERS_MAX = 100

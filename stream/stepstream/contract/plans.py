@@ -6,6 +6,7 @@ from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw, TypedRecord
 from stepstream.contract.events import EventRecord
 from stepstream.contract.gates import GateRule
 from stepstream.contract.operators.approvals import ApprovalRequest
+from stepstream.contract.operators.run_requests import AcceptedRequest
 
 
 class RunPlan(TypedRecord, frozen=True, tag="run"):
@@ -67,7 +68,7 @@ class WaitPlan(TypedRecord, frozen=True, tag="wait"):
 
 
 class SignalPlan(TypedRecord, frozen=True, tag="signal"):
-    """Wait for a signal; with `approval`, for the answer of a person."""
+    """Wait for a signal; with `approval`, for the answer of a person, and with `request` for a request with data."""
 
     step: str
     id: str
@@ -77,6 +78,7 @@ class SignalPlan(TypedRecord, frozen=True, tag="signal"):
     group: str = ""
     fingerprint: int = 0
     approval: ApprovalRequest | None = None
+    request: AcceptedRequest | None = None
 
 
 class SendPlan(TypedRecord, frozen=True, tag="send"):

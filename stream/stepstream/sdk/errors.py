@@ -50,6 +50,7 @@ class StepError(StepstreamError):
     | `run-cancelled` | invoked a run that was cancelled |
     | `signal-conflict` | waits for a signal that another run waits for |
     | `invalid-approval` | waits for an approval, and got a signal without a decision |
+    | `invalid-request` | waits for a request, and got a signal without one |
     | `signal-replaced` | waited for a signal until another run with `on_conflict="replace"` took its place |
     | `invalid-expression` | has a `match=` or `if_=` that cannot be evaluated with the event that started the run |
     | `expression-limit` | has a `match=` or `if_=` that captures too much of the event that started the run |

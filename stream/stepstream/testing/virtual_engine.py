@@ -47,12 +47,12 @@ from stepstream.sdk.values import to_json
 from stepstream.testing.crashes import Crash, CrashTest
 from stepstream.testing.engine_options import check_shards, checked_stubs, names
 from stepstream.testing.replay_check import ReplayCheck
-from stepstream.testing.streaming import StreamingEngine
+from stepstream.testing.requesting import RequestingEngine
 
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 
 
-class VirtualEngine(StreamingEngine):
+class VirtualEngine(RequestingEngine):
     """A running engine for tests, as an async context manager: real engine, real steps, virtual time.
 
     Args:

@@ -11,6 +11,7 @@ from stepstream.contract.events import EventRecord, EventRef
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepAttemptFailed, StepEnded, StepPlanned
 from stepstream.contract.ids import run_hash, run_id_at
 from stepstream.contract.kinds import RunStatus, StepKind
+from stepstream.contract.operators.run_requests import AcceptedRequest, request_signal
 from stepstream.contract.outcomes import ErrorInfo, Failure, Value
 from stepstream.contract.topics import HISTORY
 from stepstream.runtime.ports import LogRecord
@@ -19,6 +20,7 @@ from stepstream.runtime.readmodel.postgresql_tables import PostgresqlTables
 from stepstream.runtime.readmodel.queries import RunQueries
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.tables.timings import TimingOrder
+from stepstream.runtime.readmodel.tables.waiting import REQUEST
 from tests.postgresql import PostgresqlServer
 
 RUNS = 12
@@ -53,6 +55,8 @@ def history() -> list[HistoryEntry]:
                 entries.append(RunEnded(run, 5, at + 61, RunStatus.FAILED, function, error=error))
             case 2:
                 entries.append(StepPlanned(run, 3, at + 6, "s2", "ok", StepKind.SIGNAL, f"sign/{number}", at + 100))
+                waits = (StepKind.SIGNAL, request_signal(run, "s3"), at + 100, None, AcceptedRequest())
+                entries.append(StepPlanned(run, 4, at + 6, "s3", "ask", *waits))
             case _:
                 entries.append(StepPlanned(run, 3, at + 6, "s2", "paid", StepKind.WAIT, "paid data.n", at + 100))
                 if number > 3:
@@ -75,7 +79,8 @@ ASKED: Mapping[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "open_approvals": [((5,), {})],
     "logs": [((id_of(1),), {}), ((id_of(1),), {"step": "s1"})],
     "approval": [((id_of(2), "s2"), {})],
-    "waiting": [((kind, 2), {}) for kind in (StepKind.WAIT, StepKind.SIGNAL, StepKind.SLEEP)]
+    "run_request": [((id_of(2), "ask", "r1"), {}), (("none", "ok", "r1"), {})],
+    "waiting": [((kind, 2), {}) for kind in (StepKind.WAIT, StepKind.SIGNAL, StepKind.SLEEP, REQUEST)]
     + [((StepKind.WAIT, 5, (id_of(3), "s2")), {})],
     "count_waiting": [((), {})],
     "bulk": [(("none",), {})],

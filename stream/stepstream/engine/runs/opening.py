@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from stepstream.contract.history import StepPlanned
 from stepstream.contract.operators.approvals import ApprovalRequest
+from stepstream.contract.operators.run_requests import AcceptedRequest
 from stepstream.contract.plans import StepPlan
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import OpenStep, Run, Timer, TimerKind
@@ -23,13 +24,14 @@ def open_step(
     opened: OpenStep,
     detail: str = "",
     approval: ApprovalRequest | None = None,
+    request: AcceptedRequest | None = None,
 ) -> Run:
     """Open a planned step; return its run."""
     run = open_run(draft, run_id)
     if plan.fingerprint:
         opened = replace(opened, fingerprint=plan.fingerprint)
     run = replace(run, steps=run.steps + 1, opened_steps=True)
-    run = draft.record(run, StepPlanned, plan.step, plan.id, opened.kind, detail, opened.due, approval)
+    run = draft.record(run, StepPlanned, plan.step, plan.id, opened.kind, detail, opened.due, approval, request)
     draft.put_step(run_id, plan.step, None, opened)
     if opened.due:
         draft.arm(opened.due, Timer(TimerKind.STEP, run_id, plan.step))

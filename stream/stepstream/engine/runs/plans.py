@@ -147,7 +147,7 @@ def _plan_signal(draft: Draft, run_id: str, plan: SignalPlan) -> Outcome | None:
         return TimedOut()
     due = draft.now + plan.timeout_ms
     opened = OpenStep(plan.id, StepKind.SIGNAL, due, group=plan.group, signal=plan.signal)
-    open_step(draft, run_id, plan, opened, plan.signal, plan.approval)
+    open_step(draft, run_id, plan, opened, plan.signal, plan.approval, plan.request)
     draft.route(plan.signal, SignalWaitOpened(StepRef(run_id, plan.step), plan.signal, due, plan.replace))
     return None
 

@@ -41,6 +41,7 @@ from stepstream.runtime.readmodel.tables.approvals import ask
 from stepstream.runtime.readmodel.tables.bulks import write_bulks
 from stepstream.runtime.readmodel.tables.error_groups import ErrorGroups
 from stepstream.runtime.readmodel.tables.rows import RunRow, StepRow
+from stepstream.runtime.readmodel.tables.run_requests import accept
 from stepstream.runtime.readmodel.tables.schema import error_text, text_of, waits_in
 from stepstream.runtime.readmodel.tables.seen_events import is_resumed, note_cancelled, note_resumed
 from stepstream.runtime.readmodel.tables.timings import Timings
@@ -164,8 +165,7 @@ class Batch:
         match entry:
             case StepPlanned():
                 row.kind, row.until, row.detail = entry.kind, entry.until, entry.detail
-                if entry.approval:
-                    ask(self._db, entry, entry.approval)
+                self._plan(entry)
             case StepAttemptFailed():
                 row.status, row.attempts, row.until = StepStatus.RETRYING, entry.attempt + 1, entry.retry_at
                 row.error, row.failures = text_of(entry.error), attempt_text(entry)
@@ -195,6 +195,12 @@ class Batch:
                 if isinstance(entry.outcome, Failure):
                     self._errors.add(run.function, entry.id, entry.outcome.error, entry.at, entry.run_id)
         return row
+
+    def _plan(self, entry: StepPlanned) -> None:
+        if entry.approval:
+            ask(self._db, entry, entry.approval)
+        if entry.request:
+            accept(self._db, entry, entry.request)
 
     def _add_outcome(self, row: StepRow, entry: StepEnded | StepCopied) -> None:
         row.kind, row.seen, row.own, row.fingerprint = entry.kind, entry.seen, entry.own, entry.fingerprint

@@ -39,7 +39,7 @@ STEPS_PER_STATEMENT = 100
 _LINES_PER_STATEMENT = 50
 _NEVER = 2**62
 # The tables with one row for a run, or few, that have an index by run.
-_BY_RUN = ("run_texts", "approvals", "event_cancels", "runs")
+_BY_RUN = ("run_texts", "approvals", "run_requests", "event_cancels", "runs")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from typing import Any, Protocol, TypeVar
 
 from stepstream.contract.codec import Json
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.kinds import StepKind
 from stepstream.contract.operators.bulk import BulkChanged
 from stepstream.runtime.readmodel import reading
 from stepstream.runtime.readmodel.dialect import Database
@@ -30,6 +29,7 @@ from stepstream.runtime.readmodel.tables.bulks import find_bulk, list_bulks
 from stepstream.runtime.readmodel.tables.error_groups import ErrorGroup, list_groups
 from stepstream.runtime.readmodel.tables.logged_lines import LoggedLine, read_lines
 from stepstream.runtime.readmodel.tables.recorded import RecordedRun, recorded_run
+from stepstream.runtime.readmodel.tables.run_requests import RequestState, find_request
 from stepstream.runtime.readmodel.tables.seen_events import (
     EventPage,
     WholeEvent,
@@ -39,7 +39,7 @@ from stepstream.runtime.readmodel.tables.seen_events import (
     starting_events,
 )
 from stepstream.runtime.readmodel.tables.timings import Rate, Timing, TimingOrder, list_rates, list_timings
-from stepstream.runtime.readmodel.tables.waiting import WaitingStep, count_waiting, waiting_steps
+from stepstream.runtime.readmodel.tables.waiting import WaitingStep, WaitKind, count_waiting, waiting_steps
 from stepstream.runtime.readmodel.views import RunSummary, RunView
 
 T = TypeVar("T")
@@ -124,16 +124,20 @@ class RunQueries:
         """Return what a step asks or asked a person, None if it asked nothing."""
         return await self._ask(lambda db: find_approval(db, run_id, step))
 
-    async def waiting(self, kind: StepKind, limit: int, after: tuple[str, str] = ("", "")) -> list[WaitingStep]:
-        """Return the waiting steps of a kind without approvals, by what they wait for: those after a step."""
+    async def run_request(self, run_id: str, name: str, id: str) -> RequestState | None:
+        """Return what a run has done with a request, None if there is no such run."""
+        return await self._ask(lambda db: find_request(db, run_id, name, id))
+
+    async def waiting(self, kind: WaitKind, limit: int, after: tuple[str, str] = ("", "")) -> list[WaitingStep]:
+        """Return the waiting steps of a kind, by what they wait for: those after a step."""
         return await self._ask(lambda db: waiting_steps(db, kind, limit, after))
 
     async def recorded_all(self, run_ids: Sequence[str]) -> list[RecordedRun]:
         """Return what reruns of these runs need, in their order; runs that do not exist are left out."""
         return await self._ask(lambda db: [run for run_id in run_ids if (run := recorded_run(db, run_id))])
 
-    async def count_waiting(self) -> dict[StepKind, int]:
-        """Return how many steps wait for a signal, an event or a time, by kind, without approvals; WAITING_MAX each."""
+    async def count_waiting(self) -> dict[WaitKind, int]:
+        """Return how many steps wait by kind, WAITING_MAX each."""
         return await self._ask(lambda db: count_waiting(db, WAITING_MAX))
 
     async def bulk(self, operation: str) -> BulkChanged | None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote
 
 from stepstream.contract.codec import Json
 from stepstream.contract.errors import StepstreamError
@@ -18,6 +19,7 @@ from stepstream.contract.limits import MINUTE_MS, POSTPONE_MS_MAX
 from stepstream.contract.operators.approvals import APPROVAL_SIGNALS
 from stepstream.contract.operators.control import function_scope, queue_scope
 from stepstream.contract.operators.limit_views import LimitView
+from stepstream.contract.operators.run_requests import request_signal
 from stepstream.contract.text.names import workers_name
 from stepstream.contract.text.waits import read_several
 from stepstream.contract.text.wording import length_text, missing_code, unfit_code
@@ -45,6 +47,7 @@ class WhyCode(StrEnum):
     CHILD = "child"
     APPROVAL = "approval"
     SIGNAL = "signal"
+    REQUEST = "request"
     EVENT = "event"
     SLEEP = "sleep"
     LIMIT = "limit"
@@ -253,6 +256,9 @@ def _of_step(step: StepView, run: RunView, now_ms: int, known: Surroundings) -> 
         case StepKind.WAIT:
             own = run.events[0] if isinstance(run.events, list) and run.events else None
             return Why(WhyCode.EVENT, f"{waited} {awaited(step.detail, own)}{ends}", step.id, since, until)
+        case StepKind.SIGNAL if step.detail == request_signal(run.run_id, step.step):
+            remedy = f"send it with POST /v1/runs/{run.run_id}/requests/{quote(step.id)}"
+            return Why(WhyCode.REQUEST, f"{waited} the request {step.id!r}{ends}", step.id, since, until, remedy)
         case StepKind.SIGNAL:
             if step.detail.startswith(APPROVAL_SIGNALS):
                 decide = f"`stepstream approvals approve {run.run_id}` or `reject`"

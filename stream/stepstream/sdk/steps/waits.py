@@ -1,4 +1,4 @@
-"""The steps that wait: for time, for an event, for a signal, or for the decision of a person."""
+"""The steps that wait: for time, for an event, for a signal, for a request, or for the decision of a person."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from stepstream.contract.gates import GateRule
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import Limits
 from stepstream.contract.operators.approvals import approval_signal
+from stepstream.contract.operators.run_requests import request_signal
 from stepstream.contract.plans import SignalPlan, SleepPlan, WaitPlan
 from stepstream.contract.text.durations import Duration, Moment, duration_ms, moment_ms
 from stepstream.contract.text.names import check_signal_name
@@ -24,6 +25,7 @@ from stepstream.sdk.replay.calls import SIGNAL, SLEEP, WAIT, Call
 from stepstream.sdk.replay.replay import Replay
 from stepstream.sdk.spending import Spending
 from stepstream.sdk.steps.approvals import Approval, approval_request, approval_value
+from stepstream.sdk.steps.requests import Request, accepted_request, replies, request_value
 from stepstream.sdk.steps.step_call import StepCall, event_value, plain_value
 
 M = TypeVar("M")
@@ -219,6 +221,45 @@ class Waits:
             ),
             approval_value(form),
             {"title": title, "description": description, "to": list(to), "timeout_ms": timeout_ms},
+        )
+
+    @overload
+    def wait_for_request(self, id: str, *, timeout: Duration) -> StepCall[Request[Any] | None]: ...
+    @overload
+    def wait_for_request(self, id: str, *, timeout: Duration, schema: type[M]) -> StepCall[Request[M] | None]: ...
+    def wait_for_request(self, id: str, *, timeout: Duration, schema: Any = None) -> StepCall[Any]:
+        """Wait for a request from outside, to which the code replies; return None if `timeout` passes first.
+
+        Clients send it by POST /v1/runs/{run_id}/requests/{id}, and wait for the reply. Each is taken once.
+
+        Args:
+            id: Also the name of the request, at most 256 characters. In a loop, each wait takes the next request.
+            timeout: At most 366 days.
+            schema: The type of the data: a pydantic model, a dataclass, or any other type that pydantic converts. Data
+                that does not fit its JSON schema is refused, and the step continues to wait.
+
+        Example:
+            ```python
+            while request := await ctx.step.wait_for_request("change", schema=Change, timeout="1d"):
+                total += request.data.amount
+                await request.reply({"total": total})
+            ```
+        """
+        timeout_ms = self._bounded(id, timeout)
+        accepted, run_id = accepted_request(id, schema), self._replay.run_id
+        return StepCall(
+            self._replay,
+            id,
+            lambda step: Call(
+                step,
+                id,
+                SIGNAL,
+                plan=lambda call: SignalPlan(
+                    step, id, request_signal(run_id, step), timeout_ms, group=call.group, request=accepted
+                ),
+            ),
+            request_value(schema, replies(self._replay, id, self._options.policy)),
+            {"request": id, "timeout_ms": timeout_ms},
         )
 
     def _planned(self, id: str, kind: StepKind, plan: Callable[[Call], Any], **arguments: Any) -> StepCall[Any]:

@@ -20,6 +20,7 @@ from stepstream.sdk.replay.tasks import InThread, ThreadBlocked
 from stepstream.sdk.steps.approvals import Approval
 from stepstream.sdk.steps.model_steps import ModelSteps
 from stepstream.sdk.steps.parallel import Group
+from stepstream.sdk.steps.requests import ThreadedRequest
 from stepstream.sdk.steps.several_waits import Wait
 from stepstream.sdk.steps.step import Step
 from stepstream.sdk.steps.step_call import StepCall
@@ -170,6 +171,15 @@ class ThreadedStep:
     def wait_for_approval(self, id: str, **request: Any) -> Any:
         """Wait for the decision of a person, or return None."""
         return self._result(self._step.wait_for_approval(id, **request))
+
+    @overload
+    def wait_for_request(self, id: str, *, timeout: Duration) -> ThreadedRequest[Any] | None: ...
+    @overload
+    def wait_for_request(self, id: str, *, timeout: Duration, schema: type[T]) -> ThreadedRequest[T] | None: ...
+    def wait_for_request(self, id: str, **accepted: Any) -> Any:
+        """Wait for a request, or return None."""
+        request = self._result(self._step.wait_for_request(id, **accepted))
+        return request and ThreadedRequest(request, self._result)
 
     def send_event(self, id: str, events: Event | Sequence[Event]) -> list[str]:
         """Send events; returns their ids."""

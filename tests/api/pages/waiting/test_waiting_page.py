@@ -69,6 +69,7 @@ async def wait(ctx: Context) -> None:
         ctx.step.wait_for_event("event", event="parcel/left", match="data.id", timeout="1d"),
         ctx.step.wait_for_signal("signal", signal=f"go/{ctx.event.id}", timeout="1d"),
         ctx.step.sleep("sleep", "2d"),
+        ctx.step.wait_for_request("request", timeout="1d"),
     )
 
 
@@ -236,16 +237,16 @@ async def test_the_first_kind_with_rows_is_shown(engine: VirtualEngine) -> None:
     assert page.texts("#kinds [aria-current]") == ["approvals 0"]
     await engine.send(*(Event("wait", {"id": number}, id=f"w{number}") for number in range(3)))
     page = await browser.open("/ui/waiting")
-    assert page.texts("#kinds [aria-current]") == ["signals 3"]
-    assert page.texts("#kinds li")[:4] == ["approvals 0", "signals 3", "events 3", "sleeping 3"]
+    assert page.texts("#kinds [aria-current]") == ["requests 3"]
+    assert page.texts("#kinds li")[:5] == ["approvals 0", "requests 3", "signals 3", "events 3", "sleeping 3"]
     assert len(page.all("tbody tr")) == 3
     await engine.send(Event("refund", {}, id="r1"))
     page = await browser.open("/ui/waiting")
-    assert page.texts("#kinds li")[:2] == ["approvals 1", "signals 3"]
+    assert page.texts("#kinds li")[:3] == ["approvals 1", "requests 3", "signals 3"]
     assert page.texts("#kinds [aria-current]") == ["approvals 1"]
 
 
-KINDS = ("approvals", "signals", "events", "sleeping", "queued", "scheduled")
+KINDS = ("approvals", "requests", "signals", "events", "sleeping", "queued", "scheduled")
 
 
 async def test_many_waits_are_counted_up_to_a_bound(engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +254,8 @@ async def test_many_waits_are_counted_up_to_a_bound(engine: VirtualEngine, monke
     monkeypatch.setattr("stepstream.runtime.readmodel.queries.WAITING_MAX", 2)
     monkeypatch.setattr("stepstream.api.pages.waiting.waiting_page.WAITING_MAX", 2)
     await engine.send(*(Event("wait", {"id": number}, id=f"w{number}") for number in range(3)))
-    assert (await browser_of(engine).open("/ui/waiting")).texts("#kinds li")[1:4] == [
+    assert (await browser_of(engine).open("/ui/waiting")).texts("#kinds li")[1:5] == [
+        "requests 2+",
         "signals 2+",
         "events 2+",
         "sleeping 2+",
@@ -267,7 +269,7 @@ async def test_queued_and_scheduled_runs_are_listed(engine: VirtualEngine) -> No
     await engine.send(Event("wait", {"id": 1}, id="w1", ts=later))
     browser = browser_of(engine)
     page = await browser.open("/ui/waiting")
-    assert page.texts("#kinds li")[3:] == ["sleeping 1", f"queued {ROWS + 2}", "scheduled 1"]
+    assert page.texts("#kinds li")[4:] == ["sleeping 1", f"queued {ROWS + 2}", "scheduled 1"]
     page = await browser.open(page.link(f"queued {ROWS + 2}"))
     second = await browser.open(page.link("Next page"))
     shown = [node.attributes["href"] for part in (page, second) for node in part.all("tbody .id")]
@@ -294,6 +296,7 @@ async def test_approvals_are_paged(engine: VirtualEngine) -> None:
         ("signals", ["go/w0", "wait", "signal"]),
         ("events", ["'parcel/left' with data.id = N", "wait", "event"]),
         ("sleeping", ["wait", "sleep"]),
+        ("requests", ["wait", "request"]),
     ],
 )
 async def test_other_waits_are_listed(engine: VirtualEngine, kind: str, columns: list[str]) -> None:
@@ -308,6 +311,18 @@ async def test_other_waits_are_listed(engine: VirtualEngine, kind: str, columns:
     shown = [node.attributes["href"] for part in (page, later) for node in part.all("tbody .id")]
     assert (len(shown), len(set(shown))) == (ROWS + 2, ROWS + 2)
     assert (await browser.open(shown[0] or "")).texts(".heading h1") == ["wait"]
+
+
+async def test_a_run_says_how_its_request_is_sent(engine: VirtualEngine) -> None:
+    """The page of the run has no form that would send the signal of a request without what the API adds to it."""
+    await engine.send(Event("wait", {"id": 1}, id="w1"))
+    run_id = engine.run().run_id
+    page = await browser_of(engine).open(f"/ui/runs/{run_id}")
+    (why,) = (each for each in page.texts(".why") if "for the request 'request'" in each)
+    assert f"POST /v1/runs/{run_id}/requests/request" in why
+    assert [words for words in page.texts("summary") if words.startswith("Send the signal")] == [
+        "Send the signal go/w1"
+    ]
 
 
 async def test_a_large_event_is_not_read_for_the_list(engine: VirtualEngine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from stepstream.api.pages.parts.fields import Refusal, area, choice, line
 from stepstream.api.pages.parts.forms import post_form
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.operators.approvals import approval_signal
+from stepstream.contract.operators.run_requests import request_signal
 from stepstream.contract.text.printable import printable
 from stepstream.runtime.readmodel.views import RunView, StepView
 
@@ -52,9 +53,10 @@ def run_forms(visit: Visit, run: RunView, refusal: Refusal) -> h.Node:
 
 
 def awaited_signals(run: RunView) -> Iterator[StepView]:
-    """Yield the open steps of a run that wait for a signal that does not answer an approval."""
+    """Yield the open steps of a run that wait for a signal that neither answers an approval nor is a request."""
     for step in run.steps:
-        if _is_waiting_signal(step) and step.detail != approval_signal(run.run_id, step.step):
+        own = [name(run.run_id, step.step) for name in (approval_signal, request_signal)]
+        if _is_waiting_signal(step) and step.detail not in own:
             yield step
 
 

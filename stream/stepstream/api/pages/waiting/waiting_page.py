@@ -1,4 +1,4 @@
-"""The page of what waits: approvals with their forms, and the steps that wait for a signal, an event or a time."""
+"""The page of what waits: approvals with their forms, and steps that wait for a request, a signal, an event, a time."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ from stepstream.contract.text.printable import printable
 from stepstream.runtime.readmodel.queries import OPEN_APPROVALS, WAITING_MAX
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.tables.approvals import ApprovalView
-from stepstream.runtime.readmodel.tables.waiting import WaitingStep
+from stepstream.runtime.readmodel.tables.waiting import REQUEST, WaitingStep, WaitKind
 from stepstream.runtime.readmodel.why import awaited
 
 ROWS = 50
@@ -41,6 +41,7 @@ class _Kind(StrEnum):
     """What is waited for: a parameter of the URL."""
 
     APPROVALS = "approvals"
+    REQUESTS = "requests"
     SIGNALS = "signals"
     EVENTS = "events"
     SLEEPING = "sleeping"
@@ -48,13 +49,15 @@ class _Kind(StrEnum):
     SCHEDULED = "scheduled"
 
 
-_STEPS: Mapping[_Kind, StepKind] = {
+_STEPS: Mapping[_Kind, WaitKind] = {
+    _Kind.REQUESTS: REQUEST,
     _Kind.SIGNALS: StepKind.SIGNAL,
     _Kind.EVENTS: StepKind.WAIT,
     _Kind.SLEEPING: StepKind.SLEEP,
 }
 _NOTHING: Mapping[_Kind, str] = {
     _Kind.APPROVALS: "No approval waits for a decision.",
+    _Kind.REQUESTS: "No run waits for a request.",
     _Kind.SIGNALS: "No run waits for a signal.",
     _Kind.EVENTS: "No run waits for an event.",
     _Kind.SLEEPING: "No run sleeps.",
@@ -63,6 +66,8 @@ _NOTHING: Mapping[_Kind, str] = {
 }
 # Runs whose code has not started: no step of them waits.
 _RUNS: Mapping[_Kind, RunStatus] = {_Kind.QUEUED: RunStatus.QUEUED, _Kind.SCHEDULED: RunStatus.SCHEDULED}
+# Their steps say by their ids what they wait for.
+_NAMED_BY_STEP = (_Kind.REQUESTS, _Kind.SLEEPING)
 _STEP_COLUMNS = (
     Column("Waits for", "wide"),
     Column("Run"),
@@ -204,7 +209,7 @@ async def _steps(site: Site, kind: _Kind, after: Cursor) -> h.Node:
     last = (found[ROWS - 1].run_id, found[ROWS - 1].step) if len(found) > ROWS else None
     if not found:
         return [note(_NOTHING[kind]), _pages(kind, after, last)]
-    columns = _STEP_COLUMNS[1 if kind == _Kind.SLEEPING else 0 :]
+    columns = _STEP_COLUMNS[1 if kind in _NAMED_BY_STEP else 0 :]
     return [
         listing("Table of waiting steps", columns, [_row(kind, columns, step) for step in found[:ROWS]]),
         _pages(kind, after, last),
@@ -212,7 +217,7 @@ async def _steps(site: Site, kind: _Kind, after: Cursor) -> h.Node:
 
 
 def _row(kind: _Kind, columns: Sequence[Column], step: WaitingStep) -> h.Element:
-    detail = () if kind == _Kind.SLEEPING else (text(_awaited(kind, step), _DETAIL_CHARACTERS),)
+    detail = () if kind in _NAMED_BY_STEP else (text(_awaited(kind, step), _DETAIL_CHARACTERS),)
     return row(
         columns,
         *detail,

@@ -72,6 +72,9 @@ CREATE TABLE IF NOT EXISTS steps (
 CREATE TABLE IF NOT EXISTS approvals (
     run_id TEXT, step TEXT, request TEXT, PRIMARY KEY (run_id, step)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS run_requests (
+    run_id TEXT, step TEXT, form TEXT, PRIMARY KEY (run_id, step)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS run_sums (
     function TEXT, status TEXT, runs INTEGER, total_ms INTEGER, PRIMARY KEY (function, status)
 ) WITHOUT ROWID;

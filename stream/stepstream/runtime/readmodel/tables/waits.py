@@ -6,6 +6,7 @@ from typing import Any
 from stepstream.contract.codec import load_json
 from stepstream.contract.kinds import StepKind, StepStatus
 from stepstream.contract.operators.approvals import APPROVAL_SIGNALS
+from stepstream.contract.operators.run_requests import REQUEST_SIGNALS
 from stepstream.contract.text.waits import read_several
 from stepstream.runtime.readmodel.activity import WaitState
 from stepstream.runtime.readmodel.dialect import Database
@@ -66,7 +67,8 @@ def _name(meant: str, detail: str) -> str:
     if several:
         return f"{words} {', '.join(name for name, _ in several)}"
     name = detail.partition(" ")[0]
-    return "an approval" if name.startswith(APPROVAL_SIGNALS) else f"{meant} {name}"
+    own = {APPROVAL_SIGNALS: "an approval", REQUEST_SIGNALS: "a request"}
+    return next((text for start, text in own.items() if name.startswith(start)), f"{meant} {name}")
 
 
 def _waits(state: WaitState, step: str, name: str, until: int) -> Mapping[str, Any]:
