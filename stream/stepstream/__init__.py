@@ -27,6 +27,7 @@ _HOMES = {
     "Inference": "sdk.inference",
     "KafkaClient": "runtime.kafka.kafka_client",
     "Limit": "sdk.named_limits",
+    "NoReply": "client.errors",
     "NonRetriableError": "sdk.errors",
     "RateLimit": "sdk.refusals",
     "Request": "sdk.steps.requests",

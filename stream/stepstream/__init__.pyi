@@ -3,6 +3,7 @@
 from stepstream.client.client import Client
 from stepstream.client.errors import (
     EngineUnreachable,
+    NoReply,
     RequestRefused,
     RunFailed,
     RunNotEnded,
@@ -63,6 +64,7 @@ __all__ = [
     "Inference",
     "KafkaClient",
     "Limit",
+    "NoReply",
     "NonRetriableError",
     "RateLimit",
     "Request",

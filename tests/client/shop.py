@@ -49,6 +49,18 @@ async def approve(ctx: Context) -> Any:
 
 
 @app.function()
+async def add_up(ctx: Context) -> int:
+    """Reply to requests with the sum of what they say; to those of more than 100 an hour later."""
+    total = 0
+    while request := await ctx.step.wait_for_request("add up", schema=int, timeout="1d"):
+        if request.data > 100:
+            await ctx.step.sleep("later", "1h")
+        total += request.data
+        await request.reply(total)
+    return total
+
+
+@app.function()
 async def count_down(ctx: Context) -> str:
     """Continue as new until a number is 0."""
     if left := ctx.event.data["left"]:

@@ -11,13 +11,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from stepstream import Client, EngineUnreachable, Event, RequestRefused, Run, RunFailed, RunNotEnded
+from stepstream import Client, EngineUnreachable, Event, NoReply, RequestRefused, Run, RunFailed, RunNotEnded
 from stepstream.client.results import FunctionInfo, RunReason, RunStep
 from stepstream.contract.errors import InvalidInput
 from stepstream.testing import VirtualEngine
 from tests.client.cut_proxy import CutProxy, cut_proxy
 from tests.client.serving import Pauses, engine_served
-from tests.client.shop import Receipt, app, approve, charge
+from tests.client.shop import Receipt, add_up, app, approve, charge
 from tests.docs.pages import DOCS, write_files
 
 OPTIONS: dict[str, Any] = {"api_key": "api-key\n", "event_key": "event-key"}
@@ -300,3 +300,44 @@ async def test_a_wait_outlasts_an_engine_that_does_not_answer() -> None:
         proxy.cuts = [-1] * 9
         await engine.signal("approve/1", "late")
         assert await waiting == "late"
+
+
+async def test_a_request_returns_the_reply_of_its_run() -> None:
+    """A repeated one has the same reply; what the run does not take is refused, with the status of the response."""
+    async with client_of_engine() as (client, engine):
+        handle = await client.start(add_up)
+        await engine.until_idle()
+        assert await handle.request("add up", 2, request_id="a") == 2
+        assert await client.request(handle.run_id, "add up", 3) == 5
+        assert await handle.request("add up", 2, request_id="a") == 2
+        with pytest.raises(RequestRefused, match="data") as unfit:
+            await handle.request("add up", "x")
+        with pytest.raises(RequestRefused, match="no step of the run waits") as unknown:
+            await handle.request("other", timeout="0s")
+        assert (unfit.value.status, unknown.value.status) == (422, 409)
+
+
+async def test_a_late_reply_is_awaited_by_the_id_of_its_request() -> None:
+    """After the timeout the error has the id, and a later call with it returns the reply; the run adds it once."""
+    async with client_of_engine() as (client, engine):
+        handle = await client.start(add_up)
+        await engine.until_idle()
+        with pytest.raises(NoReply, match="has not replied") as late:
+            await handle.request("add up", 500, timeout="0s")
+        waiting = asyncio.ensure_future(handle.request("add up", 500, request_id=late.value.request_id))
+        await engine.advance("1h")
+        assert (await waiting, late.value.run_id) == (500, handle.run_id)
+
+
+async def test_a_request_cut_at_any_byte_is_taken_once() -> None:
+    """The connection is lost before the request, or anywhere in its response."""
+    async with cut_client() as (client, engine, proxy):
+        handle = await client.start(add_up)
+        await engine.until_idle()
+        assert await handle.request("add up", 1) == 1
+        cuts = range(-1, proxy.sizes[-1], 8)
+        for count, cut in enumerate(cuts, 2):
+            proxy.cuts = [cut, cut]
+            assert await handle.request("add up", 1) == count
+        taken = [step for step in engine.run("add-up").steps if step.id == "add up" and step.status == "completed"]
+        assert len(taken) == len(cuts) + 1

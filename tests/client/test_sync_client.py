@@ -15,7 +15,7 @@ from django.test import Client as Browser
 from stepstream import Client, EngineUnreachable, Event, RunFailed, SyncClient
 from stepstream.contract.errors import InvalidInput
 from tests.client.serving import engine_served
-from tests.client.shop import Receipt, app, approve, charge
+from tests.client.shop import Receipt, add_up, app, approve, charge
 from tests.docs.pages import DOCS, write_files
 
 OPTIONS = {"api_key": "api-key", "event_key": "event-key"}
@@ -55,6 +55,9 @@ def use_all(client: SyncClient) -> None:
     receipt = client.signal_with_start("approve/1", "yes", function=approve, start={"order": 1})
     assert client.wait(receipt.run_id).output == "yes"
     assert not client.signal("approve/1")
+    adding = client.start(add_up)
+    assert adding.request("add up", 2, request_id="a") == 2
+    assert client.request(adding.run_id, "add up", 2, request_id="a") == 2
     assert client.rerun(handle.run_id) != handle.run_id
     open_run = client.start(approve, {"order": 2})
     client.pause(open_run.run_id, why="bank is down")

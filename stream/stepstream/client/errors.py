@@ -75,6 +75,23 @@ class RunFailed(StepstreamError):
         super().__init__(f"run {run.run_id} of {run.function!r} is {run.status}: {why or 'it has no error'}")
 
 
+class NoReply(StepstreamError, TimeoutError):
+    """A run has taken a request, and did not reply in the time for which a client waited.
+
+    Attributes:
+        run_id: The run.
+        request_id: The id of the request, by which a later call can wait for the reply.
+    """
+
+    code = "no-reply"
+
+    def __init__(self, run_id: str, name: str, request_id: str, within_s: float) -> None:
+        reason = f"run {run_id} has not replied to request {name!r} within {within_s:g} s"
+        super().__init__(f"{reason}; send it again with request_id={request_id!r} to wait for the reply")
+        self.run_id = run_id
+        self.request_id = request_id
+
+
 class RunNotEnded(StepstreamError, TimeoutError):
     """A run did not end in the time for which a client waited; it continues.
 

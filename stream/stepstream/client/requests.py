@@ -12,7 +12,7 @@ from stepstream.client.errors import EngineUnreachable, RequestRefused
 ATTEMPTS = 4
 _PAUSE_S = 0.25
 _OVERLOADED = "overloaded"
-OK, SERVER_ERROR = 200, 500
+ANSWERED, SERVER_ERROR = (200, 202), 500
 Pause = Callable[[float], Awaitable[None]]
 
 
@@ -35,6 +35,7 @@ class Request:
 
     is_repeatable  whether it may be sent again although it may have taken effect
     wait_s         for how long the engine may wait before it answers
+    headers        of this request, beside those of all
     """
 
     method: str
@@ -44,6 +45,7 @@ class Request:
     body: bytes | None = None
     is_repeatable: bool = True
     wait_s: float = 0.0
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Requests:
@@ -86,12 +88,12 @@ class Requests:
             f"{self._url}{request.path}",
             params=request.query,
             data=request.body,
-            headers=self._headers,
+            headers={**self._headers, **request.headers},
             timeout=aiohttp.ClientTimeout(self._timeout_s + request.wait_s),
             allow_redirects=False,
         ) as response:
             body = await response.read()
-            if response.status == OK:
+            if response.status in ANSWERED:
                 return body
             raise _error_of(response.status, body)
 

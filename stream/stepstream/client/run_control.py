@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, overload
 from urllib.parse import quote
 
 from stepstream.client.connected import Connected
-from stepstream.client.errors import EngineUnreachable, RequestRefused, RunFailed, RunNotEnded
+from stepstream.client.errors import EngineUnreachable, NoReply, RequestRefused, RunFailed, RunNotEnded
 from stepstream.client.requests import Request
 from stepstream.client.results import Run, RunPage
 from stepstream.client.sent import json_body, object_of
@@ -95,6 +95,28 @@ class Runs(Connected):
     def stream(self, run_id: str, /, *channels: AnyChannel, after: str = "") -> LiveStream[Any]:
         """Return the [live stream](streams.md) of a run on these channels, or on all, as `StreamClient.run` does."""
         return self._streams.run(run_id, *channels, after=after)
+
+    async def request(
+        self, run_id: str, name: str, data: Any = None, *, timeout: Duration = "1m", request_id: str = ""
+    ) -> Any:
+        """Send a [request](waiting.md#answer-a-request-stepwait_for_request) to a run, and return its reply, as JSON.
+
+        The run takes a request with the same `request_id` once, and its reply is the same; without one, an id is drawn
+        here, so an attempt is safe to repeat. Raises `RequestRefused`, with the status 409 if the run has ended or does
+        not wait for the request, and with 422 for data that does not fit, and `NoReply` after `timeout`.
+        """
+        within_s, id = duration_ms(timeout) / 1_000, request_id or uuid.uuid4().hex
+        waiting = _Waiting(run_id, asyncio.get_running_loop().time(), within_s)
+        path = f"/v1/runs/{quote(run_id, safe='')}/requests/{quote(name)}"
+        body, headers = bytes(dump_json(to_json(data), "data")), {"Idempotency-Key": id}
+        while True:
+            wait_s = min(max(waiting.left_s(), 0.0), _WAIT_S)
+            query = {"wait": f"{round(wait_s * 1_000)}ms"}
+            answer = await self._ask(Request("POST", path, query=query, body=body, wait_s=wait_s, headers=headers))
+            if "reply" in answer:
+                return answer["reply"]
+            if waiting.left_s() <= 0:
+                raise NoReply(run_id, name, id, within_s)
 
     async def cancel(self, run_id: str, *, why: str = "", children: bool = False) -> bool:
         """Cancel a run; return whether it is cancelled, also by an earlier call; False if it ended in another way.
@@ -204,6 +226,10 @@ class RunHandle(Generic[T]):
     async def cancel(self, why: str = "") -> bool:
         """Cancel the run, as `Client.cancel` does."""
         return await self.client.cancel(self.run_id, why=why)
+
+    async def request(self, name: str, data: Any = None, *, timeout: Duration = "1m", request_id: str = "") -> Any:
+        """Send a request to the run and return its reply, as `Client.request` does."""
+        return await self.client.request(self.run_id, name, data, timeout=timeout, request_id=request_id)
 
     def stream(self, *channels: AnyChannel, after: str = "") -> LiveStream[Any]:
         """Return the live stream of the run, as `Client.stream` does."""

@@ -196,6 +196,13 @@ class SyncClient:
 
         return self._iterate(messages)
 
+    def request(
+        self, run_id: str, name: str, data: Any = None, *, timeout: Duration = "1m", request_id: str = ""
+    ) -> Any:
+        """Send a request to a run and return its reply, as `Client.request` does."""
+        options: dict[str, Any] = {"timeout": timeout, "request_id": request_id}
+        return self._run(lambda client: client.request(run_id, name, data, **options))
+
     def cancel(self, run_id: str, *, why: str = "", children: bool = False) -> bool:
         """Cancel a run, as `Client.cancel` does."""
         return self._run(lambda client: client.cancel(run_id, why=why, children=children))
@@ -282,6 +289,10 @@ class SyncRunHandle(Generic[T]):
     def cancel(self, why: str = "") -> bool:
         """Cancel the run, as `SyncClient.cancel` does."""
         return self._client.cancel(self.run_id, why=why)
+
+    def request(self, name: str, data: Any = None, *, timeout: Duration = "1m", request_id: str = "") -> Any:
+        """Send a request to the run and return its reply, as `SyncClient.request` does."""
+        return self._client.request(self.run_id, name, data, timeout=timeout, request_id=request_id)
 
     def stream(self, *channels: AnyChannel, after: str = "") -> Iterator[StreamMessage[Any]]:
         """Yield the messages of the run, as `SyncClient.stream` does."""
