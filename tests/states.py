@@ -38,6 +38,9 @@ The state of a run follows from its row. Without a row it is `absent`. With a `d
 before anything has happened, and `backing-off` afterwards. It is `queued` until it has passed its gates, the limits of
 its function. Otherwise it is `active`.
 
+Only a run with [limits on work](flow-control.md#limit-how-many-runs-are-executing) is `parked`, once its worker has
+reported that the code waits, and `waking` while it waits for their permits again.
+
 Every move to `absent` from another state is the one end of the run. `Tick` is time itself. A move from `active` or
 `backing-off` to `absent` by a record of a step means that the run broke a limit.
 """

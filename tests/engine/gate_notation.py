@@ -29,7 +29,8 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
     `idempotency=key[:ms]`, `rate=runs:ms[:burst]`, `debounce=ms[:most[:key]]`, `singleton=skip|cancel|wait[:key]`,
     `batch=size:ms[:key[:condition]]`, `gather=size:ms[:most[:key]]` (a debounce that keeps all events),
     `throttle=starts:ms[:burst]`, `named=name:starts:ms`, `concurrency=runs[:key[:name]]`,
-    `steps=bodies[:key[:name]]`. Those of them for which runs wait may be `fair=key`, with a `weight=expression`.
+    `steps=bodies[:key[:name]]`, `work=runs[:key[:name]]`. Those of them for which runs wait may be `fair=key`, with a
+    `weight=expression`.
     """
     rules: list[GateRule] = []
     for word in filter(None, words.text("idempotency").split(";")):
@@ -52,12 +53,11 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
     for word in filter(None, words.text("named").split(";")):
         name, starts, period = word.split(":")
         rules.append(GateRule(name, int(starts), int(period)))
-    for word in filter(None, words.text("concurrency").split(";")):
-        runs, key, name = (*word.split(":"), "", "")[:3]
-        rules.append(GateRule(name or f"concurrency {function}", int(runs), key=key))
-    for word in filter(None, words.text("steps").split(";")):
-        bodies, key, name = (*word.split(":"), "", "")[:3]
-        rules.append(GateRule(name or f"steps {function}", int(bodies), key=key, steps=True))
+    for option in ("concurrency", "steps", "work"):
+        for word in filter(None, words.text(option).split(";")):
+            number, key, name = (*word.split(":"), "", "")[:3]
+            steps, work = option == "steps", option == "work"
+            rules.append(GateRule(name or f"{option} {function}", int(number), key=key, steps=steps, work=work))
     fair, weight = words.text("fair"), words.text("weight")
     return tuple(replace(rule, fair=fair, weight=weight) if rule.excess is Excess.WAIT else rule for rule in rules)
 

@@ -26,6 +26,7 @@ from stepstream.contract.functions import (
     RunTimeouts,
     Trigger,
 )
+from stepstream.contract.gates import RunParked
 from stepstream.contract.history import (
     AttributesChanged,
     HistoryEntry,
@@ -39,6 +40,7 @@ from stepstream.contract.history import (
     RunPaused,
     RunUnpaused,
     RunWarned,
+    RunWoken,
     StateChanged,
     StepAttemptFailed,
     StepCancelled,
@@ -176,8 +178,7 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:  # noqa:
         case "fail":
             step = words.take()
             attempt, retry_ms, group = words.number("attempt"), words.number("retry"), words.text("group")
-            queue = words.text("queue")
-            claim, error, used = words.text("claim"), ErrorInfo("Oops"), _used(words)
+            queue, claim, error, used = words.text("queue"), words.text("claim"), ErrorInfo("Oops"), _used(words)
             failed = (run_id, epoch, step, step, attempt, retry_ms, error, group, 0, queue, claim)
             return StepFailed(*failed, used=used, progress=read_progress(words))
         case "beat":
@@ -194,6 +195,8 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:  # noqa:
         case "lease-step":
             attempt, queue, claim = words.number("attempt"), words.text("queue"), words.text("claim")
             return StepLeased(run_id, words.take(), attempt, queue, claim, words.number("for"))
+        case "park":
+            return RunParked(run_id, epoch, words.number("number"))
         case "postpone":
             return RunPostponed(run_id, epoch, "no code", words.number("for"))
         case "postpone-step":
@@ -291,6 +294,8 @@ def _show_entry(entry: HistoryEntry) -> str:  # noqa: C901 - a table
             return f"began {entry.run_id} {entry.function}{origin}{later}{deadline}{queued}{attributes}"
         case RunAdmitted():
             return f"admitted {entry.run_id} after {entry.waited_ms}"
+        case RunWoken():
+            return f"woken {entry.run_id}"
         case RunBatched():
             return f"batched {entry.run_id} {','.join(event.id for event in entry.events)}"
         case RunAttemptFailed():
@@ -306,7 +311,7 @@ def _show_entry(entry: HistoryEntry) -> str:  # noqa: C901 - a table
         case RunPaused():
             return f"paused by {entry.pause.by} until {entry.pause.until}"
         case RunUnpaused():
-            return f"unpaused by {entry.by or 'time'}"
+            return f"unpaused by {entry.by or 'time'}{' queued' * entry.queued}"
         case RunDeadlineChanged():
             return f"{'expired' if entry.expired else 'executes'} until {entry.deadline}"
         case RunEnded():
@@ -351,20 +356,23 @@ def _show_step_entry(
 def _show_command(command: Command) -> str:
     match command:
         case RunStarted():
-            return f"start {command.run_id}{' announced' * command.announce}"
+            reports = " announced" * command.announce + " reports-parked" * command.report_parked
+            return f"start {command.run_id}{reports}"
         case RunLoaded():
             opened = [
                 f" {step.step}#{step.attempt}" + "!" * step.ready + show_progress(step.progress)
                 for step in command.open
             ]
             memos = "".join(map(_show_memo, command.memos))
-            more = " announced" * command.announce + (f" in {_compact(command.state)}" if command.state else "")
+            more = " announced" * command.announce + " reports-parked" * command.report_parked
+            more += f" in {_compact(command.state)}" if command.state else ""
             return f"load {command.run_id} for {command.claim}{memos}{''.join(opened)}{more}"
         case RunResumed():
             retries = "".join(f" {step.step}#{step.attempt}{show_progress(step.progress)}" for step in command.retries)
             memos = "".join(map(_show_memo, command.memos))
             asleep = "" if command.wake else " asleep"
-            return f"resume {command.run_id}{memos}{retries}{' ack' * command.acknowledged}{asleep}"
+            number = f" #{command.number}" if command.number else ""
+            return f"resume {command.run_id}{number}{memos}{retries}{' ack' * command.acknowledged}{asleep}"
         case ReloadRequested():
             return f"reload {command.run_id}{' expired' * command.expired}"
         case StepDispatched():

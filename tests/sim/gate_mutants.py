@@ -1,6 +1,7 @@
 """Seeded bugs in the limits on runs."""
 
 from tests.sim.mutation import Mutant
+from tests.sim.work_mutants import WORK_MUTANTS
 
 _GATE = "engine/gates/gate.py"
 _CHANGES = "engine/gates/limit_changes.py"
@@ -144,6 +145,7 @@ _ONE_EDIT = tuple(
 )
 GATE_MUTANTS = (
     *_ONE_EDIT,
+    *WORK_MUTANTS,
     Mutant(
         "a run that is replaced while it waits does not end",
         _GATE,

@@ -23,6 +23,7 @@ from stepstream import (
 from stepstream.contract.operators.limit_settings import LimitAction, LimitChangeRequested, Override
 from stepstream.runtime.callers import AnswerLostError, UnavailableError
 from tests.sim.program import Program
+from tests.sim.work_programs import WORK_PROGRAMS
 from tests.sim.world import World
 
 _REPORTS = "concurrency of function report by event.data.tenant"
@@ -354,4 +355,5 @@ GATE_PROGRAMS: dict[str, Callable[[], Program]] = {
     "metered": metered,
     "steered": steered,
     "shares": shares,
+    **WORK_PROGRAMS,
 }

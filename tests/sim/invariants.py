@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from stepstream.contract.codec import encode
@@ -21,6 +21,8 @@ from stepstream.contract.history import (
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.operators.limit_settings import LimitSetting
 from stepstream.contract.outcomes import TimedOut, Value
+from stepstream.engine.gates.passing import counts_work
+from stepstream.engine.runs.pauses import can_wake
 from stepstream.engine.state.gate_rows import GateRun, GateState
 from stepstream.engine.state.keys import Key, parse_texts
 from stepstream.engine.state.rows import OpenStep, Row, Run, Timer, TimerKind
@@ -189,7 +191,8 @@ def check_wakes(stores: Sequence[MemoryStore], commanded: Set[str]) -> Iterator[
                 for _, row in store.scan(STEPS.prefix + run_part(run.run_id), len(store.rows))
             ]
             opened = [step for step in steps if isinstance(step, OpenStep)]
-            if (run.queued or any(step.queued for step in opened)) and not run.due:
+            asks = run.queued and not can_wake(run)
+            if (asks or any(step.queued for step in opened)) and not run.due:
                 continue  # What its gates do is checked by check_gates.
             timed = run.due or any(step.due for step in opened)
             if not timed and not run.paused and run.run_id not in commanded:
@@ -233,9 +236,30 @@ def check_gates(stores: Sequence[MemoryStore]) -> Iterator[str]:
         if state.waiting and (is_free or state.gate.excess is Excess.REPLACE):
             yield f"{state.gate.id!r} is free or held by a run that was replaced, and {state.waiting} runs wait for it"
     for holder, known in passing.items():
-        stopped = known.due or (isinstance(known, Run) and (known.paused or known.held))
+        stopped = known.due or (isinstance(known, Run) and (known.paused or known.held or can_wake(known)))
         if known.queued and not stopped and not waiting[known.gates[known.granted].id]:
             yield f"{holder} waits for a gate that does not know of it"
+
+
+def check_work(stores: Sequence[MemoryStore], commanded: Set[str]) -> Iterator[str]:
+    """A run holds a permit of a limit on work only while a worker has something to do for it: a command in `commanded`.
+
+    This holds whenever the system is idle.
+    """
+    for run in _rows(stores, RUNS):
+        assert isinstance(run, Run)
+        if counts_work(run) and not run.queued and run.run_id not in commanded:
+            yield f"{run.run_id} of {run.function} holds a permit, and no worker has anything to do for it"
+
+
+def check_grants(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
+    """No row of a gate that was ever written counts more executing runs than its limit."""
+    for key, value in rows:
+        if key.startswith(GATES.prefix) and value:
+            state = decode_row(GATES.prefix, value)
+            assert isinstance(state, GateState)
+            if state.gate.work and state.held > state.gate.limit:
+                yield f"{state.gate.id!r} let {state.held} runs be executing, and its limit is {state.gate.limit}"
 
 
 def _passing(stores: Sequence[MemoryStore]) -> dict[str, Run | OpenStep]:

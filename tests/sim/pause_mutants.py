@@ -8,7 +8,7 @@ PAUSE_MUTANTS = tuple(
         (
             "a claim of a paused run is granted",
             "engine/runs/runs.py",
-            (("if run.due or run.queued or hold(draft, run):", "if run.due or run.queued:"),),
+            (("    if hold(draft, run):\n        _park(", "    if not run:\n        _park("),),
         ),
         (
             "a claim of a dispatched step of a paused run is granted",
@@ -40,8 +40,8 @@ PAUSE_MUTANTS = tuple(
             "engine/runs/pauses.py",
             (
                 (
-                    "    if not hold(draft, run):\n        draft.command(run.app, news)",
-                    "    draft.command(run.app, news)",
+                    "    if hold(draft, run):\n        return\n    if counts_work(run):",
+                    "    if counts_work(run):",
                 ),
             ),
         ),

@@ -20,6 +20,7 @@ from tests.sim import loop
 from tests.sim.faults import Disk, Fault, Faults, Kind, Rebalances
 from tests.sim.invariants import (
     check_batches,
+    check_grants,
     check_history,
     check_rows,
     check_same,
@@ -125,7 +126,9 @@ async def _expire(world: World, expiry: str) -> list[str]:
     """Advance the clock until rows that expire are removed, if there are any; return the rows that are left."""
     if not has_expiring_rows(world.stores):
         return []
-    await world.advance("8d" if has_bulk_operations(world.stores) else expiry)
+    if has_bulk_operations(world.stores):
+        await world.advance("8d")
+    await world.advance(expiry)
     return list(check_rows(world.stores, expired=True))
 
 
@@ -135,6 +138,9 @@ def _broken(world: World, program: Program) -> list[str]:
     broken = [*world.complaints, *program.repeated, *check_history(world.history), *check_rows(stores)]
     broken += check_batches(world.history)
     broken += check_same(stores, [_logged(journal, shard) for shard in range(len(stores))])
+    for shard in range(len(stores)):
+        written = journal.read(CHANGELOG, shard, 0, journal.end(CHANGELOG, shard))
+        broken += check_grants((record.key, record.value) for record in written)
     dead_letters = sum(journal.end(DEAD_LETTERS, shard) for shard in range(len(stores)))
     if dead_letters:
         broken.append(f"{dead_letters} dead letters")
@@ -212,13 +218,13 @@ def random_rebalances(
     return setting, faults
 
 
-def random_operators(seed: int) -> tuple[Setting, Faults]:
+def random_operators(seed: int, programs: Sequence[str] = _OPERATED) -> tuple[Setting, Faults]:
     """Return the setting and the faults of a seed, with an operator who pauses and resumes runs.
 
     In half of the schedules nothing else happens; in some, groups of two workers rebalance.
     """
     draw = random.Random(f"operators-{seed}")
-    setting, faults = (random_rebalances if draw.random() < 0.3 else random_schedule)(seed, _OPERATED)
+    setting, faults = (random_rebalances if draw.random() < 0.3 else random_schedule)(seed, programs)
     if draw.random() < 0.5:
         faults.plan.clear()
     faults.operator = seed

@@ -1,13 +1,18 @@
 """Runs wait for limits, whatever fails: each run ends once, as without faults, and no permit is lost."""
 
+import functools
+
 import pytest
 
 from tests.sim.gate_programs import GATE_PROGRAMS
+from tests.sim.schedule import judge_seed, random_operators
 from tests.sim.sweeps import broken_by, broken_by_crashes
+from tests.sim.work_programs import WORK_PROGRAMS
 from tests.sim.world import Setting
 
 PROGRAMS = sorted(GATE_PROGRAMS)
 SEEDS = 5
+_operated = functools.partial(random_operators, programs=sorted(WORK_PROGRAMS))
 SEEDS_IN_FULL = 100
 
 
@@ -15,6 +20,13 @@ SEEDS_IN_FULL = 100
 def test_limits_break_no_invariant() -> None:
     """With random faults, on several shards, and with two workers in each group."""
     broken = broken_by(PROGRAMS, range(SEEDS))
+    assert not broken, broken
+
+
+@pytest.mark.slow
+def test_pauses_of_runs_with_limits_on_work_break_no_invariant() -> None:
+    """An operator pauses and resumes runs that are executing, parked, or wait for their permits again."""
+    broken = [found for seed in range(SEEDS) if (found := judge_seed(seed, _operated))]
     assert not broken, broken
 
 

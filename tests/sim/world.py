@@ -23,7 +23,7 @@ from stepstream.runtime.worker.pool import PoolWorker
 from stepstream.runtime.worker.worker import Worker
 from stepstream.testing import VirtualEngine
 from tests.sim.faults import Faults
-from tests.sim.invariants import check_gates, check_wakes
+from tests.sim.invariants import check_gates, check_wakes, check_work
 from tests.sim.late_index import LateIndex
 from tests.sim.operators import Operator
 from tests.sim.ports import FaultyLog, wrap_port
@@ -158,7 +158,9 @@ class World(VirtualEngine):
             await asyncio.sleep(0)
             idle_passes = idle_passes + 1 if await self.engine.is_idle() and not self._busy() else 0
         await super().until_idle()
-        self.complaints += check_wakes(self.stores, self._commanded())
+        commanded = self._commanded()
+        self.complaints += check_wakes(self.stores, commanded)
+        self.complaints += check_work(self.stores, commanded)
         self.complaints += check_gates(self.stores)
         self.complaints += check_shares(self.stores)
         if self._operator:

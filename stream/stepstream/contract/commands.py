@@ -46,7 +46,8 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True):
 class RunStarted(TypedRecord, frozen=True, tag="run.started"):
     """Start a run that no worker has seen; `chain` runs precede it in a chain of runs that started one another.
 
-    With `announce` the engine expects an ExecutionStarted when the code starts.
+    With `announce` the engine expects an ExecutionStarted when the code starts, and with `report_parked` a RunParked
+    whenever the code waits for the engine.
     """
 
     run_id: str
@@ -56,12 +57,14 @@ class RunStarted(TypedRecord, frozen=True, tag="run.started"):
     started_at: int
     chain: int = 0
     announce: bool = False
+    report_parked: bool = False
 
 
 class RunLoaded(TypedRecord, frozen=True, tag="run.loaded"):
     """Everything about a run, for the worker that claimed it with `claim`; `memos` are in the order of their keys.
 
-    `chain` and `announce` are those of RunStarted. `state` is what the code has set as the state of the run.
+    `chain`, `announce` and `report_parked` are those of RunStarted. `state` is what the code has set as the state of
+    the run.
     """
 
     run_id: str
@@ -76,12 +79,14 @@ class RunLoaded(TypedRecord, frozen=True, tag="run.loaded"):
     chain: int = 0
     announce: bool = False
     state: StateValues = msgspec.field(default_factory=dict)
+    report_parked: bool = False
 
 
 class RunResumed(TypedRecord, frozen=True, tag="run.resumed"):
     """News for a run: results, attempts that are due, confirmation that its waits are registered.
 
     Without `wake` a worker that does not hold the run live need not load it: more results of the group are to come.
+    News for a run with limits on work have a `number`, from 1 in each epoch, which RunParked repeats.
     """
 
     run_id: str
@@ -90,6 +95,7 @@ class RunResumed(TypedRecord, frozen=True, tag="run.resumed"):
     retries: tuple[Open, ...] = ()
     acknowledged: bool = False
     wake: bool = True
+    number: int = 0
 
 
 class ReloadRequested(TypedRecord, frozen=True, tag="run.reload_requested"):

@@ -47,7 +47,8 @@ class Excess(StrEnum):
 class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     """A limit that a function registers: at most `limit` open runs or, with a period, `limit` starts in `period_ms`.
 
-    `burst` more may start at once. A limit on `steps` counts the bodies of steps that are running instead of runs.
+    `burst` more may start at once. A limit on `steps` counts the bodies of steps that are running instead of runs, and
+    one on `work` counts runs only while their code or a body of them is executing.
     Functions whose rules have the same `name` share the limit. Each value of `key`, a CEL expression on `event`, has
     its own limit. `excess` is what happens to a run beyond the limit. A debounced run waits for `most_ms` at most from
     the first event on (0: without end). Up to `size` batched runs pass as one. The period of a batch that is
@@ -71,6 +72,7 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     fair: str = ""
     weight: str = ""
     renewed: bool = False
+    work: bool = False
 
 
 def check_rules(rules: Sequence[GateRule], most: int = GATES_PER_FUNCTION_MAX) -> None:
@@ -101,7 +103,8 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
 
     It is a rule with the value of its key for the event of the run, which its priority moves forward in the queue by
     `ahead_ms`. A body asks a gate that is `metered` for so many `units`. At a gate that is fair, a run waits in the
-    sub-queue `share`, which has a `weight` (thousandths).
+    sub-queue `share`, which has a `weight` (thousandths). A run leaves a gate that counts `work` whenever it is parked,
+    and asks again when it has something to do.
     """
 
     name: str
@@ -119,6 +122,7 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     share: str | None = None
     weight: int = GATE_WEIGHT_ONE
     renewed: bool = False
+    work: bool = False
 
     @property
     def id(self) -> str:
@@ -144,7 +148,8 @@ def rule_text(rule: GateRule | Gate) -> str:
         burst = f" after a burst of {rule.burst:,}" if rule.burst else ""
         number = counted(rule.limit, "unit" if rule.metered else "start")
         return f"{rule.name}: {number} in {duration_text(rule.period_ms)}{burst}"
-    return f"{rule.name}: {counted(rule.limit, 'step' if rule.steps else 'run')} at a time"
+    executing = " executing" if rule.work else ""
+    return f"{rule.name}: {counted(rule.limit, 'step' if rule.steps else 'run')}{executing} at a time"
 
 
 class BatchedRun(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -197,7 +202,7 @@ class GateRefused(TypedRecord, frozen=True, tag="gate.refused"):
 
 
 class GateLeft(TypedRecord, frozen=True, tag="gate.left"):
-    """A run has ended, or an attempt of a `step` of it: it returns its permit, or no longer waits."""
+    """A run has ended or is parked, or an attempt of a `step` of it has ended: it returns its permit or its place."""
 
     gate: str
     run_id: str
@@ -209,6 +214,18 @@ class GateSettled(TypedRecord, frozen=True, tag="gate.settled"):
 
     gate: Gate
     units: int
+
+
+class RunParked(TypedRecord, frozen=True, tag="run.parked"):
+    """The code of a run with limits on work waits for the engine, and its worker has stopped it.
+
+    `number` is that of the last news that the worker has read. If the engine has sent others since, the run is not
+    parked: a worker will claim it.
+    """
+
+    run_id: str
+    epoch: int
+    number: int = 0
 
 
 GateRecord = GateAsked | GateGranted | GateRefused | GateLeft | GateSettled

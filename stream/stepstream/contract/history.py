@@ -45,9 +45,13 @@ class RunBegan(_Entry, frozen=True, tag="run.began"):
 
 
 class RunAdmitted(_Entry, frozen=True, tag="run.admitted"):
-    """The run has passed its gates, and its code starts; it `waited_ms` for them."""
+    """The run has passed its gates, and its code starts or continues; it `waited_ms` for them."""
 
     waited_ms: int = 0
+
+
+class RunWoken(_Entry, frozen=True, tag="run.woken"):
+    """A run that was parked has something to do, and is queued for its limits on work until RunAdmitted follows."""
 
 
 class RunBatched(_Entry, frozen=True, tag="run.batched"):
@@ -177,10 +181,14 @@ class RunPaused(_Entry, frozen=True, tag="run.paused"):
 
 
 class RunUnpaused(_Entry, frozen=True, tag="run.unpaused"):
-    """The pause of the run ended. `by` says who ended it, empty if its time had come, and `why` the reason."""
+    """The pause of the run ended. `by` says who ended it, empty if its time had come, and `why` the reason.
+
+    A run that is `queued` then waits for its limits on work, as after RunWoken.
+    """
 
     by: str = ""
     why: str = ""
+    queued: bool = False
 
 
 class RunDeadlineChanged(_Entry, frozen=True, tag="run.deadline_changed"):
@@ -214,6 +222,7 @@ class RunEnded(_Entry, frozen=True, tag="run.ended"):
 HistoryEntry = (
     RunBegan
     | RunAdmitted
+    | RunWoken
     | RunBatched
     | StepPlanned
     | StepAttemptFailed

@@ -7,7 +7,7 @@ from stepstream.contract.codec import NULL, Raw, TypedRecord
 from stepstream.contract.continuations import Continuation
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CancelTrigger, RunTimeouts
-from stepstream.contract.gates import Gate, GateRecord
+from stepstream.contract.gates import Gate, GateRecord, RunParked
 from stepstream.contract.ids import StepRef
 from stepstream.contract.matching import MatchingRecord
 from stepstream.contract.model_usage import ModelUsage
@@ -367,6 +367,7 @@ WorkerReport = (
     | RunFailed
     | RunLeased
     | RunPostponed
+    | RunParked
 )
 QueueReport = StepLeased | StepPostponed
 Claim = RunClaimed | StepClaimed

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, assert_never
 
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.gates import GateAsked, GateGranted, GateLeft, GateRefused, GateSettled
+from stepstream.contract.gates import GateAsked, GateGranted, GateLeft, GateRefused, GateSettled, RunParked
 from stepstream.contract.inbox import (
     AnswersContinued,
     AttributesSet,
@@ -105,6 +105,7 @@ from stepstream.engine.runs.runs import (
     fail_run,
     fire_run,
     lease_run,
+    park_run,
     postpone_run,
     return_run,
     set_attributes,
@@ -246,6 +247,7 @@ HANDLERS: dict[type, _Handler] = dict(
         _on(RunLeased, lease_run),
         _on(StepLeased, lease_step),
         _on(RunPostponed, postpone_run),
+        _on(RunParked, park_run),
         _on(StepPostponed, postpone_step),
         _on(CommandsLost, send_again),
         # Gates.

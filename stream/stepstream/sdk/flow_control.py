@@ -1,4 +1,4 @@
-"""Limits of functions: how many runs or bodies of steps are open at a time, and how many runs start in a period."""
+"""Limits of functions: how many runs are open or executing, how many bodies run, and how many runs start in a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from stepstream.sdk.errors import DefinitionError
 
 Scope = Literal["function", "app", "namespace"]
 _SCOPES = ("function", "app", "namespace")
-Counts = Literal["steps", "runs"]
+Counts = Literal["steps", "runs", "work"]
 # How the names of the limits begin.
-_KINDS: dict[Counts, str] = {"runs": "concurrency", "steps": "step concurrency"}
+_KINDS: dict[Counts, str] = {"runs": "concurrency", "steps": "step concurrency", "work": "work concurrency"}
 CONCURRENCY_PER_FUNCTION_MAX = 2
 Weight = float | str
 _WEIGHT_MIN, _WEIGHT_MAX = 1 / GATE_WEIGHT_ONE, GATE_WEIGHT_MAX // GATE_WEIGHT_ONE
@@ -26,7 +26,7 @@ _WEIGHT_MIN, _WEIGHT_MAX = 1 / GATE_WEIGHT_ONE, GATE_WEIGHT_MAX // GATE_WEIGHT_O
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """How many bodies of steps may run at a time, or runs be open: `@app.function(concurrency=Concurrency(5))`.
+    """How many bodies of steps may run at a time, or runs be open or executing: `concurrency=Concurrency(5)`.
 
     An attempt of a step takes a permit before its body starts, and returns it in the transaction that has its result or
     its error. So parallel steps of one run need one each, and a run that sleeps, waits, invokes or is between two
@@ -37,9 +37,13 @@ class Concurrency:
     that sleeps or waits keeps its permit. Do not invoke a function that shares the limit: the run would wait for
     itself.
 
+    With `counts="work"` a run holds a permit only while its code or a body is executing. It returns the permit when the
+    code waits for a sleep, an event, a signal or an invoked run, and is queued for one when it wakes. So it may invoke
+    a function that shares the limit. The bodies of steps in a queue do not count. Its code is replayed when it wakes.
+
     Args:
         limit: The number of steps or runs, from 1 to 1,000,000.
-        counts: `"steps"` or `"runs"`.
+        counts: `"steps"`, `"runs"` or `"work"`.
         key: A CEL expression on `event`, such as `"event.data.tenant"`: each of its values has its own limit. Runs
             for which it fails, or is no string, number or bool of at most 256 characters, share one.
         scope: Which steps or runs share the limit: those of this function, of all functions of the app with a limit of
@@ -65,7 +69,7 @@ class Concurrency:
         try:
             check_limit(self.limit, "limit", 1)
             if self.counts not in tuple(_KINDS):
-                raise InvalidInput(f'{self.counts!r} is not "steps" or "runs"', "counts")
+                raise InvalidInput(f'{self.counts!r} is not "steps", "runs" or "work"', "counts")
             if self.scope not in _SCOPES:
                 raise InvalidInput(f"{self.scope!r} is not one of {', '.join(_SCOPES)}", "scope")
             check_key(self.key)
@@ -192,6 +196,7 @@ def gate_rules(
             each.limit,
             key=each.key,
             steps=each.counts == "steps",
+            work=each.counts == "work",
             fair=each.fair,
             weight=weight_text(each.weight),
         )
@@ -199,6 +204,7 @@ def gate_rules(
     ]
     if len({rule.name for rule in rules}) < len(rules):
         raise DefinitionError(f"{place}: concurrency=: two limits have the same scope and key")
+    _check_work(place, limits)
     if throttle is not None:
         name = limit_name("throttle", owners["function"], throttle.key)
         rules.insert(0, throttle.rule(name, Excess.WAIT))
@@ -207,6 +213,17 @@ def gate_rules(
     except InvalidInput as error:
         raise DefinitionError(f"{place}: {error}") from None
     return tuple(rules)
+
+
+def _check_work(place: str, limits: Sequence[Concurrency]) -> None:
+    """Raise DefinitionError for a limit on work that a limit on open runs makes superfluous."""
+    most_open = {(each.scope, each.key): each.limit for each in limits if each.counts == "runs"}
+    for each in limits:
+        if each.counts == "work" and most_open.get((each.scope, each.key), each.limit + 1) <= each.limit:
+            raise DefinitionError(
+                f"{place}: concurrency=: no more runs are open than may be executing, so the limit on work has no "
+                "effect: lower it, or remove it"
+            )
 
 
 def check_priority(function: str, priority: str, gates: Sequence[GateRule]) -> str:

@@ -184,11 +184,11 @@ def _singleton_rule(function: str, singleton: Singleton, concurrency: Concurrenc
     if not isinstance(singleton, Singleton):
         raise DefinitionError(f'function {function!r}: write singleton=Singleton("skip")')
     limits = (concurrency,) if isinstance(concurrency, Concurrency) else concurrency
-    own = [each for each in limits if each.counts == "runs" and each.scope == "function"]
-    if any(singleton.key in ("", each.key) for each in own):
+    own = [each for each in limits if each.counts != "steps" and each.scope == "function"]
+    if same := next((each for each in own if singleton.key in ("", each.key)), None):
         raise DefinitionError(
-            f"function {function!r}: singleton= allows one open run, so concurrency= on runs with the same key has "
-            "no effect: remove one of them"
+            f"function {function!r}: singleton= allows one open run, so concurrency= on {same.counts} with the same "
+            "key has no effect: remove one of them"
         )
     name = limit_name("singleton", f"function {function}", singleton.key)
     return GateRule(name, 1, key=singleton.key, excess=_MODES[singleton.mode])

@@ -79,7 +79,25 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
     "backoff-empty": (lambda app: app.function(backoff=[])(nothing), ["at least one duration"]),
     "backoff-unknown": (lambda app: app.function(backoff="often")(nothing), ["'often'", "30s"]),
     "limit-0": (lambda _: Concurrency(0, counts="runs"), ["0 is not a number from 1 to 1,000,000"]),
-    "limit-on-work": (lambda _: Concurrency(1, counts="work"), ['\'work\' is not "steps" or "runs"']),  # type: ignore[arg-type]
+    "limit-counts": (lambda _: Concurrency(1, counts="all"), ['\'all\' is not "steps", "runs" or "work"']),  # type: ignore[arg-type]
+    "limit-on-work": (
+        lambda app: app.function(concurrency=[Concurrency(2, counts="runs"), Concurrency(2, counts="work")])(nothing),
+        ["no more runs are open than may be executing", "lower it, or remove it"],
+    ),
+    "limits-on-work": (
+        lambda app: app.function(concurrency=[Concurrency(1, counts="work"), Concurrency(2, counts="work")])(nothing),
+        ["two limits have the same scope and key"],
+    ),
+    "3-limits-on-work": (
+        lambda app: app.function(
+            concurrency=[Concurrency(1, counts="work", key=KEYS[0]), *(Concurrency(1, key=key) for key in KEYS[1:])]
+        )(nothing),
+        ["at most 2 limits"],
+    ),
+    "singleton-work": (
+        lambda app: app.function(singleton=Singleton("skip"), concurrency=Concurrency(2, counts="work"))(nothing),
+        ["concurrency= on work with the same key has no effect"],
+    ),
     "limit-key": (lambda _: Concurrency(1, counts="runs", key="event.data."), ["Concurrency", "1:"]),
     "limit-key-number": (lambda _: Concurrency(1, counts="runs", key=5), ["5 is not a CEL expression"]),  # type: ignore[arg-type]
     "limit-key-long": (

@@ -52,7 +52,7 @@ class LimitView(msgspec.Struct, frozen=True):
     ids, in order; a limit with a period has no holders. `place` is that of the requested run in the queue, from 1; 0 if
     it does not wait, or has more than a thousand before it. `step` is the id of the step that waits, if it is not the
     run. The limit counts `steps` instead of runs. One that is `paused` lets none pass. `excess`, `most_ms`
-    and `size` are those of GateRule, and so are `metered` and `renewed`.
+    and `size` are those of GateRule, and so are `metered`, `renewed` and `work`.
     """
 
     name: str
@@ -75,6 +75,7 @@ class LimitView(msgspec.Struct, frozen=True):
     size: int = 0
     metered: bool = False
     renewed: bool = False
+    work: bool = False
 
     @property
     def gate(self) -> str:
@@ -86,7 +87,7 @@ class LimitView(msgspec.Struct, frozen=True):
         """The limit as text for people."""
         numbers = self.limit, self.period_ms, self.burst
         rule = GateRule(self.name, *numbers, "", self.excess, self.steps, self.most_ms, self.size)
-        return rule_text(replace(rule, metered=self.metered, renewed=self.renewed))
+        return rule_text(replace(rule, metered=self.metered, renewed=self.renewed, work=self.work))
 
 
 class ChangedLimit(msgspec.Struct, frozen=True):

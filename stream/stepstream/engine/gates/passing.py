@@ -86,6 +86,8 @@ def _gates(
     draft: Draft, function: FunctionRegistered, event: EventRecord, meter: Meter | None, *, steps: bool
 ) -> tuple[Gate, ...]:
     rules = [rule for rule in function.gates if rule.steps == steps]
+    # Those that count work come last: a run leaves them, and passes them again, while it keeps the others.
+    rules.sort(key=lambda rule: rule.work)
     return _passed(draft, rules, function.priority, event, meter) if rules else ()
 
 
@@ -107,7 +109,7 @@ def _passed(
 def _gate(rule: GateRule, value: str, ahead_ms: int) -> Gate:
     known = rule.name, rule.limit, value, rule.period_ms, rule.burst, rule.excess, rule.steps, rule.most_ms
     ahead_ms = ahead_ms if rule.excess is Excess.WAIT else 0
-    return Gate(*known, ahead_ms, rule.size, rule.metered, renewed=rule.renewed)
+    return Gate(*known, ahead_ms, rule.size, rule.metered, renewed=rule.renewed, work=rule.work)
 
 
 def _fair(draft: Draft, gate: Gate, rule: GateRule, fields: dict[str, Any], meter: Meter | None) -> Gate:
@@ -234,6 +236,24 @@ def settle_gates(draft: Draft, opened: OpenStep | None, used: int | None) -> Non
 def leave_gates(draft: Draft, run: Run) -> None:
     """Leave the gates of a run that ends: those of which it holds a permit, and the one for which it waits."""
     _leave(draft, run, run.run_id, "")
+
+
+def counts_work(run: Run) -> bool:
+    """Return whether a run holds permits only while its code or a body is executing."""
+    return bool(run.gates) and run.gates[-1].work
+
+
+def return_work(draft: Draft, run: Run) -> Run:
+    """Return the permits on work of a run that no worker has anything to do for; return the run to be written.
+
+    One that waits for them keeps its place.
+    """
+    if not counts_work(run) or run.parked:
+        return run
+    first = next(number for number, gate in enumerate(run.gates) if gate.work)
+    for gate in run.gates[first : run.asked]:
+        draft.route(gate.id, GateLeft(gate.id, run.run_id))
+    return replace(run, asked=first, granted=first, queued_at=0, parked=True)
 
 
 def leave_step_gates(draft: Draft, run_id: str, step: str, opened: OpenStep) -> OpenStep:

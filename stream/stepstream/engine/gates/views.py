@@ -107,6 +107,7 @@ def _view(draft: Draft, state: GateState, most: int, place: int = 0) -> LimitVie
         size=gate.size,
         metered=gate.metered,
         renewed=gate.renewed,
+        work=gate.work,
     )
 
 

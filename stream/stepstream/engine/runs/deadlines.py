@@ -12,6 +12,7 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.history import RunDeadlineChanged
 from stepstream.contract.inbox import ExecutionStarted
 from stepstream.contract.limits import FINISH_GRACE_MS
+from stepstream.engine.gates.passing import counts_work
 from stepstream.engine.runs.endings import cancel_overdue
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Run, Timer, TimerKind
@@ -24,7 +25,8 @@ def announces(run: Run) -> bool:
 
 def start_command(run: Run, events: tuple[EventRecord, ...]) -> RunStarted:
     """Return the command that starts a run at its first line."""
-    return RunStarted(run.run_id, run.function, run.epoch, events, run.started_at, run.chain, announces(run))
+    known = run.run_id, run.function, run.epoch, events, run.started_at, run.chain
+    return RunStarted(*known, announces(run), counts_work(run))
 
 
 def await_start(draft: Draft, run: Run) -> Run:
@@ -50,7 +52,7 @@ def fire_deadline(draft: Draft, run_id: str) -> None:
     run = draft.run(run_id)
     if run is None:
         return
-    if not run.begun or run.expired or run.due:
+    if not run.begun or run.expired or run.due or run.parked:
         cancel_overdue(draft, run)
         return
     _record(draft, _set(draft, replace(run, expired=True), draft.now + FINISH_GRACE_MS))

@@ -8,9 +8,9 @@ due; its row keeps the time, by which the end of the pause finds it.
 from msgspec.structs import replace
 
 from stepstream.contract.commands import ReloadRequested, RunResumed
-from stepstream.contract.history import RunPaused, RunUnpaused
+from stepstream.contract.history import RunPaused, RunUnpaused, RunWoken
 from stepstream.contract.operators.control import PauseRequested, UnpauseRequested, function_scope, queue_scope
-from stepstream.engine.gates.passing import ask_next
+from stepstream.engine.gates.passing import ask_next, counts_work
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Run, Timer, TimerKind
 from stepstream.engine.state.tables import SCOPE_PAUSES, STEPS, run_part, scope_of, step_of
@@ -38,9 +38,39 @@ def hold(draft: Draft, run: Run) -> bool:
 
 
 def send_news(draft: Draft, run: Run, news: RunResumed) -> None:
-    """Send news to the worker that holds a run; for a paused run, the claim after its pause has them."""
-    if not hold(draft, run):
+    """Send news to the worker that holds a run; for a paused run, the claim after its pause has them.
+
+    For a run that is parked, the claim after its next grant has them.
+    """
+    if hold(draft, run):
+        return
+    if counts_work(run):
+        _send_numbered(draft, draft.run(run.run_id) or run, news)
+    else:
         draft.command(run.app, news)
+
+
+def _send_numbered(draft: Draft, run: Run, news: RunResumed) -> None:
+    """Send news to the worker of a run that counts work; wake the run if it is parked.
+
+    A worker that has read them reports their number when the code waits again. So they wake a worker in any case.
+    """
+    if not run.parked:
+        run = replace(run, news=run.news + 1)
+        draft.put_run(run)
+        draft.command(run.app, replace(news, number=run.news, wake=True))
+    elif news.wake and can_wake(run):
+        wake_run(draft, run)
+
+
+def can_wake(run: Run) -> bool:
+    """Return whether a run is parked and has not asked for its permits; while it backs off, its timer wakes it."""
+    return run.parked and not run.due and run.asked == run.granted
+
+
+def wake_run(draft: Draft, run: Run) -> None:
+    """Have a parked run ask for its permits on work; the last grant has a worker claim it."""
+    draft.record(ask_next(draft, run), RunWoken)
 
 
 def pause_run(draft: Draft, request: PauseRequested) -> None:
@@ -84,7 +114,7 @@ def _unpause(draft: Draft, run: Run, by: str, why: str) -> None:
     run = replace(run, held=not run.due and is_paused(draft, run))
     if not run.due:
         run = ask_next(draft, run)
-    run = draft.record(run, RunUnpaused, by, why)
+    run = draft.record(run, RunUnpaused, by, why, queued=run.parked and run.asked > run.granted)
     arm_again(draft, run)
     if not run.held:
         reload(draft, run)

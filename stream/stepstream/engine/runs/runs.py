@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from stepstream.contract.attributes import changed, same
 from stepstream.contract.commands import Open, RunLoaded, RunResumed, RunStopped
+from stepstream.contract.gates import RunParked
 from stepstream.contract.history import AttributesChanged, RunAttemptFailed, RunMoved, StateChanged
 from stepstream.contract.ids import branch_of
 from stepstream.contract.inbox import (
@@ -21,12 +22,12 @@ from stepstream.contract.matching import LookBackTruncated
 from stepstream.contract.outcomes import Failure, Value
 from stepstream.contract.progress import StateSet
 from stepstream.contract.run_state import StateValues, same_state
-from stepstream.engine.gates.passing import ask_next
+from stepstream.engine.gates.passing import ask_next, counts_work, return_work
 from stepstream.engine.runs.deadlines import announces
 from stepstream.engine.runs.dispatch import memos_of
 from stepstream.engine.runs.endings import cancel_overdue, end_run
 from stepstream.engine.runs.leases import defer_claim, grant, release
-from stepstream.engine.runs.pauses import hold, is_paused
+from stepstream.engine.runs.pauses import hold, is_paused, wake_run
 from stepstream.engine.runs.starts import start_code
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.lifecycle import state_of_run
@@ -55,11 +56,15 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
     if run.expired and not run.due:
         cancel_overdue(draft, run)
         return
-    if run.due or run.queued or hold(draft, run):
-        draft.command(run.app, RunStopped(run.run_id, "waiting" if run.due or run.queued else "paused"))
+    if run.due or run.queued:
+        draft.command(run.app, RunStopped(run.run_id, "waiting"))
+        return
+    if hold(draft, run):
+        _park(draft, draft.run(run.run_id) or run)
+        draft.command(run.app, RunStopped(run.run_id, "paused"))
         return
     epoch = run.epoch + 1
-    run = draft.record(replace(run, epoch=epoch, claim=claim.claim), RunMoved, epoch)
+    run = draft.record(replace(run, epoch=epoch, claim=claim.claim, news=0), RunMoved, epoch)
     opened = tuple(
         Open(
             step_of(key),
@@ -85,8 +90,26 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
         run.chain,
         announces(run),
         _values(draft, run),
+        counts_work(run),
     )
     draft.command(run.app, loaded)
+
+
+def park_run(draft: Draft, report: RunParked) -> None:
+    """Return the permits on work of a run whose code waits, unless its worker has not read all news."""
+    run = current(draft, report.run_id, report.epoch)
+    if run is None or run.news != report.number:
+        return
+    if run.expired:
+        cancel_overdue(draft, run)
+        return
+    _park(draft, run)
+
+
+def _park(draft: Draft, run: Run) -> None:
+    parked = return_work(draft, run)
+    if parked is not run:
+        draft.put_run(parked)
 
 
 def lease_run(draft: Draft, report: RunLeased) -> None:
@@ -159,7 +182,7 @@ def fail_run(draft: Draft, report: RunFailed) -> None:
         cancel_overdue(draft, run)
         return
     due = max(draft.now + report.retry_ms, 1)
-    run = replace(run, attempt=report.attempt + 1, due=due)
+    run = return_work(draft, replace(run, attempt=report.attempt + 1, due=due))
     draft.record(run, RunAttemptFailed, report.attempt, report.error, due)
     draft.count("run_retries", run.function)
     _resume_at(draft, run, due)
@@ -171,7 +194,7 @@ def postpone_run(draft: Draft, report: RunPostponed) -> None:
     if run is None or run.due:
         return
     due = max(draft.now + report.for_ms, 1)
-    draft.warn(replace(run, due=due), report.reason)
+    draft.warn(return_work(draft, replace(run, due=due)), report.reason)
     _resume_at(draft, run, due)
 
 
@@ -186,7 +209,11 @@ def fire_run(draft: Draft, run_id: str) -> None:
     if run is None or is_paused(draft, run):
         return
     scheduled = state_of_run(run) == "scheduled"
-    run = ask_next(draft, replace(run, due=0))
+    run = replace(run, due=0)
+    if run.parked:
+        wake_run(draft, run)
+        return
+    run = ask_next(draft, run)
     draft.put_run(run)
     if scheduled:
         start_code(draft, run)

@@ -16,7 +16,7 @@ from stepstream.contract.operators.control import (
     queue_scope,
 )
 from stepstream.engine.gates.passing import ask_next
-from stepstream.engine.runs.pauses import arm_again, fire_pause, reload
+from stepstream.engine.runs.pauses import arm_again, can_wake, fire_pause, reload, wake_run
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Run, ScopeChange, ScopeChanges, ScopePause, Timer, TimerKind
 from stepstream.engine.state.tables import RUNS, SCOPE_CHANGES, run_part, scope_pause_key
@@ -105,7 +105,10 @@ def _resume(draft: Draft, run: Run, scope: str) -> int:
     released = of_function and run.held
     if released:
         run = replace(run, held=False)
-        draft.put_run(run if run.paused else ask_next(draft, run))
+        if can_wake(run) and not run.paused:
+            wake_run(draft, run)
+        else:
+            draft.put_run(run if run.paused or run.parked else ask_next(draft, run))
     if run.paused:
         return 0
     if released:

@@ -6,10 +6,10 @@ from stepstream.contract.commands import RunResumed
 from stepstream.contract.gates import GateGranted, GateRefused
 from stepstream.contract.history import RunAdmitted, RunBatched
 from stepstream.contract.ids import run_routing
-from stepstream.engine.gates.passing import ask_next
+from stepstream.engine.gates.passing import ask_next, return_work
 from stepstream.engine.runs.deadlines import start_command
 from stepstream.engine.runs.dispatch import begin_attempt
-from stepstream.engine.runs.pauses import is_paused
+from stepstream.engine.runs.pauses import is_paused, send_news
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Run
 from stepstream.engine.state.tables import run_events_key
@@ -39,14 +39,19 @@ def receive_grant(draft: Draft, granted: GateGranted) -> None:
     run = replace(run, granted=run.granted + 1)
     if granted.others:
         run = _take_over(draft, run, granted)
+    if run.gates[run.granted - 1].work and is_paused(draft, run):
+        draft.put_run(return_work(draft, replace(run, parked=False, held=not run.paused)))
+        return
     if run.queued:
         draft.put_run(ask_next(draft, run))
         return
     draft.time("queue", run.function, run.queued_at)
-    paused = is_paused(draft, run)
-    run = replace(run, held=paused and not run.paused)
+    paused, woken = is_paused(draft, run), run.parked
+    run = replace(run, held=paused and not run.paused, parked=False)
     run = draft.record(run, RunAdmitted, max(draft.now - run.queued_at, 0))
-    if not paused:
+    if woken:
+        send_news(draft, run, RunResumed(run.run_id, run.epoch))
+    elif not paused:
         start_code(draft, run)
 
 

@@ -8,7 +8,7 @@ from stepstream.contract.kinds import StepKind
 from stepstream.contract.operators.bulk import BulkState
 from stepstream.engine.state.rows import Bulk, OpenStep, Run
 
-RunState = Literal["absent", "scheduled", "queued", "active", "backing-off", "paused"]
+RunState = Literal["absent", "scheduled", "queued", "active", "parked", "waking", "backing-off", "paused"]
 StepState = Literal["absent", "planned", "queued", "backing-off", "ready", "kept"]
 
 # State, record, next states. A run that ended is absent: none of its rows is left.
@@ -25,7 +25,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "CancelRequested": ("absent",),
     },
     "queued": {
-        "GateGranted": ("queued", "active"),
+        "GateGranted": ("queued", "active", "parked"),
         "GateRefused": ("absent",),
         "Tick": ("absent",),
         "EventMatched": ("absent",),
@@ -37,7 +37,8 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "GateGranted": ("active",),
         "GateRefused": ("absent",),
         "ExecutionStarted": ("active",),
-        "RunClaimed": ("active", "absent"),
+        "RunClaimed": ("active", "parked", "absent"),
+        "RunParked": ("parked", "absent"),
         "WarningReported": ("active",),
         "AttributesSet": ("active",),
         "StateSet": ("active",),
@@ -59,6 +60,38 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "ScopeResumed": ("active",),
         "CommandsLost": ("active",),
     },
+    # No worker has anything to do for it, and it has returned its permits to limits on work.
+    "parked": {
+        "GateGranted": ("parked", "waking"),
+        "GateRefused": ("absent",),
+        "LookBackTruncated": ("parked",),
+        "StepReported": ("parked", "waking", "absent"),
+        "StepFailed": ("parked",),
+        "HeartbeatReported": ("parked",),
+        "StepPostponed": ("parked",),
+        "StepResolved": ("parked", "waking", "absent"),
+        "EventMatched": ("parked", "waking", "absent"),
+        "Tick": ("parked", "waking", "absent"),
+        "CancelRequested": ("absent",),
+        "PauseRequested": ("paused",),
+        "ScopeResumed": ("waking",),
+    },
+    # It has something to do, and waits for permits of limits on work.
+    "waking": {
+        "GateGranted": ("waking", "active", "parked"),
+        "GateRefused": ("absent",),
+        "LookBackTruncated": ("waking",),
+        "StepReported": ("waking", "absent"),
+        "StepFailed": ("waking",),
+        "HeartbeatReported": ("waking",),
+        "StepPostponed": ("waking",),
+        "StepResolved": ("waking", "absent"),
+        "EventMatched": ("waking", "absent"),
+        "Tick": ("waking", "absent"),
+        "CancelRequested": ("absent",),
+        "PauseRequested": ("paused",),
+        "ScopeResumed": ("waking",),
+    },
     "backing-off": {
         "GateGranted": ("backing-off",),
         "GateRefused": ("absent",),
@@ -73,7 +106,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "StepResolved": ("backing-off", "absent"),
         "EventMatched": ("backing-off", "absent"),
         "StepPostponed": ("backing-off",),
-        "Tick": ("backing-off", "active", "absent"),
+        "Tick": ("backing-off", "active", "waking", "absent"),
         "RunReturned": ("absent",),
         "RunContinued": ("absent",),
         "CancelRequested": ("absent",),
@@ -83,12 +116,13 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
     # Its worker may still report what it had begun.
     "paused": {
         "PauseRequested": ("paused",),
-        "UnpauseRequested": ("scheduled", "queued", "active", "backing-off"),
+        "UnpauseRequested": ("scheduled", "queued", "active", "parked", "waking", "backing-off"),
         "GateGranted": ("paused",),
         "GateRefused": ("absent",),
         "ScopeResumed": ("paused",),
         "ExecutionStarted": ("paused",),
-        "RunClaimed": ("absent",),
+        "RunClaimed": ("paused", "absent"),
+        "RunParked": ("paused", "absent"),
         "WarningReported": ("paused",),
         "AttributesSet": ("paused",),
         "StateSet": ("paused",),
@@ -102,7 +136,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "StepPostponed": ("paused",),
         "RunFailed": ("paused", "absent"),
         "RunPostponed": ("paused",),
-        "Tick": ("paused", "scheduled", "queued", "active", "backing-off", "absent"),
+        "Tick": ("paused", "scheduled", "queued", "active", "parked", "waking", "backing-off", "absent"),
         "RunReturned": ("absent",),
         "CancelRequested": ("absent",),
     },
@@ -186,14 +220,19 @@ class IllegalMove(StepstreamError):
 
 
 def state_of_run(run: Run | None) -> RunState:
-    """Return the state of a run by its row; a run that has not passed its gates, or only begun, has not started."""
+    """Return the state of a run by its row; a run that has not passed its gates, or only begun, has not started.
+
+    One that is parked has started, and passes its gates on work again when it wakes.
+    """
     if run is None:
         return "absent"
     if run.paused:
         return "paused"
     if not run.due:
+        if run.parked:
+            return "waking" if run.asked > run.granted else "parked"
         return "queued" if run.queued else "active"
-    return "scheduled" if run.queued or run.history_seq == 1 else "backing-off"
+    return "scheduled" if (run.queued and not run.parked) or run.history_seq == 1 else "backing-off"
 
 
 def state_of_step(step: OpenStep | None) -> StepState:

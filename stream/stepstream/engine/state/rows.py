@@ -35,19 +35,19 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `seen` counts the results that the engine gave and `own` those that workers made, which orders the memos. `attempt`
     counts failures of the code between steps since the last result; `chain` counts the runs that precede this one in a
-    chain of runs that started one another; `due` is when the code is retried or the run
-    starts (Unix ms, 0: now). `claim` is the latest that was answered, so that a repeat changes nothing. `warnings` say
-    where the code and the history disagreed. `origin` is the run that this one reruns. People find it by its
-    `attributes`. While it is `paused` its workers get no code to run, and its timers that are due are no longer armed.
-    It is `held` if a pause of its function has kept a command from its worker. A run with `timeouts` has a timer that
-    fires at `deadline` (Unix ms, 0: it has none). It has `begun` when its first code was executed. It is `expired` if
-    it has exceeded its time, and then only waits for bodies that are running. `children` counts the open runs that are
-    cancelled when it ends. It has `opened_steps` once a step of it had no result: a run that never did has no rows of
-    open steps, of groups and of leases of steps, for which its end would have to look. It passes its `gates` in order:
-    it has `asked` for so many of them, and so many were `granted`. It waits for them since `queued_at` (Unix ms). Its
-    steps pass the `step_gates`. It is the successor of a run that continued as new, and so many have gone before it
-    (`continued`). With `ends_with_parent` the end of its caller cancels it. A `signal` may have started it. If its code
-    has set a state, it `has_values`.
+    chain of runs that started one another; `due` is when the code is retried or the run starts (Unix ms, 0: now).
+    `claim` is the latest that was answered, so that a repeat changes nothing. `warnings` say where the code and the
+    history disagreed. `origin` is the run that this one reruns. People find it by its `attributes`. While it is
+    `paused` its workers get no code to run, and its timers that are due are no longer armed. It is `held` if a pause of
+    its function has kept a command from its worker. A run with `timeouts` has a timer that fires at `deadline` (Unix
+    ms, 0: it has none). It has `begun` when its first code was executed. It is `expired` if it has exceeded its time,
+    and then only waits for bodies that are running. `children` counts the open runs that are cancelled when it ends. It
+    has `opened_steps` once a step of it had no result: a run that never did has no rows of open steps, of groups and of
+    leases of steps, for which its end would have to look. It passes its `gates` in order: it has `asked` for so many of
+    them, and so many were `granted`. It waits for them since `queued_at` (Unix ms). Its steps pass the `step_gates`. It
+    is the successor of a run that continued as new, and so many have gone before it (`continued`). With
+    `ends_with_parent` the end of its caller cancels it. A `signal` may have started it. If its code has set a state, it
+    `has_values`. It is `parked` while it has returned its permits on work. In this epoch so many `news` were sent.
     """
 
     run_id: str
@@ -87,6 +87,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     signal: str = ""
     step_gates: tuple[Gate, ...] = ()
     has_values: bool = False
+    parked: bool = False
+    news: int = 0
 
     @property
     def queued(self) -> bool:

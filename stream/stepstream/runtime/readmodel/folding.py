@@ -23,6 +23,7 @@ from stepstream.contract.history import (
     RunPaused,
     RunUnpaused,
     RunWarned,
+    RunWoken,
     StateChanged,
     StepAttemptFailed,
     StepCancelled,
@@ -50,6 +51,7 @@ from stepstream.runtime.readmodel.tables.waits import find_waits, retry
 _error_of = msgspec.json.Decoder(ErrorInfo).decode
 _RunEntry = (
     RunAdmitted
+    | RunWoken
     | RunBatched
     | RunAttemptFailed
     | RunMoved
@@ -150,7 +152,8 @@ class Batch:
         )
 
     def _change_step(self, run: RunRow, entry: _StepEntry) -> None:
-        if not isinstance(entry, StepCopied):
+        # A run that is queued has gates, and RunAdmitted says when it has passed them.
+        if run.status == RunStatus.SCHEDULED and not isinstance(entry, StepCopied):
             run.start()
         key = (entry.run_id, entry.step)
         self._cancelled.pop(key, None)
@@ -212,11 +215,13 @@ class Batch:
         else:
             self._cancelled[entry.run_id, entry.step] = entry.at
 
-    def _change_run(self, run: RunRow, entry: _RunEntry) -> None:
+    def _change_run(self, run: RunRow, entry: _RunEntry) -> None:  # noqa: C901 - a table
         run.changed = True
         match entry:
             case RunAdmitted():
                 run.start()
+            case RunWoken():
+                run.status = RunStatus.QUEUED
             case RunBatched():
                 run.events = entry.events
             case RunAttemptFailed():
@@ -234,7 +239,7 @@ class Batch:
                 pause = entry.pause
                 run.paused = text_of({"since": entry.at, "until": pause.until, "by": pause.by, "why": pause.why})
             case RunUnpaused():
-                run.paused = None
+                run.paused, run.status = None, RunStatus.QUEUED if entry.queued else run.status
             case RunDeadlineChanged():
                 run.deadline = _deadline(entry.deadline, "finish", expired=entry.expired)
             case _:

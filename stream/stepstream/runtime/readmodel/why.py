@@ -218,7 +218,7 @@ def _of_run(run: RunView, now_ms: int, known: Surroundings) -> Sequence[Why]:
         return [Why(WhyCode.RETRY, f"{attempt}{_after(run.error)}", until=run.retry_at)]
     still = [step for step in run.steps if step.status in OPEN_STEP_STATUSES]
     if not still:
-        since = max([run.accepted_at, run.started_at, run.retry_at, *map(_latest, run.steps)])
+        since = _last_moved(run)
         return [_worker("its code, or the body of a step,", "", run, "", since, known)]
     return [_of_step(step, run, now_ms, known) for step in still]
 
@@ -228,7 +228,7 @@ def _rules(function: FunctionRegistered | None) -> Sequence[GateRule]:
 
 
 def _limited(run: RunView, known: Surroundings) -> Why:
-    since = max(run.accepted_at, run.started_at)
+    since = _last_moved(run)
     if known.limit:
         text = limit_text("it", known.limit, local_time(known.limit.next_start))
         return Why(WhyCode.LIMIT, text, since=since, remedy=limit_remedy(known.limit))
@@ -350,6 +350,11 @@ def _lookup(value: Any, path: str) -> Any:
 def _after(error: Json) -> str:
     """Return the error of the last attempt as the end of a sentence."""
     return f", after {error.get('name')}: {error.get('message')}".partition("\n")[0] if isinstance(error, dict) else ""
+
+
+def _last_moved(run: RunView) -> int:
+    """Return when a run could last start or continue: one that has woken waits since the result that woke it."""
+    return max([run.accepted_at, run.started_at, run.retry_at, *map(_latest, run.steps)])
 
 
 def _latest(step: StepView) -> int:

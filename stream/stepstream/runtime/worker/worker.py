@@ -15,6 +15,7 @@ from stepstream.contract.commands import (
     RunStopped,
     StepDispatched,
 )
+from stepstream.contract.gates import RunParked
 from stepstream.contract.inbox import (
     AttributesSet,
     ExecutionStarted,
@@ -114,7 +115,7 @@ class Worker(CommandConsumer[LiveRun]):
             case RunLoaded() if command.epoch > run.epoch:
                 return Event.TAKEN
             case RunResumed() if command.epoch == run.epoch or not run.epoch:
-                run.incoming = command
+                run.incoming, run.news = command, command.number
                 self._hold(run, len(record.value))
                 return Event.RESUMED if command.wake else Event.UPDATED
             case ReloadRequested() if record.offset > run.last_offset:
@@ -259,6 +260,11 @@ class Worker(CommandConsumer[LiveRun]):
 
     def suspended(self, handle: RunHandle) -> None:
         """The code waits for the engine."""
+        run = self._items.get(handle.run_id)
+        if run is not None and run.running is handle and run.reports_parked:
+            run.last_report = encode(RunParked(run.run_id, run.epoch, run.news))
+            self._wait(handle, Event.YIELDED)
+            return
         resumable = self._options.live_cache and not handle.over
         self._wait(handle, Event.SUSPENDED if resumable else Event.UNLOADED)
 

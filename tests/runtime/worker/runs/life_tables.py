@@ -24,6 +24,7 @@ WAYS = {
     Phase.ACTIVE: ["fresh", "slot"],
     Phase.SUSPENDING: ["fresh", "slot", "report", "suspended"],
     Phase.UNLOADING: ["fresh", "slot", "report", "unloaded"],
+    Phase.YIELDING: ["fresh", "slot", "report", "yielded"],
     Phase.DETACHING: ["fresh", "slot", "report", "detached"],
     Phase.PARKED: ["fresh", "slot", "suspended"],
     Phase.DETACHED: ["fresh", "slot", "detached"],

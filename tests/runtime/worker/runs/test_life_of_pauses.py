@@ -93,6 +93,7 @@ def test_an_unknown_run_is_claimed_after_its_pause() -> None:
         (Phase.OUTDATED, Phase.OUTDATED),
         (Phase.SUSPENDING, Phase.RELOADING),
         (Phase.UNLOADING, Phase.RELOADING),
+        (Phase.YIELDING, Phase.RELOADING),
         (Phase.DETACHING, Phase.RELOADING),
         (Phase.PARKED, Phase.STOPPED),
         (Phase.DETACHED, Phase.STOPPED),

@@ -103,6 +103,7 @@ def test_a_body_is_refused_while_its_partition_moves() -> None:
         (Phase.OUTDATED, Phase.OUTDATED),
         (Phase.SUSPENDING, Phase.RELOADING),
         (Phase.UNLOADING, Phase.RELOADING),
+        (Phase.YIELDING, Phase.RELOADING),
         (Phase.DETACHING, Phase.RELOADING),
         (Phase.PARKED, Phase.STOPPED),
         (Phase.DETACHED, Phase.STOPPED),

@@ -64,7 +64,7 @@ _NOTHING: Mapping[_Kind, str] = {
     _Kind.QUEUED: "No run waits for a limit.",
     _Kind.SCHEDULED: "No run is scheduled.",
 }
-# Runs whose code has not started: no step of them waits.
+# Runs whose code may not start or continue yet.
 _RUNS: Mapping[_Kind, RunStatus] = {_Kind.QUEUED: RunStatus.QUEUED, _Kind.SCHEDULED: RunStatus.SCHEDULED}
 # Their steps say by their ids what they wait for.
 _NAMED_BY_STEP = (_Kind.REQUESTS, _Kind.SLEEPING)

@@ -18,6 +18,7 @@ class LiveRun(WorkItem):
 
     `attempt` counts the attempts of the code between steps. `given` is the state from which the code will start.
     `incoming` is the command that is being processed, and `results` are commands that the code gets when it has a slot.
+    The number of the last one that was read is `news`. With `reports_parked` the engine must know when the code waits.
     """
 
     epoch: int = 0
@@ -26,6 +27,8 @@ class LiveRun(WorkItem):
     given: RunStarted | RunLoaded | None = None
     incoming: RunResumed | None = None
     results: list[RunResumed] = field(default_factory=list)
+    news: int = 0
+    reports_parked: bool = False
 
     @property
     def key(self) -> str:
@@ -45,6 +48,7 @@ class LiveRun(WorkItem):
         """Keep the state from which the code starts."""
         self.given, self.epoch, self.claim = command, command.epoch, ""
         self.started_at = command.started_at
+        self.news, self.reports_parked = 0, command.report_parked
 
     def forget_state(self, claim: str) -> None:
         """Forget what is known of the run: it is claimed again."""

@@ -13,6 +13,7 @@ class Phase(StrEnum):
     ACTIVE = "active"  # The code or one of its bodies is running.
     SUSPENDING = "suspending"  # The code waits for the engine, and some of its reports are not durable yet.
     UNLOADING = "unloading"  # Like suspending, but the code cannot be resumed: the run is dropped afterwards.
+    YIELDING = "yielding"  # Like suspending, but the code is stopped afterwards, and the run is reported as parked.
     DETACHING = "detaching"  # The code waits on external work, and some of its reports are not durable yet.
     PARKED = "parked"  # The code waits for the engine; its commands are acknowledged, and it may be evicted.
     DETACHED = "detached"  # The code waits on external work without a slot; its commands are not acknowledged.
@@ -21,7 +22,7 @@ class Phase(StrEnum):
     EXPIRING = "expiring"  # The time of the run is exceeded; its code may end with the results of running bodies.
     RELOADING = "reloading"  # The run is claimed again when the bodies that run have ended; no other one starts.
     RETURNING = "returning"  # The code is stopped, and the report that releases the lease is not durable yet.
-    ENDING = "ending"  # The code has ended, and the report of its end is not durable yet.
+    ENDING = "ending"  # The code is over here, and the last report of the run is not durable yet.
     STOPPED = "stopped"  # Dropped by this worker.
 
 
@@ -61,6 +62,7 @@ class Event(StrEnum):
     REFUSED = "refused"  # It may not start another body.
     SUSPENDED = "suspended"  # It waits for the engine.
     UNLOADED = "unloaded"  # It waits for the engine, and cannot be resumed.
+    YIELDED = "yielded"  # It waits for the engine, and returns its permits to limits on work.
     DETACHED = "detached"  # It waits on external work.
     ENDED = "ended"  # It has returned or failed.
     # The reports of the run.
@@ -88,7 +90,7 @@ class Effect(StrEnum):
     CLAIM = "claim"  # Claim the run.
     RECLAIM = "reclaim"  # Drop the run without acknowledging its commands, and claim it again.
     POSTPONE = "postpone"  # Report that this worker does not have the function.
-    REPORT_END = "report-end"  # Report how the code ended.
+    REPORT_END = "report-end"  # Report how the code ended, or that the run is parked.
     ASK_WAKE = "ask-wake"  # Have the engine send a command, so that the log has one for code that is running.
     LEASE = "lease"  # Report that no other worker may have the run for a while.
     RELEASE_LEASE = "release-lease"  # Report that other workers may have the run.
