@@ -161,18 +161,24 @@ async def feed(bootstrap: str, events: list[dict[str, Any]], members: list[Proce
         await producer.stop()
 
 
-async def settled(engine: Process, function: str, expected: int) -> list[dict[str, Any]]:
-    """Return a function's runs once the expected number has ended, or waits for an approval or an event."""
+async def ended(engine: Process, function: str, expected: int, *, or_waits: bool = False) -> list[dict[str, Any]]:
+    """Return a function's runs once the expected number has ended; with `or_waits` those that wait count, too."""
     found: list[dict[str, Any]] = []
     try:
         async with asyncio.timeout(END_S_MAX):
             while len(found) < expected:
                 await asyncio.sleep(5 * _LOOK_S)
-                states = ("completed", "failed", "waiting")
-                found = [run for state in states for run in await _runs(engine, f"function:{function} status:{state}")]
+                runs = await _runs(engine, f"function:{function}")
+                found = [run for run in runs if run["ended_at"] or (or_waits and _waits(run))]
     except TimeoutError:
-        sys.exit(f"only {len(found)} of {expected} runs of {function} have ended or wait")
+        what = "have ended or wait" if or_waits else "have ended"
+        sys.exit(f"only {len(found)} of {expected} runs of {function} {what}")
     return found
+
+
+def _waits(run: Mapping[str, Any]) -> bool:
+    """Return whether a run waits for a decision or an event, and not for its next attempt."""
+    return run["waits"] is not None and run["waits"]["state"] == "waiting"
 
 
 async def whole(engine: Process, runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -207,11 +213,11 @@ async def fly(source: Path, folder: Path, bootstrap: str, console: Console) -> R
         console.print(f"Two engines and two workers serve {SHARDS} shards on {bootstrap}; an hour takes 1.25 s.")
         await feed(bootstrap, events, members, console)
         console.print("All events are produced; the waits of flights that never departed time out soon.")
-        followed = outputs(await whole(members[0], await settled(members[0], "follow-flight", flights)))
-        sums = outputs(await whole(members[1], await settled(members[1], "sum-up-day", 1)))
+        followed = outputs(await whole(members[0], await ended(members[0], "follow-flight", flights)))
+        sums = outputs(await whole(members[1], await ended(members[1], "sum-up-day", 1)))
         disrupted = dict(zip(DISRUPTIONS, count_disrupted(followed), strict=True))
         functions = {
-            function: statuses(await settled(members[0], function, expected))
+            function: statuses(await ended(members[0], function, expected, or_waits=True))
             for function, expected in disrupted.items()
         }
         return Report(count(followed), sums, functions)
