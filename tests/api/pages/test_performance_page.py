@@ -88,6 +88,19 @@ async def test_a_day_without_a_step_shows_all_hours(engine: VirtualEngine) -> No
     assert len(page.texts("tbody tr")) == 2
 
 
+async def test_the_last_day_leads_to_the_hours_before_it(engine: VirtualEngine) -> None:
+    """One new run must not hide the slowest step of the days before."""
+    await engine.advance("2d")
+    await engine.send(Event("order", {"total": 1}))
+    await engine.advance("5m")
+    browser = browser_of(engine)
+    page = await browser.open("/ui/performance?of=functions")
+    assert [row.split()[0] for row in page.texts("tbody tr")] == ["fulfil"]
+    page = await browser.open(page.link("List all hours"))
+    assert sorted(row.split()[0] for row in page.texts("tbody tr")) == ["fulfil", "load"]
+    assert "List all hours" not in page.text
+
+
 @pytest.mark.parametrize("query", ["since=soon", "of=all", "sort=name", "x=1"])
 async def test_a_wrong_parameter_is_refused(engine: VirtualEngine, query: str) -> None:
     """The page says what is wrong; what is not the number of a page is the first page."""

@@ -71,6 +71,7 @@ async def show_performance(site: Site, visit: Visit) -> Response:
         ],
         [
             h.p(".hint")[_HINTS[asked.of], " ", PERCENTILES],
+            _earlier_hint(asked),
             folded_hint(found[:ROWS]),
             timings_table(asked.of, found[:ROWS]),
         ]
@@ -111,6 +112,14 @@ def _url(asked: TimingsAsked, page: int = 1) -> str:
     # A URL without a time shows all hours if the last day has none.
     query = [(name, value) for name, value in pairs if name == "since" or value != getattr(default, name)]
     return url("performance", query=[*query, ("page", str(page) if page > 1 else "")])
+
+
+def _earlier_hint(asked: TimingsAsked) -> h.Node:
+    """Return a way to the hours before the last day, if that is what a page shows without a choice."""
+    if asked.since != SINCE_DEFAULT:
+        return None
+    whole = _url(replace(asked, since=SINCE_ALL))
+    return h.p(".hint")["Only what ended in the last day is listed. ", h.a(href=whole)["List all hours"], "."]
 
 
 def _tabs(asked: TimingsAsked) -> h.Node:

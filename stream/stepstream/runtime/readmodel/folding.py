@@ -171,6 +171,7 @@ class Batch:
                 self._plan(entry)
             case StepAttemptFailed():
                 row.status, row.attempts, row.until = StepStatus.RETRYING, entry.attempt + 1, entry.retry_at
+                row.first_at = entry.started_at or entry.at
                 row.error, row.failures = text_of(entry.error), attempt_text(entry)
                 row.progress, row.usage = _progress(entry.progress), entry.usage or NO_USAGE
                 self._errors.add(run.function, entry.id, entry.error, entry.at, entry.run_id)

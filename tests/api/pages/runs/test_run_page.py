@@ -119,7 +119,7 @@ async def test_attempts_of_a_step_are_ticks_and_a_list() -> None:
         assert len(bar.css(".bar-failed")) == 2
         assert (bar.attributes["aria-label"] or "").endswith(", 2 failed attempts")
         assert page.texts(".timeline svg title") == [bar.attributes["aria-label"]]
-        assert page.texts(".legend li") == ["last attempt", "failed attempt", "earlier attempts and waits for retries"]
+        assert page.texts(".legend li") == ["last attempt", "failed attempt", "wait for the next attempt"]
         start, middle, end = page.texts("th .axis span")
         assert start == "0 ms"
         assert middle != end

@@ -1,8 +1,11 @@
 """The timeline as data: segments, folds and windows."""
 
+from dataclasses import replace
+
 import pytest
 
-from stepstream.api.pages.runs.timeline import Fold, Phase, Window, bar_of, rows_of, window_of
+from stepstream.api.pages.runs.timeline import Fold, Phase, Window, bar_of, began_at, rows_of, window_of
+from stepstream.runtime.readmodel.failed_attempts import FailedAttempt
 from stepstream.runtime.readmodel.views import RunView, StepView
 
 
@@ -10,6 +13,12 @@ def step(id: str, kind: str = "run", status: str = "completed", *times: int, att
     """Return a step; its times are first, started and ended."""
     first, started, ended = times or (10, 10, 20)
     return StepView(id, id, kind, status, attempts, first, started, ended, 0, "", None, None, copied=False)
+
+
+def retried(given: StepView, *attempts: tuple[int, int]) -> StepView:
+    """Return a step with failed attempts, each of which started (0: unknown) and failed at these times."""
+    failures = [FailedAttempt(n, at, "E", "", at, started) for n, (started, at) in enumerate(attempts)]
+    return replace(given, failures=tuple(failures))
 
 
 def run(*steps: StepView, ended: int = 0) -> RunView:
@@ -25,6 +34,19 @@ def run(*steps: StepView, ended: int = 0) -> RunView:
         (step("a", "run", "completed", 10, 10, 20), [("run", 10, 20)]),
         (step("a", "run", "completed", 10, 15, 20), [("queue", 10, 15), ("run", 15, 20)]),
         (step("a", "run", "failed", 10, 15, 20, attempts=3), [("retry", 10, 15), ("failed", 15, 20)]),
+        (
+            retried(step("a", "run", "completed", 5, 40, 45, attempts=3), (10, 12), (20, 30)),
+            [
+                ("queue", 5, 10),
+                ("failed", 10, 12),
+                ("retry", 12, 20),
+                ("failed", 20, 30),
+                ("retry", 30, 40),
+                ("run", 40, 45),
+            ],
+        ),
+        (retried(step("a", "run", "retrying", 10, 0, 0), (10, 20)), [("failed", 10, 20), ("retry", 20, 50)]),
+        (retried(step("a", "run", "retrying", 10, 0, 0), (0, 20)), [("queue", 10, 20), ("retry", 20, 50)]),
         (step("a", "run", "retrying", 10, 0, 0), [("retry", 10, 50)]),
         (step("a", "run", "running", 10, 15, 0, attempts=2), [("retry", 10, 15), ("run", 15, 50)]),
         (step("a", "run", "waiting", 10, 0, 0, attempts=0), [("queue", 10, 50)]),
@@ -61,6 +83,15 @@ def test_fold_with_a_failed_step_is_marked() -> None:
     assert (segment.phase, segment.start, segment.end) == (Phase.RUN, 0, 5)
     (segment,) = bar_of(Fold("a#", (*steps, step("a9", "run", "failed", 9, 9, 12))), 50)
     assert (segment.phase, segment.start, segment.end) == (Phase.FAILED, 0, 12)
+
+
+def test_fold_of_waits_is_a_wait() -> None:
+    """Its bar is not that of attempts, and a wait begins when it was planned."""
+    waits = [step(f"w{number}", "wait", "completed", 5, 20, 20) for number in range(5)]
+    assert [(each.phase, each.start, each.end) for each in bar_of(Fold("w#", tuple(waits)), 50)] == [
+        (Phase.WAIT, 5, 20)
+    ]
+    assert {began_at(wait) for wait in waits} == {5}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,17 @@ from stepstream.api.pages.parts.components import (
 )
 from stepstream.api.pages.parts.json_tree import json_tree, snippet
 from stepstream.api.pages.runs.errors_view import error_view, raised_at, traceback_view
-from stepstream.api.pages.runs.timeline import Fold, Phase, Segment, Window, bar_of, queue_label, rows_of, window_of
+from stepstream.api.pages.runs.timeline import (
+    Fold,
+    Phase,
+    Segment,
+    Window,
+    bar_of,
+    began_at,
+    queue_label,
+    rows_of,
+    window_of,
+)
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
 from stepstream.contract.text.printable import printable
 from stepstream.contract.text.wording import counted, length_text
@@ -52,7 +62,7 @@ _MEANINGS: Mapping[Phase, str] = {
     Phase.QUEUE: "in a queue",
     Phase.RUN: "last attempt",
     Phase.FAILED: "failed attempt",
-    Phase.RETRY: "earlier attempts and waits for retries",
+    Phase.RETRY: "wait for the next attempt",
     Phase.WAIT: "wait",
     Phase.CHILD: "invoked run",
 }
@@ -197,7 +207,7 @@ def _bar(segments: Sequence[Segment], window: Window, failures: Sequence[int] = 
 def _folded(fold: Fold, segments: Sequence[Segment], shown: _Shown) -> h.Element:
     anchor = f"fold-{fold.steps[0].step}"
     counts = ", ".join(f"{count:,} {status}" for status, count in fold.statuses.most_common())
-    spent = sum((step.ended_at or shown.now_ms) - (step.started_at or step.first_at) for step in fold.steps)
+    spent = sum((step.ended_at or shown.now_ms) - began_at(step) for step in fold.steps)
     is_opened = ("fold", fold.pattern) in shown.kept
     return h.tr(f"#{anchor}.fold", data_row=True)[
         h.td[

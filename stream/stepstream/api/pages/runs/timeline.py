@@ -26,6 +26,15 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
+# Of steps without a body.
+_PHASES: Mapping[str, Phase] = {
+    StepKind.INVOKE: Phase.CHILD,
+    StepKind.SLEEP: Phase.WAIT,
+    StepKind.WAIT: Phase.WAIT,
+    StepKind.SIGNAL: Phase.WAIT,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A part of a bar (Unix ms)."""
@@ -109,26 +118,42 @@ def window_of(run: RunView, now_ms: int, query: Mapping[str, str]) -> Window:
     return Window(first, last, lower, max(upper, lower + 1))
 
 
+def began_at(step: StepView) -> int:
+    """Return when the last attempt of a step began, or its wait, Unix ms."""
+    return step.first_at if step.kind in _PHASES else step.started_at or step.first_at
+
+
 def bar_of(row: StepView | Fold, now_ms: int) -> list[Segment]:
     """Return the segments of a row, in order of time."""
     if isinstance(row, Fold):
-        phase = Phase.FAILED if row.statuses[StepStatus.FAILED] else Phase.RUN
+        phases = {_PHASES.get(step.kind, Phase.RUN) for step in row.steps}
+        phase = phases.pop() if len(phases) == 1 else Phase.RUN
+        phase = Phase.FAILED if row.statuses[StepStatus.FAILED] else phase
         starts = min(step.first_at or step.started_at for step in row.steps)
         return [Segment(phase, starts, max(step.ended_at or now_ms for step in row.steps))]
     is_open = row.status in OPEN_STEP_STATUSES
     end = now_ms if is_open else row.ended_at
-    match row.kind:
-        case StepKind.INVOKE:
-            return [Segment(Phase.CHILD, row.first_at, end)]
-        case StepKind.SLEEP | StepKind.WAIT | StepKind.SIGNAL:
-            return [Segment(Phase.WAIT, row.first_at, end)]
-    before = Phase.RETRY if row.attempts > 1 or row.status == StepStatus.RETRYING else Phase.QUEUE
-    if is_open and row.status != StepStatus.RUNNING:
-        return [Segment(before, row.first_at, end)]
-    last = Phase.FAILED if row.status == StepStatus.FAILED else Phase.RUN
-    started = row.started_at or row.first_at
-    segments = [Segment(before, row.first_at, started)] if row.first_at < started else []
-    return [*segments, Segment(last, started, end)]
+    if (waits := _PHASES.get(row.kind)) is not None:
+        return [Segment(waits, row.first_at, end)]
+    return _attempts_of(row, end, is_open=is_open)
+
+
+def _attempts_of(step: StepView, end: int, *, is_open: bool) -> list[Segment]:
+    """Return the attempts of a body, and what it waited for before each of them."""
+    segments: list[Segment] = []
+    before, last = Phase.QUEUE, step.first_at
+    for failed in step.failures:
+        started = failed.started_at or failed.at
+        segments += [Segment(before, last, started)] if last < started else []
+        segments += [Segment(Phase.FAILED, started, failed.at)] if started < failed.at else []
+        before, last = Phase.RETRY, failed.at
+    if step.attempts > 1 or step.status == StepStatus.RETRYING:
+        before = Phase.RETRY
+    if is_open and step.status != StepStatus.RUNNING:
+        return [*segments, Segment(before, last, end)]
+    started = step.started_at or last
+    segments += [Segment(before, last, started)] if last < started else []
+    return [*segments, Segment(Phase.FAILED if step.status == StepStatus.FAILED else Phase.RUN, started, end)]
 
 
 def queue_label(step: StepView) -> str:
