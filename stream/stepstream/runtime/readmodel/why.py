@@ -262,7 +262,8 @@ def _of_step(step: StepView, run: RunView, now_ms: int, known: Surroundings) -> 
         case StepKind.SIGNAL:
             if step.detail.startswith(APPROVAL_SIGNALS):
                 decide = f"`stepstream approvals approve {run.run_id}` or `reject`"
-                remedy = f"decide it: on the page Waiting, with {decide}, or with POST /v1/approvals/{run.run_id}/{step.step}"
+                post = f"POST /v1/approvals/{run.run_id}/{step.step}"
+                remedy = f"decide it: on the page Waiting, with {decide}, or with {post}"
                 return Why(WhyCode.APPROVAL, f"{waited} a person's decision{ends}", step.id, since, until, remedy)
             remedy = "send it: on this page, with `stepstream signal`, or with POST /v1/signals"
             return Why(WhyCode.SIGNAL, f"{waited} the signal {step.detail!r}{ends}", step.id, since, until, remedy)
