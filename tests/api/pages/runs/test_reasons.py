@@ -51,6 +51,12 @@ async def refund(ctx: Context) -> None:
     await ctx.step.wait_for_approval("ask", title="Refund?", timeout="1d")
 
 
+@app.function(on("request"))
+async def change(ctx: Context) -> None:
+    """Wait for a request."""
+    await ctx.step.wait_for_request("change", timeout="1d")
+
+
 @app.function(on("invoke"))
 async def parent(ctx: Context) -> None:
     """Invoke a function that sleeps."""
@@ -148,6 +154,7 @@ CASES: list[tuple[str, WhyCode, str, Change]] = [
     ("crash", WhyCode.RETRY, "after ConnectionError: bank is down", nothing),
     ("invoke", WhyCode.CHILD, "for the run of 'nap' that it invoked", nothing),
     ("ask", WhyCode.APPROVAL, "for a person's decision", nothing),
+    ("request", WhyCode.REQUEST, "for the request 'change'", nothing),
     ("signal", WhyCode.SIGNAL, "for the signal 'approve/7'", nothing),
     ("wait", WhyCode.EVENT, "for the event 'parcel/left' with data.id = 7", nothing),
     ("sleep", WhyCode.SLEEP, "Step 'nap' has slept since ", nothing),
