@@ -32,6 +32,7 @@ class RunAttempt:
     retry_at: int
     started_at: int = 0
     place: str = ""
+    stack: str = ""
 
 
 @dataclass(frozen=True, slots=True)
