@@ -112,6 +112,11 @@ def sent_event_id(run_id: str, step: str, index: int) -> str:
     return f"{run_id}:{step[:16]}:{index}"
 
 
+def sender_of_event(id: str) -> str:
+    """Return the id of the run that sent an event, if its id is one of sent_event_id, else ""."""
+    return id.partition(":")[0] if is_sent_event_id(id) else ""
+
+
 def is_sent_event_id(text: str) -> bool:
     """Return whether `text` has the form that sent_event_id gives."""
     return _SENT_EVENT_ID.fullmatch(text) is not None

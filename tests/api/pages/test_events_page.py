@@ -30,6 +30,12 @@ async def notify(_ctx: Context) -> None:
     """End at once."""
 
 
+@app.function(on("import"))
+async def split(ctx: Context) -> None:
+    """Send two orders."""
+    await ctx.step.send_event("orders", [Event("order", {"id": number}) for number in range(2)])
+
+
 @app.function(on("hotel"), cancel_on=[CancelOn("hotel/full", match="data.id"), CancelOn("parcel/left")])
 async def book(ctx: Context) -> None:
     """Wait for a room."""
@@ -58,6 +64,21 @@ async def test_events_are_listed_with_what_they_started(engine: VirtualEngine) -
     assert "id : 1" in one.texts(".json")[0]
     runs = await browser.open(one.link("All runs of the event"))
     assert len(runs.all("tbody tr")) == 2
+
+
+async def test_an_event_of_a_run_is_linked_both_ways(engine: VirtualEngine) -> None:
+    """The step leads to the events that it sent, and they and the runs that they started lead to the run."""
+    await engine.send(Event("import"))
+    browser = browser_of(engine)
+    sender = engine.run("split").run_id
+    page = await browser.open((await browser.open(f"/ui/runs/{sender}")).link("orders"))
+    events = [link.attributes["href"] for link in page.all(".details dd a")]
+    assert len(events) == 2
+    event = await browser.open(events[0] or "")
+    assert f"Sent by run …{sender[-6:]}" in event.text
+    started = engine.runs("notify")[0].run_id
+    assert f"Sent by run …{sender[-6:]}" in (await browser.open(f"/ui/runs/{started}")).text
+    assert "Sent by run" not in page.text
 
 
 async def test_an_event_keeps_the_time_of_its_first_run(engine: VirtualEngine) -> None:

@@ -217,7 +217,8 @@ def test_surroundings_are_those_of_the_run() -> None:
 def test_a_wait_says_since_when_for_what_and_until_when(kind: str, detail: str, said: str) -> None:
     """One sentence has the start and what ends it; a second one has the end and the time that is left."""
     waits = replace(RENDER, kind=kind, detail=detail, until=NOW + 3_600_000)
-    since, end = local_time(BEGAN + 5), f"The wait ends at {local_time(NOW + 3_600_000)} (in 1h 0m)."
+    without = "" if kind == "invoke" else ", and the run continues without it"
+    since, end = local_time(BEGAN + 5), f"The wait ends at {local_time(NOW + 3_600_000)} (in 1h 0m){without}."
     found = why(waits, events=[{"name": "go", "data": {"id": 7}}])
     assert found.text.startswith(f"Step 'render' has waited since {since} for {said}")
     assert found.text.endswith(f". {end}")

@@ -30,7 +30,7 @@ from stepstream.api.pages.parts.json_tree import json_tree
 from stepstream.api.pages.parts.layout import document
 from stepstream.contract.codec import Json
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.ids import is_run_id
+from stepstream.contract.ids import is_run_id, sender_of_event
 from stepstream.runtime.overview import UnmatchedEvent
 from stepstream.runtime.readmodel.tables.seen_events import (
     EFFECTS_MAX,
@@ -214,6 +214,7 @@ async def show_event(site: Site, visit: Visit) -> Response:
                 ("Id", text(seen.id)),
                 ("Time of the event", at(sent_at) if isinstance(sent_at, int) else None),
                 ("Sent by", text(sender) if isinstance(sender, str) else None),
+                ("Sent by run", run_link(run_id) if (run_id := sender_of_event(seen.id)) else None),
                 (did, at(seen.at)),
             ]
         ),

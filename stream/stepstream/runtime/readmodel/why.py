@@ -249,24 +249,26 @@ def _of_step(step: StepView, run: RunView, now_ms: int, known: Surroundings) -> 
     name, since, until = f"step {step.id!r}", step.first_at, step.until
     waited = f"{name} has waited since {local_time(since)} for"
     ends = f". The wait ends at {_time(until, now_ms)}" if until else ""
+    # An invoked run that takes too long is an error instead.
+    without = f"{ends}, and the run continues without it" if until else ""
     match step.kind:
         case StepKind.SLEEP:
             text = f"{name} has slept since {local_time(since)}. It wakes at {_time(until, now_ms)}"
             return Why(WhyCode.SLEEP, text, step.id, since, until)
         case StepKind.WAIT:
             own = run.events[0] if isinstance(run.events, list) and run.events else None
-            return Why(WhyCode.EVENT, f"{waited} {awaited(step.detail, own)}{ends}", step.id, since, until)
+            return Why(WhyCode.EVENT, f"{waited} {awaited(step.detail, own)}{without}", step.id, since, until)
         case StepKind.SIGNAL if step.detail == request_signal(run.run_id, step.step):
             remedy = f"send it with POST /v1/runs/{run.run_id}/requests/{quote(step.id)}"
-            return Why(WhyCode.REQUEST, f"{waited} the request {step.id!r}{ends}", step.id, since, until, remedy)
+            return Why(WhyCode.REQUEST, f"{waited} the request {step.id!r}{without}", step.id, since, until, remedy)
         case StepKind.SIGNAL:
             if step.detail.startswith(APPROVAL_SIGNALS):
                 decide = f"`stepstream approvals approve {run.run_id}` or `reject`"
                 post = f"POST /v1/approvals/{run.run_id}/{step.step}"
                 remedy = f"decide it: on the page Waiting, with {decide}, or with {post}"
-                return Why(WhyCode.APPROVAL, f"{waited} a person's decision{ends}", step.id, since, until, remedy)
+                return Why(WhyCode.APPROVAL, f"{waited} a person's decision{without}", step.id, since, until, remedy)
             remedy = "send it: on this page, with `stepstream signal`, or with POST /v1/signals"
-            return Why(WhyCode.SIGNAL, f"{waited} the signal {step.detail!r}{ends}", step.id, since, until, remedy)
+            return Why(WhyCode.SIGNAL, f"{waited} the signal {step.detail!r}{without}", step.id, since, until, remedy)
         case StepKind.INVOKE:
             text = f"{waited} the run of {step.detail!r} that it invoked{ends}"
             return Why(WhyCode.CHILD, text, step.id, since, until)

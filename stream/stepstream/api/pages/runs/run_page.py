@@ -31,6 +31,7 @@ from stepstream.api.pages.runs.run_forms import may_rerun, run_forms
 from stepstream.api.pages.runs.steps_view import steps_view
 from stepstream.api.streams import NOTHING, Update
 from stepstream.contract.codec import Json
+from stepstream.contract.ids import sender_of_event
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.limits import REASON_CHARACTERS_MAX
 from stepstream.contract.text.wording import length_text
@@ -255,6 +256,7 @@ def _event(event: Json, raw_url: str) -> h.Element | None:
                 ("Name", text(event.get("name", ""))),
                 ("Id", event_link(id) if id else None),
                 ("Sent", at(sent) if isinstance(sent, int) else None),
+                ("Sent by run", run_link(run_id) if (run_id := sender_of_event(id)) else None),
             ]
         ),
         json_tree(event.get("data"), "Data of the event", raw_url),

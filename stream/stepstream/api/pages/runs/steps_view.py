@@ -11,6 +11,7 @@ from stepstream.api.pages.parts.components import (
     Column,
     at,
     cells,
+    event_link,
     facts,
     heading,
     labelled,
@@ -66,6 +67,7 @@ _MEANINGS: Mapping[Phase, str] = {
     Phase.WAIT: "wait",
     Phase.CHILD: "invoked run",
 }
+_EVENTS_LINKED_MAX = 20
 State = Sequence[tuple[str, str]]
 Invoked = Mapping[str, Sequence[RunSummary]]
 
@@ -292,6 +294,7 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
                     ("Waits for" if step.status in OPEN_STEP_STATUSES else "Waited for", text(queue_label(step), 2_000))
                     if step.detail
                     else ("", None),
+                    ("Sent events", _sent_events(step)),
                     (
                         "Started run",
                         [(run_link(child.run_id), " ", run_state(child, shown.now_ms)) for child in invoked] or None,
@@ -306,6 +309,17 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
             if shown.may_rerun
             else None,
         ]
+    ]
+
+
+def _sent_events(step: StepView) -> h.Node:
+    """Return links to the events that a step sent, of many to the first ones."""
+    if step.kind != StepKind.SEND or not isinstance(step.output, list):
+        return None
+    ids = [id for id in step.output if isinstance(id, str)]
+    more = len(ids) - _EVENTS_LINKED_MAX
+    return h.ul(".plain")[
+        [h.li[event_link(id)] for id in ids[:_EVENTS_LINKED_MAX]], h.li[f"{more:,} more"] if more > 0 else None
     ]
 
 
