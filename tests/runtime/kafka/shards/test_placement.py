@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stepstream.contract.codec import encode
@@ -65,7 +65,27 @@ def test_shard_that_is_served_moves_only_to_a_copy(claims: dict[str, Claim]) -> 
             assert now[shard] == engine or shard in claims[now[shard]].copied
 
 
+# Of engines with as many shards, the one must give one away whose shard was copied.
+COPIED_FROM_B = {
+    "a": Claim(dict.fromkeys(range(5), 1)),
+    "b": Claim({7: 1, 8: 1, 11: 1}),
+    "c": Claim({5: 1, 6: 1, 9: 1, 10: 1}, copied=(7, 8, 11)),
+    "d": Claim(copied=(0, 1, 2, 3, 4, 5, 6, 9, 10), copying=(7, 8, 11)),
+    "e": Claim(copied=(0, 1, 2, 3, 4, 5, 6, 9, 10), copying=(7, 8, 11)),
+}
+# An engine whose shards are copied has most of them until then, and must not keep one more.
+COPIED_FROM_C = {
+    "a": Claim({0: 1, 1: 1, 3: 1, 4: 1}, copied=(2, 9, 10, 11)),
+    "b": Claim({5: 1, 6: 1, 7: 1, 8: 1}),
+    "c": Claim({2: 1, 9: 1, 10: 1, 11: 1}),
+    "d": Claim(copied=(0, 1, 3, 4, 5, 6, 7, 8), copying=(2, 9, 10, 11)),
+    "e": Claim(copied=(0, 1, 3, 4, 5, 6, 7, 8), copying=(2, 9, 10, 11)),
+}
+
+
 @given(groups())
+@example(COPIED_FROM_B)
+@example(COPIED_FROM_C)
 def test_shards_are_even_once_they_are_copied(claims: dict[str, Claim]) -> None:
     """After the copies are made, one rebalance suffices; another one moves nothing."""
     placements = place(claims, SHARDS)
