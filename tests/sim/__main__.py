@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from stepstream.host.serving import collect_garbage_seldom
@@ -42,27 +42,38 @@ def main(arguments: list[str]) -> int:
 def run_many(make: Make, repeat: str, options: dict[str, str]) -> int:
     """Run schedules in several processes; print their rate and each failure, and return the exit code."""
     count, first = int(options.get("N", "1000")), int(options.get("FROM", "0"))
-    seeds = range(first, first + count)
-    chunks = [seeds[at : at + _SEEDS_PER_CHUNK] for at in range(0, count, _SEEDS_PER_CHUNK)]
+    jobs, until_failure = int(options.get("JOBS") or os.cpu_count() or 1), options.get("UNTIL") == "failure"
+    seeds, size = range(first, first + count), 1 if until_failure else _SEEDS_PER_CHUNK
+    chunks = [seeds[at : at + size] for at in range(0, count, size)]
     started = reported = time.monotonic()
     done = failed = 0
-    with ProcessPoolExecutor(
-        int(options.get("JOBS") or os.cpu_count() or 1), initializer=collect_garbage_seldom
-    ) as pool:
-        for results in pool.map(functools.partial(judge_seeds, make), chunks):
-            done += _SEEDS_PER_CHUNK
-            for seed, broken in results:
-                failed += 1
-                print(f"seed {seed}: {broken}; show it by `python -m tests.sim {repeat}SEED={seed}`", flush=True)
-            if failed and options.get("UNTIL") == "failure":
-                pool.shutdown(cancel_futures=True)
-                return 1
-            if time.monotonic() - reported > _PROGRESS_EVERY_S:
-                reported = time.monotonic()
-                print(f"{done:,} schedules, {done / (reported - started):,.0f} a second", flush=True)
+    for results in _judged(make, chunks, jobs):
+        done += size
+        for seed, broken in results:
+            failed += 1
+            print(f"seed {seed}: {broken}; show it by `python -m tests.sim {repeat}SEED={seed}`", flush=True)
+        if failed and until_failure:
+            return 1
+        if time.monotonic() - reported > _PROGRESS_EVERY_S:
+            reported = time.monotonic()
+            print(f"{done:,} schedules, {done / (reported - started):,.0f} a second", flush=True)
     rate = count / max(time.monotonic() - started, 1e-9)
     print(f"{count:,} schedules, {rate:,.0f} a second, {failed:,} failed")
     return 1 if failed else 0
+
+
+def _judged(make: Make, chunks: Sequence[Sequence[int]], jobs: int) -> Iterator[list[tuple[int, str]]]:
+    """Yield what judge_seeds returns for each chunk, in order; one job runs in this process."""
+    work = functools.partial(judge_seeds, make)
+    if jobs == 1:
+        collect_garbage_seldom()
+        yield from map(work, chunks)
+        return
+    with ProcessPoolExecutor(jobs, initializer=collect_garbage_seldom) as pool:
+        try:
+            yield from pool.map(work, chunks)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def judge_seeds(make: Make, seeds: Sequence[int]) -> list[tuple[int, str]]:

@@ -60,7 +60,7 @@ def copy_with(mutant: Mutant | None, place: Path) -> Path:
 def simulate(place: Path, mutant: Mutant | None = None) -> subprocess.CompletedProcess[str]:
     """Run the schedules of a mutant until the first that breaks an invariant, with the package at `place`."""
     at = mutant or Mutant("", "", ())
-    command = [sys.executable, "-m", "tests.sim", f"N={SEEDS}", f"FROM={at.first}", "UNTIL=failure"]
+    command = [sys.executable, "-m", "tests.sim", f"N={SEEDS}", f"FROM={at.first}", "JOBS=1", "UNTIL=failure"]
     command += [f"WORKERS={at.workers}", f"OPERATOR={int(at.operator)}", f"PROGRAM={at.program}"]
     environment = {**os.environ, "PYTHONPATH": f"{place}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
