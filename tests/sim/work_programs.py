@@ -18,9 +18,9 @@ def turns() -> Program:
     async def script(world: World) -> None:
         await world.send(*(Event("order", {"tenant": tenant, "n": n}) for n, tenant in enumerate("aabab")))
         await world.advance("1m")
-        await world.send(Event("stop", {"n": 1}))
+        await world.send(Event("stop", {"n": 1}, id="stop 1"))
         await world.advance("3h")
-        await world.send(Event("answer", {"n": 0}), Event("stop", {"n": 2}))
+        await world.send(Event("answer", {"n": 0}), Event("stop", {"n": 2}, id="stop 2"))
         await world.advance("3h")
 
     ends = {("order", "completed"): 3, ("order", "cancelled"): 2}
