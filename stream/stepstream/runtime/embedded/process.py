@@ -334,6 +334,8 @@ class EmbeddedEngine:
     def _only_sleep(self) -> bool:
         """Return whether nothing happens in the workers, except that bodies sleep by a virtual clock."""
         asleep = self.clock.sleepers.asleep if self.clock.sleepers else 0
+        if not asleep:
+            return not any(worker.active for worker in self._workers.values())
         running = [worker.only_bodies for worker in self._workers.values()]
         return sum(bodies for bodies in running if bodies is not None) == asleep and None not in running
 
