@@ -133,6 +133,25 @@ def request_run(
     draft.route(hash_part, request)
 
 
+def start_request(
+    draft: Draft, function: FunctionRegistered, events: tuple[EventRecord, ...], hash_part: str, *without: Excess
+) -> RunRequested:
+    """Return the request to start a run of a function now; the run passes no gate whose excess is one of `without`."""
+    event = events[0]
+    return RunRequested(
+        run_id_at(draft.now, hash_part),
+        function.id,
+        function.app,
+        events,
+        on_failure=function.on_failure,
+        attributes=attributes_of(draft, function, event),
+        cancel_on=function.cancel_on,
+        timeouts=function.timeouts,
+        gates=tuple(gate for gate in gates_of(draft, function, event) if gate.excess not in without),
+        step_gates=step_gates_of(draft, function, event),
+    )
+
+
 def within(arrived_at: int, now: int) -> int:
     """Return when the log took an event; producers set that time, so it may be missing or in the future."""
     return min(arrived_at, now) if arrived_at > 0 else now
@@ -193,23 +212,9 @@ def invoke_run(draft: Draft, request: InvokeRequested) -> None:
         draft.reply(request.reply_to, "function_not_found")
         return
     event = replace(request.event, ts=draft.now)
-    begin_run(
-        draft,
-        RunRequested(
-            run_id_at(draft.now, request.routing_key),
-            function.id,
-            function.app,
-            (event,),
-            deduplicated=True,
-            on_failure=function.on_failure,
-            attributes=attributes_of(draft, function, event),
-            cancel_on=function.cancel_on,
-            timeouts=function.timeouts,
-            # It starts alone, without other events, because its caller waits for its own result.
-            gates=tuple(gate for gate in gates_of(draft, function, event) if gate.excess is not Excess.BATCHED),
-            step_gates=step_gates_of(draft, function, event),
-        ),
-    )
+    # It starts alone, without other events, because its caller waits for its own result.
+    start = start_request(draft, function, (event,), request.routing_key, Excess.BATCHED)
+    begin_run(draft, replace(start, deduplicated=True))
     if known := draft.get(start_key(request.routing_key)):
         draft.reply(request.reply_to, known.run_id)
 
@@ -220,23 +225,9 @@ def rerun(draft: Draft, request: RerunRequested) -> None:
     if function is None or function.retired:
         draft.answer(request, "function_not_found")
         return
-    start = RunRequested(
-        run_id_at(draft.now, request.routing_key),
-        function.id,
-        function.app,
-        request.events,
-        on_failure=function.on_failure,
-        attributes=attributes_of(draft, function, request.events[0]),
-        cancel_on=function.cancel_on,
-        timeouts=function.timeouts,
-        # A person asked for this rerun: neither its idempotency key nor another event refuses or delays it.
-        gates=tuple(
-            gate
-            for gate in gates_of(draft, function, request.events[0])
-            if gate.excess not in (Excess.IDEMPOTENT, Excess.DEBOUNCED, Excess.BATCHED)
-        ),
-        step_gates=step_gates_of(draft, function, request.events[0]),
-    )
+    # A person asked for this rerun: neither its idempotency key nor another event refuses or delays it.
+    without = Excess.IDEMPOTENT, Excess.DEBOUNCED, Excess.BATCHED
+    start = start_request(draft, function, request.events, request.routing_key, *without)
     run = _rerun_of(start, request, draft.now)
     known = draft.get(start_key(request.routing_key))
     # The limits may be lower than when the run ended.

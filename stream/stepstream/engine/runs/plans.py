@@ -10,17 +10,17 @@ from stepstream.contract.commands import Memo, RunResumed
 from stepstream.contract.events import INVOKED, EventRecord
 from stepstream.contract.gates import Gate
 from stepstream.contract.history import StepCancelled
-from stepstream.contract.ids import StepRef, run_hash, run_id_at, sent_event_id
-from stepstream.contract.inbox import RunRequested, StepsPlanned
+from stepstream.contract.ids import StepRef, run_hash, sent_event_id
+from stepstream.contract.inbox import StepsPlanned
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import CHAIN_RUNS_MAX
 from stepstream.contract.matching import SignalWaitOpened
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.contract.plans import InvokePlan, RunPlan, SendPlan, SignalPlan, SleepPlan, StepPlan, WaitPlan
-from stepstream.engine.gates.passing import PlannedGates, gates_of, step_gates_of
+from stepstream.engine.gates.passing import PlannedGates
 from stepstream.engine.matching.wait_compiler import WaitCompiler
 from stepstream.engine.matching.waits import close_step
-from stepstream.engine.runs.attributes import attributes_of
+from stepstream.engine.runs.admission import start_request
 from stepstream.engine.runs.children import add_child
 from stepstream.engine.runs.dispatch import begin_attempt, has_queue, recall, send_attempt
 from stepstream.engine.runs.endings import cancel_overdue
@@ -182,28 +182,19 @@ def _invoke(draft: Draft, run_id: str, plan: InvokePlan) -> Outcome | None:
         message = f"no function {plan.function!r} is registered"
         return Failure(ErrorInfo("FunctionNotFoundError", message, code="function-not-found"))
     cause = f"{run_id}:{plan.step}"
-    due = draft.now + plan.timeout_ms
     hash_part = run_hash(function.id, cause)
-    child = run_id_at(draft.now, hash_part)
-    opened = OpenStep(plan.id, StepKind.INVOKE, due, group=plan.group, child=child)
-    caller = open_step(draft, run_id, plan, opened, plan.function)
     event = EventRecord(INVOKED, plan.data, cause, draft.now, plan.user, plan.v, plan.meta)
+    start = start_request(draft, function, (event,), hash_part)
+    due = draft.now + plan.timeout_ms
+    opened = OpenStep(plan.id, StepKind.INVOKE, due, group=plan.group, child=start.run_id)
+    caller = open_step(draft, run_id, plan, opened, plan.function)
     if plan.cancel_with_parent:
-        add_child(draft, caller, plan.step, child)
-    request = RunRequested(
-        child,
-        function.id,
-        function.app,
-        (event,),
-        on_failure=function.on_failure,
+        add_child(draft, caller, plan.step, start.run_id)
+    request = replace(
+        start,
         caller=StepRef(run_id, plan.step),
         suppress_end_events=caller.suppress_end_events,
         chain=caller.chain + 1,
-        attributes=attributes_of(draft, function, event),
-        cancel_on=function.cancel_on,
-        timeouts=function.timeouts,
-        gates=gates_of(draft, function, event),
-        step_gates=step_gates_of(draft, function, event),
         ends_with_parent=plan.cancel_with_parent,
     )
     draft.route(hash_part, request)

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from stepstream.contract.gates import Excess
-from stepstream.contract.ids import run_hash, run_id_at
-from stepstream.contract.inbox import RunRequested, SignalRunEnded, SignalWithStart
+from stepstream.contract.ids import run_hash
+from stepstream.contract.inbox import SignalRunEnded, SignalWithStart
 from stepstream.contract.limits import SIGNALS_QUEUED_BYTES_MAX, SIGNALS_QUEUED_MAX
-from stepstream.engine.gates.passing import gates_of, step_gates_of
 from stepstream.engine.matching.signal_runs import deliver
-from stepstream.engine.runs.attributes import attributes_of
+from stepstream.engine.runs.admission import start_request
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import SignalRun
 from stepstream.engine.state.tables import signal_key, signal_run_key
@@ -49,25 +48,11 @@ def _start(draft: Draft, sent: SignalWithStart, queued: tuple[SignalWithStart, .
         draft.reply(sent.reply_to, "function_not_found")
         return False
     hash_part = run_hash(function.id, sent.event.id)
-    run_id, event = run_id_at(draft.now, hash_part), replace(sent.event, ts=draft.now)
-    draft.put(signal_run_key(sent.signal), SignalRun(run_id, replace(sent, reply_to=""), queued))
-    request = RunRequested(
-        run_id,
-        function.id,
-        function.app,
-        (event,),
-        on_failure=function.on_failure,
-        chain=sent.chain,
-        attributes=attributes_of(draft, function, event),
-        cancel_on=function.cancel_on,
-        timeouts=function.timeouts,
-        # A signal starts it at once, without other events.
-        gates=tuple(gate for gate in gates_of(draft, function, event) if gate.excess is not Excess.BATCHED),
-        step_gates=step_gates_of(draft, function, event),
-        signal=sent.signal,
-    )
-    draft.route(hash_part, request)
-    draft.reply(sent.reply_to, f"started {run_id}")
+    # A signal starts it at once, without other events.
+    start = start_request(draft, function, (replace(sent.event, ts=draft.now),), hash_part, Excess.BATCHED)
+    draft.put(signal_run_key(sent.signal), SignalRun(start.run_id, replace(sent, reply_to=""), queued))
+    draft.route(hash_part, replace(start, chain=sent.chain, signal=sent.signal))
+    draft.reply(sent.reply_to, f"started {start.run_id}")
     return True
 
 
