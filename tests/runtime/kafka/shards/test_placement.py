@@ -65,16 +65,17 @@ def test_shard_that_is_served_moves_only_to_a_copy(claims: dict[str, Claim]) -> 
             assert now[shard] == engine or shard in claims[now[shard]].copied
 
 
-# Of engines with as many shards, the one must give one away whose shard was copied.
-COPIED_FROM_B = {
+# Of five engines with 12 shards, two keep a third one. d and e have copied all shards but those of b. If b had to give
+# one away, it would do so a round later than the others, and then another engine would have to give one away instead.
+COPYING_FROM_B = {
     "a": Claim(dict.fromkeys(range(5), 1)),
     "b": Claim({7: 1, 8: 1, 11: 1}),
     "c": Claim({5: 1, 6: 1, 9: 1, 10: 1}, copied=(7, 8, 11)),
     "d": Claim(copied=(0, 1, 2, 3, 4, 5, 6, 9, 10), copying=(7, 8, 11)),
     "e": Claim(copied=(0, 1, 2, 3, 4, 5, 6, 9, 10), copying=(7, 8, 11)),
 }
-# An engine whose shards are copied has most of them until then, and must not keep one more.
-COPIED_FROM_C = {
+# The same with c in place of b; three engines have as many shards.
+COPYING_FROM_C = {
     "a": Claim({0: 1, 1: 1, 3: 1, 4: 1}, copied=(2, 9, 10, 11)),
     "b": Claim({5: 1, 6: 1, 7: 1, 8: 1}),
     "c": Claim({2: 1, 9: 1, 10: 1, 11: 1}),
@@ -84,8 +85,8 @@ COPIED_FROM_C = {
 
 
 @given(groups())
-@example(COPIED_FROM_B)
-@example(COPIED_FROM_C)
+@example(COPYING_FROM_B)
+@example(COPYING_FROM_C)
 def test_shards_are_even_once_they_are_copied(claims: dict[str, Claim]) -> None:
     """After the copies are made, one rebalance suffices; another one moves nothing."""
     placements = place(claims, SHARDS)

@@ -57,8 +57,8 @@ class _Move(NamedTuple):
 class _Placing:
     """The placements so far. The `load` of an engine is what it will serve when all copies are made; `room` bounds it.
 
-    If the shards cannot be divided evenly, the engines that have most keep one more, so that fewer move. Shards that
-    engines with too few lack and have copied do not count: they can move at once.
+    If the shards cannot be divided evenly, the engines that have most keep one more, so that fewer move. A shard does
+    not count for this if an engine with too few shards has copied it, because it can move at once.
     """
 
     def __init__(self, claims: Mapping[str, Claim], shards: int) -> None:
@@ -67,15 +67,20 @@ class _Placing:
         self._free = set(range(shards)).difference(*self._owned.values())
         self._load = {engine: len(owned) for engine, owned in self._owned.items()}
         each, more = divmod(shards, len(claims))
-        by_load = sorted(claims, key=lambda engine: (-self._pinned(engine, each), -self._load[engine], engine))
+        kept = self._kept(each)
+        by_load = sorted(claims, key=lambda engine: (-kept[engine], -self._load[engine], engine))
         self._room = {engine: each + (rank < more) for rank, engine in enumerate(by_load)}
         self.placements = {engine: Placement(list(owned)) for engine, owned in self._owned.items()}
 
-    def _pinned(self, engine: str, each: int) -> int:
-        """Return how many shards an engine keeps when those with fewer than `each` get what they have copied."""
-        poor = {other: each - load for other, load in self._load.items() if load < each}
-        copied = set[int]().union(*(self._claims[other].copied for other in poor))
-        return self._load[engine] - min(len(copied.intersection(self._owned[engine])), sum(poor.values()))
+    def _kept(self, each: int) -> dict[str, int]:
+        """Return how many shards each engine keeps when those with fewer than `each` get what they have copied."""
+        lacking = {engine: each - load for engine, load in self._load.items() if load < each}
+        copied = set[int]().union(*(self._claims[engine].copied for engine in lacking))
+        given_max = sum(lacking.values())
+        return {
+            engine: len(owned) - min(len(copied.intersection(owned)), given_max)
+            for engine, owned in self._owned.items()
+        }
 
     def _moves(self, shard: int, served: bool) -> Iterator[_Move]:
         """Yield the moves of a shard to engines that have room; one that is served moves once it is copied."""
