@@ -49,7 +49,7 @@ WORK_MUTANTS = tuple(
         (
             "code that waits is not reported",
             _WORKER,
-            ("            self._wait(handle, Event.YIELDED)\n", "            self._wait(handle, Event.SUSPENDED)\n"),
+            ("            self._wait(run, Event.YIELDED)\n", "            self._wait(run, Event.SUSPENDED)\n"),
         ),
     )
 )

@@ -173,10 +173,15 @@ class Worker(CommandConsumer[LiveRun]):
 
     # What the code asks for: the Runner of its code.
 
+    def _live(self, handle: RunHandle) -> LiveRun | None:
+        """Return the run of some code, None for code that was stopped."""
+        run = self._items.get(handle.run_id)
+        return run if run is not None and run.running is handle else None
+
     def _run_of(self, handle: RunHandle) -> LiveRun:
         """Return the run of some code; raise RunInterrupted for code that was stopped."""
-        run = self._items.get(handle.run_id)
-        if run is None or run.running is not handle:
+        run = self._live(handle)
+        if run is None:
             raise RunInterrupted
         return run
 
@@ -260,21 +265,20 @@ class Worker(CommandConsumer[LiveRun]):
 
     def suspended(self, handle: RunHandle) -> None:
         """The code waits for the engine."""
-        run = self._items.get(handle.run_id)
-        if run is not None and run.running is handle and run.reports_parked:
+        run = self._live(handle)
+        if run is not None and run.reports_parked:
             run.last_report = encode(RunParked(run.run_id, run.epoch, run.news))
-            self._wait(handle, Event.YIELDED)
+            self._wait(run, Event.YIELDED)
             return
         resumable = self._options.live_cache and not handle.over
-        self._wait(handle, Event.SUSPENDED if resumable else Event.UNLOADED)
+        self._wait(run, Event.SUSPENDED if resumable else Event.UNLOADED)
 
     def detached(self, handle: RunHandle) -> None:
         """The code waits on external work."""
-        self._wait(handle, Event.DETACHED)
+        self._wait(self._live(handle), Event.DETACHED)
 
-    def _wait(self, handle: RunHandle, event: Event) -> None:
-        run = self._items.get(handle.run_id)
-        if run is not None and run.running is handle:
+    def _wait(self, run: LiveRun | None, event: Event) -> None:
+        if run is not None:
             self._admission.note_tasks(run)
             self._on(run, event)
 

@@ -123,7 +123,8 @@ PHASES: Mapping[Phase, Mapping[Event, Move[Phase]]] = {
         **_stay(Phase.UNLOADING, Event.UPDATED, Event.STALE, Event.UNLOADED),
         **_STOP,
     },
-    # Its code is not resumed: the engine may give its permit to another run as soon as it reads the report.
+    # The code is stopped before the report is written: otherwise it could continue while another run has the permit.
+    # A command that brings news first has the run claimed, because the report would have the number of earlier news.
     Phase.YIELDING: {
         Event.SETTLED: _to(Phase.ENDING, Effect.STOP_CODE, Effect.REPORT_END),
         Event.RETURNED: _RETURN,
