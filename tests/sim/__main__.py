@@ -1,7 +1,7 @@
 """Run many random schedules: `python -m tests.sim N=100000`; `SEED=7` prints one of them, call by call.
 
 With `WORKERS=2` each group has two workers, and rebalances. With `OPERATOR=1` an operator pauses and resumes runs.
-`PROGRAM=withdrawn` runs only that program. Each core has a process, or `JOBS=1` so many.
+`PROGRAM=withdrawn` runs only that program. Each core runs one process, unless `JOBS=1` sets their number.
 """
 
 import functools
@@ -47,8 +47,8 @@ def run_many(make: Make, repeat: str, options: dict[str, str]) -> int:
     chunks = [seeds[at : at + size] for at in range(0, count, size)]
     started = reported = time.monotonic()
     done = failed = 0
-    for results in _judged(make, chunks, jobs):
-        done += size
+    for chunk, results in zip(chunks, _judged(make, chunks, jobs), strict=True):
+        done += len(chunk)
         for seed, broken in results:
             failed += 1
             print(f"seed {seed}: {broken}; show it by `python -m tests.sim {repeat}SEED={seed}`", flush=True)

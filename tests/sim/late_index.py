@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepstream.contract.history import HistoryEntry, decode_history_record
-from stepstream.contract.logs import StepLogged
 from stepstream.contract.operators.bulk import BulkChanged
 from stepstream.runtime.ports import LogRecord
 from stepstream.runtime.readmodel.index import RunIndex
 
 
 class LateIndex:
-    """Everything that a RunIndex in memory is, but opens it at the first question, and folds then what came before."""
+    """Stands in for a RunIndex in memory: opens one at the first question, and folds the records that came before."""
 
     def __init__(self) -> None:
         self._before: list[Sequence[LogRecord]] = []
@@ -41,10 +40,6 @@ class LateIndex:
         self._before.append(records)
         entries = [decode_history_record(record.value) for record in records]
         return [entry for entry in entries if not isinstance(entry, BulkChanged)]
-
-    def add_logs(self, entries: Sequence[StepLogged]) -> None:
-        """Add what runs logged."""
-        self._opened.add_logs(entries)
 
     def close(self) -> None:
         """Close the tables, if there are any."""

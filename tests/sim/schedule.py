@@ -137,10 +137,10 @@ def _broken(world: World, program: Program) -> list[str]:
     assert isinstance(journal, MemoryJournal)
     broken = [*world.complaints, *program.repeated, *check_history(world.history), *check_rows(stores)]
     broken += check_batches(world.history)
-    broken += check_same(stores, [_logged(journal, shard) for shard in range(len(stores))])
-    for shard in range(len(stores)):
-        written = journal.read(CHANGELOG, shard, 0, journal.end(CHANGELOG, shard))
-        broken += check_grants((record.key, record.value) for record in written)
+    written = [_written(journal, shard) for shard in range(len(stores))]
+    broken += check_same(stores, [_rows(changes) for changes in written])
+    for changes in written:
+        broken += check_grants(changes)
     dead_letters = sum(journal.end(DEAD_LETTERS, shard) for shard in range(len(stores)))
     if dead_letters:
         broken.append(f"{dead_letters} dead letters")
@@ -149,15 +149,15 @@ def _broken(world: World, program: Program) -> list[str]:
     return broken
 
 
-def _logged(journal: MemoryJournal, shard: int) -> dict[bytes, bytes]:
-    """Return the rows of a shard according to its changelog."""
-    rows: dict[bytes, bytes] = {}
-    for record in journal.read(CHANGELOG, shard, 0, journal.end(CHANGELOG, shard)):
-        if record.value:
-            rows[record.key] = record.value
-        else:
-            rows.pop(record.key, None)
-    return rows
+def _written(journal: MemoryJournal, shard: int) -> list[tuple[bytes, bytes]]:
+    """Return the changes in the changelog of a shard, in order: keys with values, which are empty for a deletion."""
+    records = journal.read(CHANGELOG, shard, 0, journal.end(CHANGELOG, shard))
+    return [(record.key, record.value) for record in records]
+
+
+def _rows(changes: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return the rows that are left after all changes."""
+    return {key: value for key, value in dict(changes).items() if value}
 
 
 def _digest(world: World, faults: Faults) -> str:
