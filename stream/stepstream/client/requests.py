@@ -16,14 +16,16 @@ ANSWERED, SERVER_ERROR = (200, 202), 500
 Pause = Callable[[float], Awaitable[None]]
 
 
-class _Refusal(msgspec.Struct):
+class Refusal(msgspec.Struct):
+    """Why a server refuses a request; the code is `not-an-engine` if the server is not an engine."""
+
     code: str
     message: str
     field: str = ""
 
 
 class _Refused(msgspec.Struct):
-    error: _Refusal
+    error: Refusal
 
 
 _decode_refused = msgspec.json.Decoder(_Refused).decode
@@ -115,15 +117,18 @@ class _Unanswered(Exception):
         self.is_sent = is_sent
 
 
-def _error_of(status: int, body: bytes) -> Exception:
+def refusal_of(status: int, body: bytes) -> Refusal:
+    """Return the error in the body of a response."""
     try:
-        refusal = _decode_refused(body).error
+        return _decode_refused(body).error
     except (msgspec.MsgspecError, UnicodeError):
         reason = f"the response has the status {status}, and is not of an engine; check the address"
-        if status >= SERVER_ERROR:
-            # A proxy lost its engine.
-            return _Unanswered(reason, is_sent=True)
-        return RequestRefused(status, "not-an-engine", reason)
+        return Refusal("not-an-engine", reason)
+
+
+def _error_of(status: int, body: bytes) -> Exception:
+    refusal = refusal_of(status, body)
     if status >= SERVER_ERROR:
+        # A proxy that lost its engine answers in its place; the engine may have received the request.
         return _Unanswered(refusal.message, is_sent=refusal.code != _OVERLOADED)
     return RequestRefused(status, refusal.code, refusal.message, refusal.field)

@@ -15,6 +15,7 @@ import msgspec
 
 from stepstream.client.errors import StreamLost, StreamRefused
 from stepstream.client.messages import EventParser, ServerSentEvent, StreamMessage, stream_message
+from stepstream.client.requests import refusal_of
 from stepstream.contract.codec import load_json
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.live import MessageOrder, Placing, decode_published
@@ -33,7 +34,6 @@ _PAUSE_S_MAX = 30.0
 # A run that one engine lists may be unknown to another one for a moment.
 _UNKNOWN_RUN_S = 5.0
 _REASON_CHARACTERS_MAX = 1_000
-_decode_error = msgspec.json.Decoder(dict[str, dict[str, str]]).decode
 _decode_end = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -294,8 +294,4 @@ def _text(error: Exception) -> str:
 
 
 async def _reason(response: aiohttp.ClientResponse) -> str:
-    body = await response.content.read(_REASON_CHARACTERS_MAX * 4)
-    try:
-        return _decode_error(body)["error"]["message"]
-    except (msgspec.MsgspecError, UnicodeError, KeyError):
-        return f"the response has the status {response.status}, and is not of an engine; check the address"
+    return refusal_of(response.status, await response.content.read(_REASON_CHARACTERS_MAX * 4)).message
