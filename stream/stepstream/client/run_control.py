@@ -43,8 +43,7 @@ class Runs(Connected):
 
         While no engine answers it asks again; raises `RunNotEnded` after `timeout`.
         """
-        within_s = duration_ms(timeout) / 1_000
-        waiting = _Waiting(run_id, asyncio.get_running_loop().time(), within_s)
+        waiting = _waiting_for(run_id, timeout)
         while True:
             run, lost = await self._ended(waiting)
             if run and run.has_ended and not run.successor:
@@ -52,11 +51,11 @@ class Runs(Connected):
             if run and run.successor:
                 waiting.run_id = run.successor
             elif waiting.left_s() <= 0:
-                raise RunNotEnded(waiting.run_id, within_s) from lost
+                raise RunNotEnded(waiting.run_id, waiting.within_s) from lost
 
     async def _ended(self, waiting: "_Waiting") -> tuple[Run | None, Exception | None]:
         """Ask for a run that may end soon; return it, or why no engine knows it."""
-        asked_at, wait_s = waiting.now(), min(max(waiting.left_s(), 0.0), _WAIT_S)
+        asked_at, wait_s = waiting.now(), waiting.portion_s()
         run: Run | None = None
         lost: Exception | None = None
         try:
@@ -105,18 +104,17 @@ class Runs(Connected):
         here, so an attempt is safe to repeat. Raises `RequestRefused`, with the status 409 if the run has ended or does
         not wait for the request, and with 422 for data that does not fit, and `NoReply` after `timeout`.
         """
-        within_s, id = duration_ms(timeout) / 1_000, request_id or uuid.uuid4().hex
-        waiting = _Waiting(run_id, asyncio.get_running_loop().time(), within_s)
-        path = f"/v1/runs/{quote(run_id, safe='')}/requests/{quote(name)}"
+        waiting, id = _waiting_for(run_id, timeout), request_id or uuid.uuid4().hex
+        path = _path(run_id, f"/requests/{quote(name)}")
         body, headers = bytes(dump_json(to_json(data), "data")), {"Idempotency-Key": id}
         while True:
-            wait_s = min(max(waiting.left_s(), 0.0), _WAIT_S)
-            query = {"wait": f"{round(wait_s * 1_000)}ms"}
+            wait_s = waiting.portion_s()
+            query = {"wait": _wait_text(wait_s)}
             answer = await self._ask(Request("POST", path, query=query, body=body, wait_s=wait_s, headers=headers))
             if "reply" in answer:
                 return answer["reply"]
             if waiting.left_s() <= 0:
-                raise NoReply(run_id, name, id, within_s)
+                raise NoReply(run_id, name, id, waiting.within_s)
 
     async def cancel(self, run_id: str, *, why: str = "", children: bool = False) -> bool:
         """Cancel a run; return whether it is cancelled, also by an earlier call; False if it ended in another way.
@@ -125,9 +123,8 @@ class Runs(Connected):
         It is safe to repeat.
         """
         query = {"why": why, "children": "true" if children else "false"}
-        request = Request("DELETE", f"/v1/runs/{quote(run_id, safe='')}", query=query)
         try:
-            await self._ask(request)
+            await self._ask(Request("DELETE", _path(run_id), query=query))
         except RequestRefused as error:
             if error.status != _CONFLICT:
                 raise
@@ -156,18 +153,18 @@ class Runs(Connected):
         body["results"] = {step: to_json(result) for step, result in (results or {}).items()}
         if data is not None:
             body["data"] = object_of(data, "data")
-        answer = await self._ask(Request("POST", f"/v1/runs/{quote(run_id, safe='')}/rerun", body=json_body(body)))
+        answer = await self._ask(Request("POST", _path(run_id, "/rerun"), body=json_body(body)))
         return str(answer["run_id"])
 
     async def pause(self, run_id: str, *, until: str = "", why: str = "") -> None:
         """[Pause](functions.md#pause-a-run) a run until a time, a duration such as `"2h"`, or until it is resumed."""
         body = json_body({"until": until, "why": why})
-        await self._ask(Request("POST", f"/v1/runs/{quote(run_id, safe='')}/pause", body=body))
+        await self._ask(Request("POST", _path(run_id, "/pause"), body=body))
 
     async def resume(self, run_id: str, *, why: str = "") -> bool:
         """Resume a paused run; return False if it is not paused, which an earlier attempt may have caused."""
         try:
-            await self._ask(Request("POST", f"/v1/runs/{quote(run_id, safe='')}/resume", body=json_body({"why": why})))
+            await self._ask(Request("POST", _path(run_id, "/resume"), body=json_body({"why": why})))
         except RequestRefused as error:
             if error.status == _CONFLICT:
                 return False
@@ -175,9 +172,16 @@ class Runs(Connected):
         return True
 
     async def _run(self, run_id: str, wait_s: float = 0.0) -> Run:
-        query = {"wait": f"{round(wait_s * 1_000)}ms"} if wait_s else {}
-        path = f"/v1/runs/{quote(run_id, safe='')}"
-        return await self._decoded(Request("GET", path, query=query, wait_s=wait_s), Run)
+        query = {"wait": _wait_text(wait_s)} if wait_s else {}
+        return await self._decoded(Request("GET", _path(run_id), query=query, wait_s=wait_s), Run)
+
+
+def _path(run_id: str, more: str = "") -> str:
+    return f"/v1/runs/{quote(run_id, safe='')}{more}"
+
+
+def _wait_text(wait_s: float) -> str:
+    return f"{round(wait_s * 1_000)}ms"
 
 
 @dataclass
@@ -193,6 +197,14 @@ class _Waiting:
 
     def left_s(self) -> float:
         return self.started_at + self.within_s - self.now()
+
+    def portion_s(self) -> float:
+        """Return for how long the next request may wait."""
+        return min(max(self.left_s(), 0.0), _WAIT_S)
+
+
+def _waiting_for(run_id: str, timeout: Duration) -> _Waiting:
+    return _Waiting(run_id, asyncio.get_running_loop().time(), duration_ms(timeout) / 1_000)
 
 
 def output_of(run: Run, returns: ReturnType) -> Any:
