@@ -1,1 +1,1 @@
-"""Reads live streams of an engine over HTTP, from any program."""
+"""The clients of an engine over HTTP: they send events, start functions, control runs, and read live streams."""

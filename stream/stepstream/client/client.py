@@ -84,7 +84,8 @@ class Client(Runs):
     ) -> SignalReceipt:
         """Send a signal to the run that waits for it, or start a function whose first wait for it receives it.
 
-        `start` is the data of the event of the started run. It is not repeated, as `signal`.
+        `start` is the data of the event of the started run. Like `signal`, it is not repeated after an attempt without
+        an answer.
         """
         asked = {"function": function_id(function), "data": object_of(start, "start")}
         body = json_body({"signal": name, "data": to_json(data), "start": asked})
@@ -147,7 +148,7 @@ class Client(Runs):
         return await handle.result(timeout)
 
     def handle(self, run_id: str) -> RunHandle[Any]:
-        """Return the handle of a run, which is not checked."""
+        """Return the handle of a run by its id, without checking that the run exists."""
         return RunHandle(self, run_id, PLAIN_JSON)
 
     async def functions(self) -> AsyncGenerator[FunctionInfo, None]:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Connected:
-    """What has the connections of a client: it opens and closes them, and returns the answers to its requests."""
+    """Opens and closes the connections of a client, sends its requests over them, and decodes the responses."""
 
     def __init__(
         self,
@@ -73,8 +73,11 @@ class Connected:
 
 
 def checked_key(key: str, field: str) -> str:
-    """Return a key without the line feed of the file that it was read from; raise InvalidInput for one with others."""
+    """Return a key without the line feed that it has if it was read from a file.
+
+    Raise InvalidInput unless the rest is printable ASCII without spaces.
+    """
     key = key.rstrip("\r\n")
-    if not key.isascii() or (key and not key.isprintable()) or " " in key:
+    if not key.isascii() or not key.isprintable() or " " in key:
         raise InvalidInput("use ASCII without spaces and line feeds", field)
     return key

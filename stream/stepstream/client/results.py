@@ -93,7 +93,6 @@ class Run:
         usage: How many tokens of language models it used; None if it asked none.
         state: What its code has set in `ctx.state`, by name.
         continuation: The runs before and after it, if it continued as new.
-        state: What its code has set in `ctx.state`.
 
     Runs of a list have no `output`, `steps`, `why`, `continuation` and `state`. The other fields are those of
     [`GET /v1/runs/{id}`](http.md).

@@ -54,7 +54,7 @@ class Runs(Connected):
                 raise RunNotEnded(waiting.run_id, waiting.within_s) from lost
 
     async def _ended(self, waiting: "_Waiting") -> tuple[Run | None, Exception | None]:
-        """Ask for a run that may end soon; return it, or why no engine knows it."""
+        """Ask for a run and wait a while for its end; return the run, or the error after which to ask again."""
         asked_at, wait_s = waiting.now(), waiting.portion_s()
         run: Run | None = None
         lost: Exception | None = None

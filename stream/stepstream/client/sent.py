@@ -28,12 +28,12 @@ def _with_id(record: EventRecord) -> EventRecord:
 
 
 def function_id(function: Function[Any] | str) -> str:
-    """Return the id of a function, which is given by it or by the id."""
+    """Return the id of a function, which is given as such or by its id."""
     return function.id if isinstance(function, Function) else function
 
 
 def object_of(data: Any, field: str) -> Any:
-    """Return data as a plain JSON object, that of None is empty; raise InvalidInput for any other value."""
+    """Return data as a plain JSON object, for None an empty one; raise InvalidInput if it is something else."""
     return load_json(object_json(None if data is None else to_json(data), field))
 
 

@@ -164,7 +164,7 @@ class SyncClient:
         return self._run(lambda client: client.invoke(function, data, **options))
 
     def handle(self, run_id: str) -> "SyncRunHandle[Any]":
-        """Return the handle of a run, which is not checked."""
+        """Return the handle of a run by its id, without checking that the run exists."""
         return SyncRunHandle(self, run_id)
 
     def run(self, run_id: str) -> Run:
@@ -218,7 +218,7 @@ class SyncClient:
         why: str = "",
         request_id: str = "",
     ) -> str:
-        """Repeat an ended run, as `Client.rerun` does."""
+        """Rerun an ended run, as `Client.rerun` does."""
         options: dict[str, Any] = {"from_step": from_step, "from_failure": from_failure, "data": data}
         options |= {"results": results, "why": why, "request_id": request_id}
         return self._run(lambda client: client.rerun(run_id, **options))
