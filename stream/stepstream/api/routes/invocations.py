@@ -9,15 +9,15 @@ from fastapi import FastAPI, HTTPException, Request
 from stepstream.api.bodies import decode_body
 from stepstream.api.routes.control import OperatorRoutes
 from stepstream.api.streams import NOTHING, Streams
+from stepstream.api.waits import parse_wait
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Raw
-from stepstream.contract.errors import Conflict, InvalidDuration, InvalidInput
+from stepstream.contract.errors import Conflict, InvalidInput
 from stepstream.contract.events import INVOKED, EventRecord, check_event
 from stepstream.contract.kinds import ENDED_RUN_STATUSES
 from stepstream.contract.limits import REQUEST_ID_CHARACTERS_MAX
-from stepstream.contract.text.durations import duration_ms
 from stepstream.runtime.readmodel.index import RunIndex
 
-WAIT_S_MAX = 30.0
+WAIT_MS_MAX = 30_000
 WAITING_MAX = 256
 # A run is listed a moment after it was started; an id that is unknown for longer is wrong.
 _UNKNOWN_S_MAX = 5.0
@@ -77,12 +77,7 @@ class RunEnds:
 
     async def wait(self, run_id: str, duration: str) -> None:
         """Return once a run has ended, at the latest after a duration; raise InvalidInput for one above 30 s."""
-        try:
-            within_s = duration_ms(duration) / 1_000
-        except InvalidDuration as error:
-            raise InvalidInput(error.reason, "wait") from None
-        if within_s > WAIT_S_MAX:
-            raise InvalidInput(f"expected at most {WAIT_S_MAX:g}s", "wait")
+        within_s = parse_wait(duration, WAIT_MS_MAX)
         if self._waiting >= WAITING_MAX:
             return
         self._waiting += 1

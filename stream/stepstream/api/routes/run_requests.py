@@ -9,11 +9,10 @@ from fastapi.responses import Response
 
 from stepstream.api.responses import json_response
 from stepstream.api.routes.control import OperatorRoutes
+from stepstream.api.waits import parse_wait
 from stepstream.contract.codec import dump_json, load_json
-from stepstream.contract.errors import InvalidInput
 from stepstream.contract.limits import REQUEST_DATA_BYTES_MAX, REQUEST_WAIT_MS_DEFAULT, REQUEST_WAIT_MS_MAX
 from stepstream.contract.operators.run_requests import check_request_id
-from stepstream.contract.text.durations import duration_ms
 from stepstream.runtime.readmodel.changes import RunChanges
 from stepstream.runtime.requests import RequestAnswer, RequestRef, RunRequests
 
@@ -28,13 +27,6 @@ _WAIT = Query(
     description=f"how long to wait for the reply, from 0s to {REQUEST_WAIT_MS_MAX // 1_000}s",
 )
 _PATH = "/v1/runs/{run_id}/requests/{name:path}"
-
-
-def _wait_s(text: str) -> float:
-    wait_ms = duration_ms(text)
-    if wait_ms > REQUEST_WAIT_MS_MAX:
-        raise InvalidInput(f"{text!r} is longer than {REQUEST_WAIT_MS_MAX // 1_000}s", "wait")
-    return wait_ms / 1_000
 
 
 def _answer(ref: RequestRef, answer: RequestAnswer | None) -> Response:
@@ -56,7 +48,7 @@ def add_run_requests(api: FastAPI, routes: OperatorRoutes, changes: RunChanges) 
 
     @api.post(_PATH, openapi_extra=_DATA, **guarded, summary="Send a request to a run, and wait for its reply")
     async def ask(run_id: str, name: str, request: Request, wait: str = _WAIT) -> Response:
-        wait_s = _wait_s(wait)
+        wait_s = parse_wait(wait, REQUEST_WAIT_MS_MAX)
         key = request.headers.get("Idempotency-Key")
         ref = RequestRef(run_id, name, secrets.token_hex(8) if key is None else check_request_id(key))
         async with routes.bodies.body(request, REQUEST_DATA_BYTES_MAX) as body:
@@ -66,4 +58,4 @@ def add_run_requests(api: FastAPI, routes: OperatorRoutes, changes: RunChanges) 
     @api.get(f"{_PATH}/{{request_id}}", **guarded, summary="Read the reply to a request, or wait for it")
     async def show_reply(run_id: str, name: str, request_id: str, wait: str = _WAIT) -> Response:
         ref = RequestRef(run_id, name, check_request_id(request_id))
-        return _answer(ref, await requests.reply(ref, _wait_s(wait)))
+        return _answer(ref, await requests.reply(ref, parse_wait(wait, REQUEST_WAIT_MS_MAX)))
