@@ -52,7 +52,7 @@ async def refused(agent: Agent, tool: str, **arguments: Any) -> str:
 
 
 @pytest.mark.slow
-async def test_an_agent_starts_finds_explains_and_repeats_runs() -> None:
+async def test_an_agent_starts_finds_explains_and_reruns_runs() -> None:
     """Each tool does what its name says."""
     async with agent_of_engine() as (agent, engine):
         functions = (await called(agent, "list_functions"))["functions"]

@@ -149,8 +149,8 @@ async def test_runs_are_listed_page_by_page(monkeypatch: pytest.MonkeyPatch) -> 
         assert (caught.value.status, caught.value.reason) == (400, "invalid-filter")
 
 
-async def test_runs_are_repeated_paused_and_resumed() -> None:
-    """The same request repeats a run once; a run that is not paused cannot be resumed."""
+async def test_runs_are_rerun_paused_and_resumed() -> None:
+    """The same request reruns a run once; a run that is not paused cannot be resumed."""
     async with client_of_engine() as (client, engine):
         first = await client.start(charge, {"total": 1})
         await first.result()

@@ -38,7 +38,9 @@ COMMANDS = {
         "control.limits", "List limits with what holds them and waits for them, and change them while they are in use."
     ),
     "timings": Command("control.timings", "List how long steps took and how many failed, the slowest first."),
-    "mcp": Command("mcp.mcp_command", "Serve an agent by MCP: its tools send, start, find, explain and repeat runs."),
+    "mcp": Command(
+        "mcp.mcp_command", "Serve an agent by MCP: its tools send events, and start, find, explain and rerun runs."
+    ),
     "replay": Command(
         "replay", "Replay recorded events through your functions, on a virtual clock that follows the events."
     ),

@@ -11,11 +11,13 @@ from stepstream.cli.terminal.console import BY_VARIABLES, EXIT_USAGE, commands, 
 from stepstream.client.client import Client
 from stepstream.contract.errors import StepstreamError
 
-cli = commands("Serve an agent by MCP: its tools send, start, find, explain and repeat runs.")
+cli = commands("Serve an agent by MCP: its tools send events, and start, find, explain and rerun runs.")
 EventKey = Annotated[
     str, typer.Option("--key", envvar="STEPSTREAM_EVENT_KEY", help="The engine's event key.", show_default=False)
 ]
-ReadOnly = Annotated[bool, typer.Option("--read-only", help="Offer no tool that sends, starts or repeats something.")]
+ReadOnly = Annotated[
+    bool, typer.Option("--read-only", help="Offer no tool that sends events, starts runs or reruns them.")
+]
 
 
 @cli.callback(
@@ -24,7 +26,7 @@ ReadOnly = Annotated[bool, typer.Option("--read-only", help="Offer no tool that 
     epilog=f"Example: stepstream mcp --url http://127.0.0.1:8288 --read-only\n\n{BY_VARIABLES}",
 )
 def mcp(url: Url = URL_DEFAULT, api_key: ApiKey = "", key: EventKey = "", read_only: ReadOnly = False) -> None:
-    """Serve an agent by MCP: its tools send, start, find, explain and repeat runs."""
+    """Serve an agent by MCP: its tools send events, and start, find, explain and rerun runs."""
     server = _load()
     try:
         client = Client(url if "://" in url else f"http://{url}", api_key=api_key, event_key=key)

@@ -67,13 +67,12 @@ class ReadingTools:
         try:
             run = await self._client.wait(run_id, timeout_s)
         except RunNotEnded as late:
-            run = await self._client.run(late.run_id)
-            return bounded({"run_id": run.run_id, "status": run.status, "why": [_reason(each) for each in run.why]})
+            return await self.why_run_waits(late.run_id)
         return bounded({"run_id": run.run_id, "status": run.status, "output": run.output, "error": _error(run.error)})
 
 
 class ActingTools(ReadingTools):
-    """The tools that send, start and repeat as well."""
+    """The tools that also send events, and start and rerun runs."""
 
     async def send_event(
         self,
@@ -106,7 +105,7 @@ class ActingTools(ReadingTools):
         from_step: Annotated[str, Field(description="keep the results before this step, given by its id")] = "",
         why: Annotated[str, Field(description="the reason, for the history of the new run")] = "",
     ) -> Result:
-        """Repeat an ended run as a new run, from its start, from a step, or from what failed."""
+        """Rerun an ended run as a new run, from its start, from a step, or from what failed."""
         new = await self._client.rerun(run_id, from_failure=from_failure, from_step=from_step, why=why)
         return {"run_id": new}
 
