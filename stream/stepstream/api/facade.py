@@ -42,7 +42,8 @@ class Operator(Protocol):
     async def invoke(self, function: str, event: EventRecord) -> str:
         """Start a function, and no other one, by an event; return the id of its run.
 
-        Of the event count the id, which starts the function once in 24 h, the data, `user`, `v` and `meta`.
+        Only the id, the data, `user`, `v` and `meta` of the event are used. The same id starts the function once in
+        24 hours.
         """
 
     async def rerun(self, request: RerunRequested) -> str:
