@@ -39,7 +39,6 @@ _RUN: dict[str, Any] = {
     "started_at": _BEGAN,
     "retry_at": 0,
     "attributes": {},
-    "state": {},
     "rerun": None,
     "reruns": [],
     "continuation": None,

@@ -103,7 +103,7 @@ def _print_preview(screen: Screen, preview: dict[str, Any]) -> None:
     tail = f", {more:,} of them not shown" if more else ""
     screen.line(f"{counted(preview['count'], 'run')} to {preview['action']}{tail}")
     if rerun := preview.get("rerun_before"):
-        least = "" if preview.get("rerun_before_exact", True) else "at least "
+        least = "" if preview["rerun_before_exact"] else "at least "
         screen.line(f"{least}{rerun:,} of them rerun before; leave these out with rerun:false")
 
 

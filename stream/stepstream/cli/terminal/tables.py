@@ -80,7 +80,8 @@ def print_run(screen: Screen, run: Json) -> None:
     for event in run["events"]:
         _print_event(screen, event)
     for name in ("attributes", "state"):
-        _print_values(screen, name, run[name])
+        # An engine of an earlier release sends no state.
+        _print_values(screen, name, run.get(name, {}))
     _print_reruns(screen, run)
     _print_continuation(screen, run["continuation"] or {})
     if run["status"] == RunStatus.COMPLETED:
