@@ -31,7 +31,7 @@ from tests.kafka.chaos.scene import (
     SETTINGS_NOTICED,
     SUSPECTED_ENGINES,
 )
-from tests.kafka.cluster.history import Ledger, Runs, read_all
+from tests.kafka.cluster.history import Runs, read_all, read_histories
 
 _STEPS = ["first", "left", "right", "last"]
 # The figures that must not be 0 after a fault; those of "" after every run.
@@ -58,13 +58,8 @@ EVIDENCE: Mapping[str, Sequence[str]] = {
 
 
 async def judge(cluster: Cluster, load: Load, effects: Sequence[str], *, workers_died: bool) -> list[str]:
-    """Return the violations of guarantees after all runs have ended, but for those of limits."""
-    ledger = Ledger(cluster)
-    try:
-        await ledger.catch_up()
-    finally:
-        await ledger.close()
-    runs = ledger.runs
+    """Return the violations of guarantees after all runs have ended, except those of limits."""
+    runs = await read_histories(cluster)
     return [
         *(line for run_id, entries in runs.items() for line in judge_run(run_id, entries)),
         *judge_outputs({run_id: entries for run_id, entries in runs.items() if not is_limited(entries)}, load.sent),

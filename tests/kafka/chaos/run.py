@@ -7,8 +7,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -218,34 +218,19 @@ async def judge_limits(scene: Scene) -> Verdict:
     return Verdict(broken, figures)
 
 
-async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callable[[str], None]) -> Verdict:
-    """Start a cluster in a folder, execute the plan, and judge."""
+@asynccontextmanager
+async def staged(
+    broker: Broker | Brokers, fleet: Fleet, plan: Plan, *, limited: bool = False
+) -> AsyncIterator[tuple[Scene, Sequence[asyncio.Future[None]]]]:
+    """Create the topics, and yield the scene of a fleet and the tasks beside it; at the end kill all processes."""
     cluster = Cluster(KafkaSettings(broker.bootstrap, NAMESPACE))
-    fleet = Fleet(broker.bootstrap, NAMESPACE, folder, APPS / "chaos" / "limited_app.py")
     fleet.effects.touch()
-    fleet.bodies.touch()
-    load, ledger = Load(cluster, plan.shards, limited=True), Ledger(cluster)
+    load, ledger = Load(cluster, plan.shards, limited), Ledger(cluster)
     scene = Scene(broker, fleet, load, ledger, Effects(fleet.effects), random.Random(plan.seed))
     fleet.command("topics", "apply", "--shards", str(plan.shards), "--replicas", str(plan.brokers), "--app", APP)
     beside = [asyncio.ensure_future(code) for code in (ledger.follow(), scene.tend())]
     try:
-        for number in range(plan.engines):
-            # One has no copies: it only fences the engines that it suspects.
-            fleet.add_engine(*(["--standby"] if number else []), module="tests.kafka.chaos.zombie_engine")
-        for number in range(plan.workers):
-            # All but the first have so few slots that runs are queued when a fault hits the worker.
-            options = ("--concurrency", "2") if number else ()
-            fleet.add_worker(*options, module="tests.kafka.cluster.shifted_clock", **short_log("worker"))
-        await until_registered(cluster, plan.shards, FUNCTIONS)
-        await until(lambda: all(engine.said(UP["engine"]) for engine in fleet.engines), UP_S_MAX)
-        scene.moves_before = fleet.moves()
-        if stuck := await endure(scene, plan, report, beside):
-            return Verdict(stuck, figures_of(scene))
-        workers_died = killed(fleet, "worker") > 0 or bool(scene.struck.keys() & _MOVES_WORKERS)
-        broken = await judge(cluster, load, scene.effects.lines(), workers_died=workers_died)
-        limits = await judge_limits(scene)
-        figures = {**figures_of(scene), **limits.figures}
-        return Verdict([*broken, *limits.broken, *judge_evidence(scene.struck, figures)], figures)
+        yield scene, beside
     finally:
         for task in (*beside, *scene.lasting):
             task.cancel()
@@ -253,6 +238,30 @@ async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callab
         fleet.kill()
         await load.close()
         await ledger.close()
+
+
+async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callable[[str], None]) -> Verdict:
+    """Start a cluster in a folder, execute the plan, and judge."""
+    fleet = Fleet(broker.bootstrap, NAMESPACE, folder, APPS / "chaos" / "limited_app.py")
+    fleet.bodies.touch()
+    async with staged(broker, fleet, plan, limited=True) as (scene, beside):
+        for number in range(plan.engines):
+            # One has no copies: it only fences the engines that it suspects.
+            fleet.add_engine(*(["--standby"] if number else []), module="tests.kafka.chaos.zombie_engine")
+        for number in range(plan.workers):
+            # All but the first have so few slots that runs are queued when a fault hits the worker.
+            options = ("--concurrency", "2") if number else ()
+            fleet.add_worker(*options, module="tests.kafka.cluster.shifted_clock", **short_log("worker"))
+        await until_registered(scene.cluster, plan.shards, FUNCTIONS)
+        await until(lambda: all(engine.said(UP["engine"]) for engine in fleet.engines), UP_S_MAX)
+        scene.moves_before = fleet.moves()
+        if stuck := await endure(scene, plan, report, beside):
+            return Verdict(stuck, figures_of(scene))
+        workers_died = killed(fleet, "worker") > 0 or bool(scene.struck.keys() & _MOVES_WORKERS)
+        broken = await judge(scene.cluster, scene.load, scene.effects.lines(), workers_died=workers_died)
+        limits = await judge_limits(scene)
+        figures = {**figures_of(scene), **limits.figures}
+        return Verdict([*broken, *limits.broken, *judge_evidence(scene.struck, figures)], figures)
 
 
 # After these faults a body may have run twice, although no worker was killed.

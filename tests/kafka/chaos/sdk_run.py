@@ -1,8 +1,6 @@
 """Inject faults into gateways and the app that they call: python -m tests.kafka.chaos.sdk_run KILLS=50 SEED=7."""
 
-import asyncio
 import functools
-import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,16 +8,13 @@ from pathlib import Path
 import httpx
 
 from stepstream.contract.topics import CHANGELOG
-from stepstream.runtime.kafka.client.cluster import Cluster
-from stepstream.runtime.kafka.client.settings import KafkaSettings
-from tests.kafka.chaos.load import APP, Load
-from tests.kafka.chaos.run import NAMESPACE, Plan, Verdict, endure, killed, main, plan_from
-from tests.kafka.chaos.scene import UP, UP_S_MAX, Effects, Scene, until
+from tests.kafka.chaos.run import NAMESPACE, Plan, Verdict, endure, killed, main, plan_from, staged
+from tests.kafka.chaos.scene import UP, UP_S_MAX, Scene, until
 from tests.kafka.chaos.sdk_judging import EVIDENCE, judge_all, judge_evidence, repeated
 from tests.kafka.cluster.balancer import balanced
 from tests.kafka.cluster.broker import Broker, Brokers, free_port
 from tests.kafka.cluster.fleet import Fleet
-from tests.kafka.cluster.history import Ledger, Runs, until_registered
+from tests.kafka.cluster.history import read_histories, until_registered
 
 FAULTS = tuple(EVIDENCE)
 _MODULE = "tests.kafka.chaos"
@@ -44,40 +39,16 @@ def figures_of(scene: Scene) -> dict[str, int]:
 
 async def act(broker: Broker | Brokers, folder: Path, plan: Plan, report: Callable[[str], None]) -> Verdict:
     """Start engines, gateways and an app in a folder, execute the plan, and judge."""
-    cluster = Cluster(KafkaSettings(broker.bootstrap, NAMESPACE))
     fleet = Fleet(broker.bootstrap, NAMESPACE, folder)
-    fleet.effects.touch()
-    load, ledger = Load(cluster, plan.shards), Ledger(cluster)
-    scene = Scene(broker, fleet, load, ledger, Effects(fleet.effects), random.Random(plan.seed))
-    fleet.command("topics", "apply", "--shards", str(plan.shards), "--replicas", str(plan.brokers), "--app", APP)
-    beside = [asyncio.ensure_future(code) for code in (ledger.follow(), scene.tend())]
     ports = [free_port() for _ in range(plan.workers)]
-    try:
-        async with balanced(ports) as url:
-            await _start(scene, plan, ports, url)
-            await until_registered(cluster, plan.shards)
-            if stuck := await endure(scene, plan, report, beside):
-                return Verdict(stuck, figures_of(scene))
-        runs, figures = await _histories(cluster), figures_of(scene)
-        broken = judge_all(runs, scene.effects.lines(), load.sent)
+    async with staged(broker, fleet, plan) as (scene, beside), balanced(ports) as url:
+        await _start(scene, plan, ports, url)
+        await until_registered(scene.cluster, plan.shards)
+        if stuck := await endure(scene, plan, report, beside):
+            return Verdict(stuck, figures_of(scene))
+        runs, figures = await read_histories(scene.cluster), figures_of(scene)
+        broken = judge_all(runs, scene.effects.lines(), scene.load.sent)
         return Verdict([*broken, *judge_evidence(scene.struck, figures)], figures)
-    finally:
-        for task in (*beside, *scene.lasting):
-            task.cancel()
-        await asyncio.gather(*beside, *scene.lasting, return_exceptions=True)
-        fleet.kill()
-        await load.close()
-        await ledger.close()
-
-
-async def _histories(cluster: Cluster) -> Runs:
-    """Return the history of each run, read again from its beginning."""
-    ledger = Ledger(cluster)
-    try:
-        await ledger.catch_up()
-        return ledger.runs
-    finally:
-        await ledger.close()
 
 
 async def _start(scene: Scene, plan: Plan, ports: list[int], url: str) -> None:

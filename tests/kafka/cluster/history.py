@@ -136,6 +136,16 @@ async def until_ended(cluster: Cluster, runs: int) -> Runs:
         await ledger.close()
 
 
+async def read_histories(cluster: Cluster) -> Runs:
+    """Return the history of each run, as far as it is committed now."""
+    ledger = Ledger(cluster)
+    try:
+        await ledger.catch_up()
+        return ledger.runs
+    finally:
+        await ledger.close()
+
+
 async def until_registered(cluster: Cluster, shards: int, least: int = 2) -> None:
     """Return when every shard knows the functions, at least so many: earlier events start no run."""
     key = position_key(FUNCTIONS, 0).encode()

@@ -10,7 +10,7 @@ from stepstream.contract.history import RunEnded
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from tests.kafka.cluster.fleet import Fleet, Member
-from tests.kafka.cluster.history import Ledger, until_ended, until_registered
+from tests.kafka.cluster.history import read_histories, until_ended, until_registered
 from tests.kafka.members.long_runs import APP, feed
 from tests.polling import until
 
@@ -46,12 +46,8 @@ async def join_and_leave(fleet: Fleet, cluster: Cluster, gate: Path) -> None:
 
 async def outputs(cluster: Cluster) -> list[str]:
     """Return the status of each run that ended."""
-    ledger = Ledger(cluster)
-    try:
-        await ledger.catch_up()
-    finally:
-        await ledger.close()
-    return [entry.status for entries in ledger.runs.values() for entry in entries if isinstance(entry, RunEnded)]
+    runs = await read_histories(cluster)
+    return [entry.status for entries in runs.values() for entry in entries if isinstance(entry, RunEnded)]
 
 
 def test_rebalance_does_not_restart_a_running_body(bootstrap: str, tmp_path: Path) -> None:
