@@ -136,7 +136,7 @@ async def long_run() -> list[Figure]:
 
 
 async def _steps(runs: int, fsync: Fsync = Fsync.NEVER) -> tuple[list[float], list[float]]:
-    """Return of each run the last 100 of 999 steps relative to the first 100, and the duration of a step (ms)."""
+    """Return, for each run, the last 100 of 999 steps relative to the first 100, and the duration of a step (ms)."""
     ratios: list[float] = []
     per_step: list[float] = []
     async with bench(fsync=fsync) as made:

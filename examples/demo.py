@@ -4,7 +4,7 @@
 
 The process is killed by SIGKILL. The table is counted from the outputs of the flights' runs, and must equal what the
 day's own run summed up while the process was killed under it; the exit code is 1 if it does not.
-A day has its troubles: services fail and are called again, payments are declined, and two days later some passengers
+A day has its troubles: services fail and are called again, payments are declined, and three days later some passengers
 still wait for places or for a person's decision. `--json` prints the table and these runs for scripts.
 `--folder build/demo` keeps the state of the day, and the demo ends with the command that opens it in the page.
 """
@@ -33,7 +33,7 @@ RunStats = dict[str, int]
 
 HERE = Path(__file__).parent
 FLIGHTS = HERE / "data" / "flights-2013-01-01.csv"
-# How long time passes after the last flight has arrived: then the last one that never departed is closed.
+# How much time passes after the last event: enough to close the last flight that never departed.
 CONTINUE_FOR = "3d"
 DISRUPTIONS = ("compensate-passengers", "rebook-passengers")
 STEPSTREAM = str(Path(sysconfig.get_path("scripts")) / "stepstream")

@@ -78,7 +78,7 @@ class Service:
         return 10_000 + int(self.draw(flight_id, f"request {attempt}") * 90_000)
 
     async def call(self, ctx: Context, flight_id: str) -> None:
-        """Take the time of a call, or fail as the service does; the next attempts of a call fare better."""
+        """Take the time of a call, or fail as the service does; later attempts of a call succeed."""
         attempt = ctx.attempt
         seconds = self.fastest_s + (self.slowest_s - self.fastest_s) * self.draw(flight_id, f"time {attempt}") ** 3
         await simulate_work(timedelta(seconds=seconds) / SPEED)

@@ -252,5 +252,5 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "gateway": (6, Kill("gateway")),
     "app": (6, Kill("app")),
 }
-# What a cluster without gateways has.
+# The faults of a cluster without gateways.
 PYTHON_FAULTS = tuple(name for name in FAULTS if name not in ("gateway", "app"))

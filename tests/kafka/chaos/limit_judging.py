@@ -38,7 +38,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """How many steps of a key may be running at a time, or runs, which are so from their first body to their last."""
+    """How many steps of a key may run at a time, or how many whole runs, each from its first body to its last."""
 
     most: int
     whole_runs: bool = False
@@ -223,7 +223,7 @@ def _judge_batches(runs: Runs) -> Iterator[str]:
 
 
 def _judge_latest(runs: Runs) -> Iterator[str]:
-    """Of the runs of a key that were debounced, the latest completed; one that is the only open one completed."""
+    """At least one run of each key completed; of the debounced runs, the latest."""
     completed: dict[tuple[str, str], list[str]] = defaultdict(list)
     latest: dict[tuple[str, str], str] = {}
     for run_id, entries in runs.items():

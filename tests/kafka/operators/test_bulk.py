@@ -1,6 +1,6 @@
 """A bulk operation on real Kafka: the engines are killed while it runs, and each run is rerun once.
 
-`make test-long` repeats 500 runs. This command repeats as many as an operation has by default, which takes longer:
+`make test-long` reruns 500 runs. This command reruns as many as an operation has by default, which takes longer:
 
     BULK_RUNS=10000 python -m pytest tests/kafka/operators/test_bulk.py
 """
@@ -86,7 +86,7 @@ def is_ready(observed: Observed, engine: Member) -> bool:
 
 
 async def rerun_while_engines_are_killed(fleet: Fleet, observed: Observed, broken: Path) -> None:
-    """Let all runs fail, repeat them by one operation while engines are killed, and judge the histories."""
+    """Let all runs fail, rerun them by one operation while engines are killed, and judge the histories."""
     cluster = Cluster(KafkaSettings(fleet.bootstrap, fleet.namespace))
     ledger = Ledger(cluster)
     await until_registered(cluster, SHARDS)

@@ -50,7 +50,7 @@ def connect_routes(server: ConnectServer, options: RestOptions, bodies: BodyBudg
 
 
 def _add_lists(router: APIRouter, server: ConnectServer) -> None:
-    """Add what only test suites ask: the connected workers, and those that serve one version of an app."""
+    """Add what only test suites ask for: the connected workers, and those that serve one version of an app."""
 
     @router.get("/v0/connect/envs/{environment}/conns")
     async def list_connections(environment: str) -> dict[str, Any]:  # noqa: ARG001 - there is one environment

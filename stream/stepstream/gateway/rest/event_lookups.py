@@ -15,7 +15,7 @@ from stepstream.runtime.readmodel.views import RunSummary
 
 # An event may resume many runs, which the read model finds together with those that it started.
 _PAGES_MAX = 10
-# Of each name.
+# The latest events of each name that a filter has.
 _EVENTS_FILTERED_MAX = 1_000
 
 

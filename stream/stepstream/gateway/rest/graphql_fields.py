@@ -39,7 +39,7 @@ def event_forms(parts: RestParts, event: dict[str, Any]) -> dict[str, Any]:
     async def runs(_info: Any) -> list[dict[str, Any]]:
         return [run_fields(run, parts) for run in await runs_of_event(parts, event["id"], _RUNS_OF_EVENT_MAX)]
 
-    # The form of the reference: what is empty is missing, except for the version.
+    # The form of Inngest's dev server: empty fields are missing, except for the version.
     given = {name: event[name] for name in EVENT_FIELDS if event.get(name) or name == "data"}
     payload: dict[str, Any] = dict(sorted({"v": None, **given}.items()))
     return {

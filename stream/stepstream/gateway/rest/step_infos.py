@@ -63,5 +63,5 @@ def _is_timed_out(step: StepView) -> bool:
 
 
 def children_of(run_ids: list[str]) -> Children:
-    """Return the runs that a run invoked by what their ids have of the steps."""
+    """Return the runs that a run invoked, by the routing keys of their ids."""
     return {run_routing(id): id for id in run_ids}

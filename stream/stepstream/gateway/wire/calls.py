@@ -82,7 +82,7 @@ def _separated(items: Iterable[Sequence[bytes]]) -> Iterator[bytes]:
 
 
 def _context(state: CallState) -> Mapping[str, object]:
-    # SDKs read the generation from its header; suites compare all fields here.
+    # SDKs read the generation from its header, and test suites compare all fields of this object: it is not among them.
     stack = list(state.memos)
     context: dict[str, object] = {
         "attempt": state.attempt,
