@@ -114,8 +114,14 @@ def _error(status: int, code: str, message: str, field: str = "") -> JSONRespons
 async def _on_invalid(_request: Request, error: Exception) -> Response:
     if not isinstance(error, InvalidInput):
         raise error
-    unfit = 422 if isinstance(error, UnfitRequest) else 400
-    return _error(413 if isinstance(error, TooLarge) else unfit, error.code, str(error), error.field)
+    match error:
+        case TooLarge():
+            status = 413
+        case UnfitRequest():
+            status = 422
+        case _:
+            status = 400
+    return _error(status, error.code, str(error), error.field)
 
 
 async def _on_own(_request: Request, error: Exception) -> Response:
