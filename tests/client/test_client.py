@@ -12,8 +12,9 @@ import aiohttp
 import pytest
 
 from stepstream import Client, EngineUnreachable, Event, NoReply, RequestRefused, Run, RunFailed, RunNotEnded
-from stepstream.client.results import FunctionInfo, RunReason, RunStep
+from stepstream.client.results import FunctionInfo, RunAttempt, RunReason, RunStep
 from stepstream.contract.errors import InvalidInput
+from stepstream.runtime.readmodel.failed_attempts import FailedAttempt
 from stepstream.testing import VirtualEngine
 from tests.client.cut_proxy import CutProxy, cut_proxy
 from tests.client.serving import Pauses, engine_served
@@ -167,6 +168,11 @@ async def test_runs_are_rerun_paused_and_resumed() -> None:
             await client.pause("none")
 
 
+def names_of(kind: type[Any]) -> set[str]:
+    """Return the names of the fields of a class."""
+    return {field.name for field in dataclasses.fields(kind)}
+
+
 async def test_results_have_all_fields_of_the_api() -> None:
     """A field that the API adds must be added to the classes of the client."""
     async with (
@@ -183,13 +189,13 @@ async def test_results_have_all_fields_of_the_api() -> None:
                 return await response.json()
 
         shown, listed = await fetched(f"/v1/runs/{run.run_id}"), await fetched("/v1/runs")
-        names = {field.name for field in dataclasses.fields(Run)}
-        assert shown.keys() == names
-        assert listed["runs"][0].keys() < names
-        assert shown["steps"][0].keys() == {field.name for field in dataclasses.fields(RunStep)}
-        assert shown["why"][0].keys() == {field.name for field in dataclasses.fields(RunReason)}
+        assert shown.keys() == names_of(Run)
+        assert listed["runs"][0].keys() < names_of(Run)
+        assert shown["steps"][0].keys() == names_of(RunStep)
+        assert names_of(RunAttempt) == names_of(FailedAttempt)
+        assert shown["why"][0].keys() == names_of(RunReason)
         functions = await fetched("/v1/functions")
-        assert functions["functions"][0].keys() == {field.name for field in dataclasses.fields(FunctionInfo)}
+        assert functions["functions"][0].keys() == names_of(FunctionInfo)
         assert [each.id async for each in client.functions()] == [each["id"] for each in functions["functions"]]
         found = await client.run(run.run_id)
         assert (found.steps[0].id, found.has_ended, found.app) == ("approval", False, "shop")

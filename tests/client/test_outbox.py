@@ -75,12 +75,17 @@ def serve_order(outbox: Any, path: Path, engine: SyncClient, order: int, crash_a
     return False
 
 
-@pytest.mark.slow
-async def test_an_outbox_sends_once_wherever_it_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crash at each point, and a second one at each point of the attempt that follows."""
+@pytest.fixture
+def outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module outbox.py of docs/client.md."""
     write_files(DOCS / "client.md", tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    outbox = importlib.import_module("outbox")
+    return importlib.import_module("outbox")
+
+
+@pytest.mark.slow
+async def test_an_outbox_sends_once_wherever_it_crashes(outbox: Any, tmp_path: Path) -> None:
+    """A crash at each point, and a second one at each point of the attempt that follows."""
     async with engine_served(app) as (engine, url):
         with SyncClient(url, api_key="api-key", event_key="event-key") as client:
             database = tmp_path / "orders.db"
@@ -102,11 +107,8 @@ async def test_an_outbox_sends_once_wherever_it_crashes(tmp_path: Path, monkeypa
 
 
 @pytest.mark.slow
-async def test_an_order_that_was_not_stored_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that gives an order up after a crash before the commit has started nothing for it."""
-    write_files(DOCS / "client.md", tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    outbox = importlib.import_module("outbox")
+async def test_an_order_that_was_not_stored_is_not_sent(outbox: Any, tmp_path: Path) -> None:
+    """A service that crashes before the commit and does not try again has started nothing for the order."""
     async with engine_served(app) as (engine, url):
         with SyncClient(url, api_key="api-key", event_key="event-key") as client:
             for order in range(1, 6):
