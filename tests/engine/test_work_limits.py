@@ -122,7 +122,7 @@ def test_a_run_that_backs_off_holds_no_permit() -> None:
 
 
 @table()
-def test_news_of_a_run_that_backs_off_wait_for_its_attempt() -> None:
+def test_news_of_a_run_that_backs_off_waits_for_its_attempt() -> None:
     """A result that comes meanwhile does not wake it.
 
     10 | function f on=go work=1 | -
@@ -339,7 +339,7 @@ def test_a_claim_of_a_run_of_a_paused_function_parks_it() -> None:
 
 @table()
 def test_a_function_that_is_paused_while_its_run_waits_keeps_the_place() -> None:
-    """News that came meanwhile change nothing, and the grant is returned.
+    """News that comes meanwhile changes nothing, and a grant after the pause counts.
 
     10 | function f on=go work=1             | -
     10 | event go                            | began r1 f queued; admitted r1 after 0; start r1 reports-parked

@@ -253,7 +253,7 @@ def check_work(stores: Sequence[MemoryStore], commanded: Set[str]) -> Iterator[s
 
 
 def check_grants(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
-    """No row of a gate that was ever written counts more executing runs than its limit."""
+    """No gate on work has had more holders than its limit, in any row that was written."""
     for key, value in rows:
         if key.startswith(GATES.prefix) and value:
             state = decode_row(GATES.prefix, value)

@@ -86,7 +86,7 @@ class RunResumed(TypedRecord, frozen=True, tag="run.resumed"):
     """News for a run: results, attempts that are due, confirmation that its waits are registered.
 
     Without `wake` a worker that does not hold the run live need not load it: more results of the group are to come.
-    News for a run with limits on work have a `number`, from 1 in each epoch, which RunParked repeats.
+    For a run with limits on work, each RunResumed has a `number`, from 1 in each epoch, which RunParked repeats.
     """
 
     run_id: str

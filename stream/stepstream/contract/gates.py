@@ -48,7 +48,7 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     """A limit that a function registers: at most `limit` open runs or, with a period, `limit` starts in `period_ms`.
 
     `burst` more may start at once. A limit on `steps` counts the bodies of steps that are running instead of runs, and
-    one on `work` counts runs only while their code or a body of them is executing.
+    one on `work` counts runs only while their code or one of their bodies is executing.
     Functions whose rules have the same `name` share the limit. Each value of `key`, a CEL expression on `event`, has
     its own limit. `excess` is what happens to a run beyond the limit. A debounced run waits for `most_ms` at most from
     the first event on (0: without end). Up to `size` batched runs pass as one. The period of a batch that is
@@ -219,8 +219,8 @@ class GateSettled(TypedRecord, frozen=True, tag="gate.settled"):
 class RunParked(TypedRecord, frozen=True, tag="run.parked"):
     """The code of a run with limits on work waits for the engine, and its worker has stopped it.
 
-    `number` is that of the last news that the worker has read. If the engine has sent others since, the run is not
-    parked: a worker will claim it.
+    `number` is that of the last RunResumed that the worker has read, 0 if it has read none in this epoch. If the engine
+    has sent another one since, the run is not parked: a worker will claim it.
     """
 
     run_id: str

@@ -169,7 +169,7 @@ class AttributesChanged(_Entry, frozen=True, tag="run.attributes_changed"):
 
 
 class StateChanged(_Entry, frozen=True, tag="run.state_changed"):
-    """The code changed the state of the run; `state` are all values that it has now, by name."""
+    """The code changed the state of the run; `state` has all of its values, by name."""
 
     state: StateValues
 
@@ -183,7 +183,7 @@ class RunPaused(_Entry, frozen=True, tag="run.paused"):
 class RunUnpaused(_Entry, frozen=True, tag="run.unpaused"):
     """The pause of the run ended. `by` says who ended it, empty if its time had come, and `why` the reason.
 
-    A run that is `queued` then waits for its limits on work, as after RunWoken.
+    If it is `queued`, it waits for its limits on work from now on, as after RunWoken.
     """
 
     by: str = ""

@@ -244,9 +244,9 @@ def counts_work(run: Run) -> bool:
 
 
 def return_work(draft: Draft, run: Run) -> Run:
-    """Return the permits on work of a run that no worker has anything to do for; return the run to be written.
+    """Leave the gates on work of a run for which no worker has anything to do; return the run to be written.
 
-    One that waits for them keeps its place.
+    A parked run that waits for them keeps its place.
     """
     if not counts_work(run) or run.parked:
         return run

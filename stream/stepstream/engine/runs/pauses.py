@@ -38,9 +38,9 @@ def hold(draft: Draft, run: Run) -> bool:
 
 
 def send_news(draft: Draft, run: Run, news: RunResumed) -> None:
-    """Send news to the worker that holds a run; for a paused run, the claim after its pause has them.
+    """Send news to the worker that holds a run; a paused run gets it by the claim after its pause.
 
-    For a run that is parked, the claim after its next grant has them.
+    A run that is parked is woken, and gets it by the claim after its next grant.
     """
     if hold(draft, run):
         return
@@ -53,7 +53,8 @@ def send_news(draft: Draft, run: Run, news: RunResumed) -> None:
 def _send_numbered(draft: Draft, run: Run, news: RunResumed) -> None:
     """Send news to the worker of a run that counts work; wake the run if it is parked.
 
-    A worker that has read them reports their number when the code waits again. So they wake a worker in any case.
+    The worker reports the number of the news when the code waits again. So the news always wakes a worker: one that
+    does not hold the run would otherwise ignore it, and never report its number.
     """
     if not run.parked:
         run = replace(run, news=run.news + 1)

@@ -96,7 +96,7 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
 
 
 def park_run(draft: Draft, report: RunParked) -> None:
-    """Return the permits on work of a run whose code waits, unless its worker has not read all news."""
+    """Return the permits on work of a run whose code waits, unless its worker has not read the latest news."""
     run = current(draft, report.run_id, report.epoch)
     if run is None or run.news != report.number:
         return

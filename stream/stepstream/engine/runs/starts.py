@@ -39,6 +39,7 @@ def receive_grant(draft: Draft, granted: GateGranted) -> None:
     run = replace(run, granted=run.granted + 1)
     if granted.others:
         run = _take_over(draft, run, granted)
+    # A paused run keeps no permit on work: the end of the pause has it ask again.
     if run.gates[run.granted - 1].work and is_paused(draft, run):
         draft.put_run(return_work(draft, replace(run, parked=False, held=not run.paused)))
         return

@@ -60,7 +60,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "ScopeResumed": ("active",),
         "CommandsLost": ("active",),
     },
-    # No worker has anything to do for it, and it has returned its permits to limits on work.
+    # No worker has anything to do for it, and it has returned its permits of limits on work.
     "parked": {
         "GateGranted": ("parked", "waking"),
         "GateRefused": ("absent",),

@@ -47,7 +47,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     them, and so many were `granted`. It waits for them since `queued_at` (Unix ms). Its steps pass the `step_gates`. It
     is the successor of a run that continued as new, and so many have gone before it (`continued`). With
     `ends_with_parent` the end of its caller cancels it. A `signal` may have started it. If its code has set a state, it
-    `has_values`. It is `parked` while it has returned its permits on work. In this epoch so many `news` were sent.
+    `has_values`. It is `parked` while it has returned its permits of limits on work. `news` counts the RunResumed
+    commands of this epoch, if the run has such limits.
     """
 
     run_id: str

@@ -22,7 +22,7 @@ def test_code_that_waits_is_stopped_and_reported() -> None:
 
 
 @life_table
-def test_news_for_code_that_is_to_be_stopped_claim_the_run() -> None:
+def test_news_for_code_that_was_stopped_claims_the_run() -> None:
     """The engine ignores the report if it has sent news, so the run must not be dropped.
 
     fresh           | queued held   | queue-start
@@ -33,7 +33,7 @@ def test_news_for_code_that_is_to_be_stopped_claim_the_run() -> None:
 
 
 @life_table
-def test_news_that_come_before_the_report_claim_the_run() -> None:
+def test_news_before_the_report_claims_the_run() -> None:
     """No report is written for it.
 
     fresh   | queued held   | queue-start
@@ -45,8 +45,8 @@ def test_news_that_come_before_the_report_claim_the_run() -> None:
 
 
 @life_table
-def test_an_update_that_comes_before_the_report_claims_the_run() -> None:
-    """Its number is that of the last news, which the report would repeat.
+def test_an_update_before_the_report_claims_the_run() -> None:
+    """The report would repeat the number of the news before it.
 
     fresh   | queued held   | queue-start
     slot    | active held   | take-slot start-code

@@ -18,7 +18,8 @@ class LiveRun(WorkItem):
 
     `attempt` counts the attempts of the code between steps. `given` is the state from which the code will start.
     `incoming` is the command that is being processed, and `results` are commands that the code gets when it has a slot.
-    The number of the last one that was read is `news`. With `reports_parked` the engine must know when the code waits.
+    `news` is the number of the last RunResumed that was read. With `reports_parked` the worker reports that the code
+    waits for the engine.
     """
 
     epoch: int = 0

@@ -22,7 +22,7 @@ class Phase(StrEnum):
     EXPIRING = "expiring"  # The time of the run is exceeded; its code may end with the results of running bodies.
     RELOADING = "reloading"  # The run is claimed again when the bodies that run have ended; no other one starts.
     RETURNING = "returning"  # The code is stopped, and the report that releases the lease is not durable yet.
-    ENDING = "ending"  # The code is over here, and the last report of the run is not durable yet.
+    ENDING = "ending"  # The code has ended or was stopped, and the last report of the run is not durable yet.
     STOPPED = "stopped"  # Dropped by this worker.
 
 
@@ -62,7 +62,7 @@ class Event(StrEnum):
     REFUSED = "refused"  # It may not start another body.
     SUSPENDED = "suspended"  # It waits for the engine.
     UNLOADED = "unloaded"  # It waits for the engine, and cannot be resumed.
-    YIELDED = "yielded"  # It waits for the engine, and returns its permits to limits on work.
+    YIELDED = "yielded"  # It waits for the engine, and returns its permits of limits on work.
     DETACHED = "detached"  # It waits on external work.
     ENDED = "ended"  # It has returned or failed.
     # The reports of the run.
