@@ -19,7 +19,6 @@ from pydantic_ai.toolsets import AbstractToolset, ToolsetTool, WrapperToolset
 
 from stepstream.ai.requests import NO_RETRIES, answer_of, raise_for_step, text_of
 from stepstream.contract.limits import APPROVAL_DESCRIPTION_CHARACTERS_MAX, APPROVAL_TITLE_CHARACTERS_MAX
-from stepstream.contract.model_usage import ModelUsage
 from stepstream.contract.text.durations import Duration
 from stepstream.sdk.channels import Channel
 from stepstream.sdk.context import Context
@@ -178,7 +177,7 @@ class _DurableModel(WrapperModel):
         body = functools.partial(self._ask, _Request(messages, settings, model_request_parameters))
         id = f"{durable.name}/model {durable.requests}"
         returns = ReturnType(converter_of(ModelResponse))
-        step = durable.model.ai.counted(StepBody(id, body, returns, {"model": self.wrapped.model_name}), _usage)
+        step = durable.model.ai.counted(StepBody(id, body, returns, {"model": self.wrapped.model_name}), _tokens)
         response: ModelResponse = await step
         return response
 
@@ -200,7 +199,7 @@ class _DurableModel(WrapperModel):
             response = await self._response(request.messages, request.settings, request.parameters)
         except (UserError, ImportError, ModelAPIError) as error:
             raise_for_step(error)
-        note_usage(_usage(response))
+        note_usage(answer_of(response).usage)
         return response
 
     async def _response(
@@ -215,8 +214,8 @@ class _DurableModel(WrapperModel):
             return stream.get()
 
 
-def _usage(response: ModelResponse) -> ModelUsage:
-    return answer_of(response).usage
+def _tokens(response: ModelResponse) -> int:
+    return response.usage.total_tokens
 
 
 @dataclass

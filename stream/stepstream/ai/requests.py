@@ -1,6 +1,7 @@
 """Asks a language model once, by the direct interface of Pydantic AI; `sdk/deferred.py` loads it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from pydantic_ai import direct
@@ -44,9 +45,9 @@ async def ask(question: Question) -> Inference[Any]:
         response = await _response(question)
     except (UserError, ImportError, ModelAPIError) as error:
         raise_for_step(error)
-    found = answer_of(response)
-    note_usage(found.usage)
-    return answer_of(response, _output(response, question.output_type))
+    answer = answer_of(response)
+    note_usage(answer.usage)
+    return replace(answer, output=_output(response, question.output_type))
 
 
 async def _response(question: Question) -> ModelResponse:
@@ -81,11 +82,11 @@ def raise_for_step(error: Exception) -> NoReturn:
     raise error
 
 
-def answer_of(response: ModelResponse, output: Any = None) -> Inference[Any]:
-    """Return a response with its tokens and, if the price of the model is known, its cost."""
+def answer_of(response: ModelResponse) -> Inference[Any]:
+    """Return an answer without an output: its parts, tokens and, if the price of the model is known, its cost."""
     usage = response.usage
     return Inference(
-        output,
+        None,
         response.model_name or "",
         _json_parts(response),
         response.finish_reason or "",

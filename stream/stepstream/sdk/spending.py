@@ -19,9 +19,9 @@ class Spending:
         self._function = function
         self._budget = budget
 
-    def add(self, usage: ModelUsage) -> None:
-        """Add what a step has used, once its result is given to the code."""
-        self.tokens += usage.tokens
+    def add(self, tokens: int) -> None:
+        """Add the tokens that a step has used, once its result is given to the code."""
+        self.tokens += tokens
 
     def check(self) -> None:
         """Raise TokenBudgetError if the run has used its budget. Call it in bodies: a replay keeps its results."""

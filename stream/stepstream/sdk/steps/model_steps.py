@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar, overload
 
 from stepstream.contract.errors import InvalidInput
-from stepstream.contract.model_usage import ModelUsage
 from stepstream.contract.outcomes import Outcome
 from stepstream.sdk.channels import Channel
 from stepstream.sdk.deferred import ask_model, converter_of
@@ -114,7 +113,7 @@ class ModelSteps:
         body = functools.partial(self._infer, output_type, stream, *asked)
         name = model if isinstance(model, str) else getattr(model, "model_name", "")
         arguments = {"model": name, "prompt": prompt, "output_type": name_of(output_type)}
-        return self.counted(StepBody(id, body, returns, arguments), lambda value: value.usage)
+        return self.counted(StepBody(id, body, returns, arguments), lambda answer: answer.usage.tokens)
 
     async def _infer(self, output_type: Any, stream: str | Channel[str], *asked: Any) -> Inference[Any]:
         self._options.spending.check()
@@ -164,7 +163,7 @@ class ModelSteps:
         ask = functools.partial(self._ask if is_async(fn) else self._ask_in_thread, id, fn, captured)
         return (
             body_step(self._replay, own, StepBody(f"{id}/input", store, PLAIN_JSON, arguments)),
-            self.counted(StepBody(id, ask, return_type(fn), arguments), usage_in),
+            self.counted(StepBody(id, ask, return_type(fn), arguments), lambda answer: usage_in(answer).tokens),
             captured,
         )
 
@@ -190,12 +189,12 @@ class ModelSteps:
         """Return a step that asks no model, for an agent that calls its tools."""
         return body_step(self._replay, self._options, body)
 
-    def counted(self, body: StepBody, usage_of: Callable[[Any], ModelUsage]) -> StepCall[Any]:
-        """Return a step whose result, when the code gets it, counts for the budget of the run."""
+    def counted(self, body: StepBody, tokens_of: Callable[[Any], int]) -> StepCall[Any]:
+        """Return a step whose tokens count for the budget of the run once the code, or its replay, has the result."""
 
         def value_of(call: Call, outcome: Outcome) -> Any:
             value = plain_value(call, outcome)
-            self._options.spending.add(usage_of(value))
+            self._options.spending.add(tokens_of(value))
             return value
 
         return body_step(self._replay, self._options, body, value_of)
