@@ -52,14 +52,17 @@ def schema_of(hint: Any) -> dict[str, Any]:
     return found
 
 
-def object_schema(model: Any, bytes_max: int) -> Raw:
-    """Return the JSON schema of a pydantic model or a dataclass; raise ValueError for another type, or a large one."""
+def bounded_schema(hint: Any, bytes_max: int, *, only_objects: bool = False) -> Raw:
+    """Return the JSON schema of a type; raise ValueError for a type without one, or a large one.
+
+    With `only_objects`, raise it also for a type that is neither a pydantic model nor a dataclass.
+    """
     try:
-        schema = schema_of(model)
+        schema = schema_of(hint)
     except Exception as error:  # noqa: BLE001 - pydantic runs the code of the user's types
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise ValueError(f"it has no JSON schema ({reason})") from None
-    if schema.get("type") != "object":
+    if only_objects and schema.get("type") != "object":
         raise ValueError("use a pydantic model or a dataclass, which has fields")
     raw = dump_json(schema, "schema")
     if (size := len(bytes(raw))) > bytes_max:

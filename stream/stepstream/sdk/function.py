@@ -31,7 +31,7 @@ from stepstream.contract.text.durations import Duration, duration_ms
 from stepstream.expressions.errors import ExpressionError
 from stepstream.sdk.batches import EXCLUDED, Batch, batch_rules
 from stepstream.sdk.cancellation import CancelOn, Timeouts, cancel_triggers
-from stepstream.sdk.deferred import check, object_schema
+from stepstream.sdk.deferred import bounded_schema, check
 from stepstream.sdk.errors import DefinitionError
 from stepstream.sdk.flow_control import Concurrency, Throttle, check_priority, gate_rules
 from stepstream.sdk.named_limits import AppLimits, Limit, check_limits, in_order
@@ -299,7 +299,7 @@ def _input_schema(id: str, model: Any) -> Raw:
     if model is None:
         return NULL
     try:
-        return object_schema(model, INPUT_SCHEMA_BYTES_MAX)
+        return bounded_schema(model, INPUT_SCHEMA_BYTES_MAX, only_objects=True)
     except ValueError as error:
         raise DefinitionError(f"function {id!r}: input={name_of(model)}: {error}") from None
 

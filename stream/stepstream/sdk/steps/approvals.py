@@ -17,7 +17,7 @@ from stepstream.contract.limits import (
 )
 from stepstream.contract.operators.approvals import ApprovalRequest, decode_answer
 from stepstream.contract.outcomes import ErrorInfo, Outcome, Value
-from stepstream.sdk.deferred import converter_of, object_schema
+from stepstream.sdk.deferred import bounded_schema, converter_of
 from stepstream.sdk.errors import StepError, StepUsageError
 from stepstream.sdk.replay.calls import Call
 from stepstream.sdk.steps.step_call import loaded_value, plain_value
@@ -58,7 +58,7 @@ def _check_text(text: object, characters_max: int, field: str) -> None:
 
 def _schema(id: str, form: Any) -> Raw:
     try:
-        return object_schema(form, APPROVAL_FORM_BYTES_MAX)
+        return bounded_schema(form, APPROVAL_FORM_BYTES_MAX, only_objects=True)
     except ValueError as error:
         raise StepUsageError(f"step {id!r}: form={form!r}: {error}") from None
 

@@ -16,7 +16,7 @@ from stepstream.contract.operators.run_requests import (
     reply_step_id,
 )
 from stepstream.contract.outcomes import ErrorInfo, Outcome, Value
-from stepstream.sdk.deferred import converter_of, schema_of
+from stepstream.sdk.deferred import bounded_schema, converter_of
 from stepstream.sdk.errors import StepError, StepUsageError
 from stepstream.sdk.function import RetryPolicy
 from stepstream.sdk.replay.calls import RUN, Call
@@ -83,16 +83,9 @@ def accepted_request(id: str, schema: Any) -> AcceptedRequest:
     if schema is None:
         return AcceptedRequest()
     try:
-        form = dump_json(schema_of(schema), "schema")
-    except Exception as error:  # noqa: BLE001 - pydantic runs the code of the user's types
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise StepUsageError(f"step {id!r}: schema={schema!r} has no JSON schema ({reason})") from None
-    if (size := len(bytes(form))) > REQUEST_FORM_BYTES_MAX:
-        raise StepUsageError(
-            f"step {id!r}: schema={schema!r}: its JSON schema has {size:,} bytes; at most "
-            f"{REQUEST_FORM_BYTES_MAX:,} are allowed"
-        )
-    return AcceptedRequest(form)
+        return AcceptedRequest(bounded_schema(schema, REQUEST_FORM_BYTES_MAX))
+    except ValueError as error:
+        raise StepUsageError(f"step {id!r}: schema={schema!r}: {error}") from None
 
 
 def request_value(schema: Any, reply: Reply) -> Callable[[Call, Outcome], Any]:

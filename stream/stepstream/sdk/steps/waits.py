@@ -12,6 +12,7 @@ from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import Limits
 from stepstream.contract.operators.approvals import approval_signal
 from stepstream.contract.operators.run_requests import request_signal
+from stepstream.contract.outcomes import Outcome
 from stepstream.contract.plans import SignalPlan, SleepPlan, WaitPlan
 from stepstream.contract.text.durations import Duration, Moment, duration_ms, moment_ms
 from stepstream.contract.text.names import check_signal_name
@@ -123,17 +124,16 @@ class Waits:
         timeout_ms = self._bounded(id, timeout)
         check_awaited(id, event, match, if_)
         lookback_ms = self._lookback_ms(id, lookback)
-        return StepCall(
-            self._replay,
+        return self._planned(
             id,
-            lambda step: Call(
-                step,
-                id,
-                WAIT,
-                plan=lambda call: WaitPlan(step, id, event, timeout_ms, match, if_, lookback_ms, call.group),
-            ),
+            WAIT,
+            lambda call: WaitPlan(call.step, id, event, timeout_ms, match, if_, lookback_ms, call.group),
             event_value,
-            {"event": event, "timeout_ms": timeout_ms, "match": match, "if_": if_, "lookback_ms": lookback_ms},
+            event=event,
+            timeout_ms=timeout_ms,
+            match=match,
+            if_=if_,
+            lookback_ms=lookback_ms,
         )
 
     def wait_for_signal(
@@ -206,21 +206,18 @@ class Waits:
             ```
         """
         timeout_ms = self._bounded(id, timeout)
-        request = approval_request(id, title, description, to, form)
-        run_id = self._replay.run_id
-        return StepCall(
-            self._replay,
+        request, run_id = approval_request(id, title, description, to, form), self._replay.run_id
+        return self._planned(
             id,
-            lambda step: Call(
-                step,
-                id,
-                SIGNAL,
-                plan=lambda call: SignalPlan(
-                    step, id, approval_signal(run_id, step), timeout_ms, group=call.group, approval=request
-                ),
+            SIGNAL,
+            lambda call: SignalPlan(
+                call.step, id, approval_signal(run_id, call.step), timeout_ms, group=call.group, approval=request
             ),
             approval_value(form),
-            {"title": title, "description": description, "to": list(to), "timeout_ms": timeout_ms},
+            title=title,
+            description=description,
+            to=list(to),
+            timeout_ms=timeout_ms,
         )
 
     @overload
@@ -247,23 +244,27 @@ class Waits:
         """
         timeout_ms = self._bounded(id, timeout)
         accepted, run_id = accepted_request(id, schema), self._replay.run_id
-        return StepCall(
-            self._replay,
+        return self._planned(
             id,
-            lambda step: Call(
-                step,
-                id,
-                SIGNAL,
-                plan=lambda call: SignalPlan(
-                    step, id, request_signal(run_id, step), timeout_ms, group=call.group, request=accepted
-                ),
+            SIGNAL,
+            lambda call: SignalPlan(
+                call.step, id, request_signal(run_id, call.step), timeout_ms, group=call.group, request=accepted
             ),
             request_value(schema, replies(self._replay, id, self._options.policy)),
-            {"request": id, "timeout_ms": timeout_ms},
+            request=id,
+            timeout_ms=timeout_ms,
         )
 
-    def _planned(self, id: str, kind: StepKind, plan: Callable[[Call], Any], **arguments: Any) -> StepCall[Any]:
-        return StepCall(self._replay, id, lambda step: Call(step, id, kind, plan=plan), plain_value, arguments)
+    def _planned(
+        self,
+        id: str,
+        kind: StepKind,
+        plan: Callable[[Call], Any],
+        value_of: Callable[[Call, Outcome], Any] = plain_value,
+        /,
+        **arguments: Any,
+    ) -> StepCall[Any]:
+        return StepCall(self._replay, id, lambda step: Call(step, id, kind, plan=plan), value_of, arguments)
 
     def _lookback_ms(self, id: str, lookback: Duration) -> int:
         lookback_ms = duration_ms(lookback)
