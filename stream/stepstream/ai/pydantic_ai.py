@@ -17,7 +17,7 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, RunContext, ToolApproved, ToolDenied
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool, WrapperToolset
 
-from stepstream.ai.requests import NO_RETRIES, answer_of, raise_for_step, text_of
+from stepstream.ai.requests import answer_of, published, raise_for_step, with_defaults
 from stepstream.contract.limits import APPROVAL_DESCRIPTION_CHARACTERS_MAX, APPROVAL_TITLE_CHARACTERS_MAX
 from stepstream.contract.text.durations import Duration
 from stepstream.sdk.channels import Channel
@@ -173,8 +173,8 @@ class _DurableModel(WrapperModel):
         """Return the stored response, or ask the model."""
         durable = self._durable
         durable.requests += 1
-        settings = ModelSettings(**{**NO_RETRIES, **(model_settings or {})})
-        body = functools.partial(self._ask, _Request(messages, settings, model_request_parameters))
+        asked = _Request(messages, with_defaults(model_settings), model_request_parameters)
+        body = functools.partial(self._ask, asked)
         id = f"{durable.name}/model {durable.requests}"
         returns = ReturnType(converter_of(ModelResponse))
         step = durable.model.ai.counted(StepBody(id, body, returns, {"model": self.wrapped.model_name}), _tokens)
@@ -205,13 +205,11 @@ class _DurableModel(WrapperModel):
     async def _response(
         self, messages: list[ModelMessage], settings: ModelSettings, parameters: ModelRequestParameters
     ) -> ModelResponse:
-        if not self._durable.stream:
+        durable = self._durable
+        if not durable.stream:
             return await self.wrapped.request(messages, settings, parameters)
-        async with self.wrapped.request_stream(messages, settings, parameters) as stream:
-            async for event in stream:
-                if text := text_of(event):
-                    await self._durable.ctx.publish(self._durable.stream, text)
-            return stream.get()
+        request = self.wrapped.request_stream(messages, settings, parameters)
+        return await published(request, functools.partial(durable.ctx.publish, durable.stream))
 
 
 def _tokens(response: ModelResponse) -> int:

@@ -1,6 +1,7 @@
 """Asks a language model once, by the direct interface of Pydantic AI; `sdk/deferred.py` loads it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -17,7 +18,7 @@ from pydantic_ai.messages import (
     TextPartDelta,
     UserPromptPart,
 )
-from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.models import ModelRequestParameters, StreamedResponse
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
@@ -25,11 +26,11 @@ from stepstream.contract.codec import Raw, dump_json, load_json
 from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.sdk.deferred import converter_of, dump_untyped, load_typed, schema_of
 from stepstream.sdk.errors import NonRetriableError, RetryAfterError
-from stepstream.sdk.inference import Inference, Question
+from stepstream.sdk.inference import Inference, Publish, Question
 from stepstream.sdk.spending import note_usage
 
 # The step retries: a client that did so too would multiply the attempts.
-NO_RETRIES = ModelSettings(max_retries=0)
+_NO_RETRIES = ModelSettings(max_retries=0)
 _OUTPUT, _VALUE = "answer", "value"
 
 
@@ -52,19 +53,29 @@ async def ask(question: Question) -> Inference[Any]:
 
 async def _response(question: Question) -> ModelResponse:
     model, messages, publish = question.model, _messages(question), question.publish
-    settings: Any = {**NO_RETRIES, **(question.settings or {})}
-    parameters = _parameters(question.output_type)
+    settings, parameters = with_defaults(question.settings), _parameters(question.output_type)
     if publish is None:
         return await direct.model_request(model, messages, model_settings=settings, model_request_parameters=parameters)
     request = direct.model_request_stream(model, messages, model_settings=settings, model_request_parameters=parameters)
+    return await published(request, publish)
+
+
+def with_defaults(settings: Mapping[str, Any] | None) -> ModelSettings:
+    """Return the settings of a request: those that the code gives, and no retries by the client without them."""
+    given: Any = settings or {}
+    return {**_NO_RETRIES, **given}
+
+
+async def published(request: AbstractAsyncContextManager[StreamedResponse], publish: Publish) -> ModelResponse:
+    """Return the response to a request that streams; pass each piece of its text to `publish` as it arrives."""
     async with request as stream:
         async for event in stream:
-            if text := text_of(event):
+            if text := _text_of(event):
                 await publish(text)
         return stream.get()
 
 
-def text_of(event: Any) -> str:
+def _text_of(event: Any) -> str:
     """Return the piece of text that an event of a stream adds, "" if it adds none."""
     match event:
         case PartStartEvent(part=TextPart(content=text)) | PartDeltaEvent(delta=TextPartDelta(content_delta=text)):

@@ -31,15 +31,13 @@ def bound_arguments(
 
 async def dump_arguments(id: str, fn: Callable[..., Any], arguments: Mapping[str, Any]) -> Raw:
     """Return arguments as a JSON object; raise NotJson for one that JSON, or the type of its parameter, cannot have."""
+    signature = _signature(fn)
     try:
-        return Raw(
-            encode(
-                {
-                    name: dump_value(value, _type(fn, name), f"argument {name!r} of step {id!r}")
-                    for name, value in arguments.items()
-                }
-            )
-        )
+        dumped = {
+            name: dump_value(value, _type(fn, signature, name), f"argument {name!r} of step {id!r}")
+            for name, value in arguments.items()
+        }
+        return Raw(encode(dumped))
     except NotJson as error:
         raise NotJson(f"{error.reason}; {_REMEDY}", error.field) from None
 
@@ -54,7 +52,7 @@ def load_arguments(
     if unknown := captured.keys() - signature.parameters.keys():
         raise InvalidInput(f"the callable has no parameter {min(unknown)!r}", f"input of step {id!r}")
     loaded = {
-        name: load_value(dump_json(captured[name]), _type(fn, name))
+        name: load_value(dump_json(captured[name]), _type(fn, signature, name))
         for name in signature.parameters
         if name in captured
     }
@@ -69,8 +67,7 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
         return None
 
 
-def _type(fn: Callable[..., Any], name: str) -> ReturnType:
-    signature = _signature(fn)
+def _type(fn: Callable[..., Any], signature: inspect.Signature | None, name: str) -> ReturnType:
     if signature is None or signature.parameters[name].kind in _SEVERAL:
         return PLAIN_JSON
     return parameter_type(fn, name)

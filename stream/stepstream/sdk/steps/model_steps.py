@@ -108,7 +108,7 @@ class ModelSteps:
             raise InvalidInput("give prompt= or messages=", f"step {id!r}")
         kind: Any = Inference
         returns = ReturnType(converter_of(kind[output_type]))
-        # Messages of Pydantic AI have times, which differ in each replay.
+        # Fingerprints leave a Conversation out: messages of Pydantic AI have times, which differ in each replay.
         asked = (model, prompt, Conversation(messages), instructions, settings)
         body = functools.partial(self._infer, output_type, stream, *asked)
         name = model if isinstance(model, str) else getattr(model, "model_name", "")
@@ -152,11 +152,11 @@ class ModelSteps:
     def wrap_calls(
         self, id: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[StepCall[Any], StepCall[Any], list[Any]]:
-        """Return the two steps of `wrap`, and the list that must have the result of the first before the second."""
+        """Return the two steps of `wrap`, and a list: append the result of the first before the second is awaited."""
         check_body("wrap", id, fn)
         given = bound_arguments(id, fn, args, kwargs)
         arguments = {"callable": name_of(fn), **given}
-        # It uses no model, so neither a limit nor a queue.
+        # The first step asks no model, so it needs neither a limit nor a queue.
         own = replace(self._options, queue="", limited=False, limits=(), units="")
         store = functools.partial(dump_arguments, id, fn, given)
         captured: list[Any] = []
@@ -167,15 +167,16 @@ class ModelSteps:
             captured,
         )
 
-    async def _ask(self, id: str, fn: Callable[..., Awaitable[Any]], captured: Sequence[Any]) -> Any:
+    def _called(self, id: str, fn: Callable[..., Any], captured: Sequence[Any]) -> Any:
         self._options.spending.check()
         args, kwargs = load_arguments(id, fn, captured[0])
-        return await _noted(fn(*args, **kwargs))
+        return fn(*args, **kwargs)
+
+    async def _ask(self, id: str, fn: Callable[..., Awaitable[Any]], captured: Sequence[Any]) -> Any:
+        return await _noted(self._called(id, fn, captured))
 
     def _ask_in_thread(self, id: str, fn: Callable[..., Any], captured: Sequence[Any]) -> Any:
-        self._options.spending.check()
-        args, kwargs = load_arguments(id, fn, captured[0])
-        value = fn(*args, **kwargs)
+        value = self._called(id, fn, captured)
         if inspect.isawaitable(value):
             return _noted(value)
         note_usage(usage_in(value))
