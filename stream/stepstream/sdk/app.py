@@ -141,7 +141,9 @@ class App:
         batch: Batch | None = None,
         ai_budget: int = 0,
     ) -> _Decorator:
-        """Make a handler of a `Context`, or of a `ThreadedContext` if plain, a durable function; see `DefinitionError`.
+        """Make the decorated handler a durable function of this app; raise `DefinitionError` for a wrong option.
+
+        The handler takes a `Context` if it is `async def`, a `ThreadedContext` if it is plain `def`.
 
         Args:
             triggers: Up to ten of `on(…)` and `cron(…)`. A function without triggers starts only by `step.invoke`.
@@ -153,7 +155,7 @@ class App:
             cancel_on: Up to five events that cancel an open run: `[CancelOn("withdrawn", match="data.order_id")]`.
             timeouts: How long a run may take to start and to finish; one that takes longer is cancelled.
             input: The pydantic model or dataclass of the data of its events, of which the page makes a checked form.
-            concurrency: How many bodies of steps may run at a time, or runs be open, one limit or a list of two.
+            concurrency: How many bodies may run at a time, or runs be open or executing: one limit or a list of two.
             throttle: How many runs may start in a period; more runs are queued.
             rate_limit: How many runs are accepted in a period; more runs are skipped.
             debounce: A run starts once no other event came for a period, with the last event, or with all of them.
@@ -162,7 +164,7 @@ class App:
             priority: A CEL expression on `event`: by how many seconds a run is moved forward where it is queued.
             limits: Up to five that functions share by name: `[Limit("openai", 60, "1m")]`; more runs are queued.
             batch: One run has the events of several: so many, or those that come in a time; the other runs are skipped.
-            ai_budget: How many tokens a run may use of models before its next `ctx.step.ai` fails; 0 is no limit.
+            ai_budget: How many tokens of models a run may use before its next `ctx.step.ai` fails; 0: no budget.
         """
         flow: tuple[Any, ...] = (concurrency, throttle, rate_limit, debounce, singleton, idempotency, limits, priority)
         rest = (cancel_on, timeouts, input, *flow, batch, ai_budget)

@@ -64,8 +64,8 @@ class Batch:
 def batch_rules(function: str, batch: Batch | None, options: Mapping[str, object]) -> tuple[GateRule, ...]:
     """Return the batch of a function as it is registered.
 
-    Raise DefinitionError for an option that excludes runs of several events, which a batch has, and a debounce that
-    keeps all events.
+    A batch and a debounce that keeps all events give a run several events. Raise DefinitionError if another option of
+    the function does not allow that.
     """
     debounce = options["debounce"]
     if isinstance(debounce, Debounce) and debounce.keep == "all":

@@ -209,7 +209,7 @@ class _Context(Generic[S, G]):
         return _running_body("progress", "to continue where the last attempt was").heartbeats.latest
 
     def _in_loop(self, function: Callable[[C], None]) -> Callable[[C], None]:
-        """Return a function that calls another one in the event loop; it has no reference to this context."""
+        """Return what calls `function` in the event loop, without a reference to this context, which may keep it."""
         return function
 
 

@@ -1,4 +1,4 @@
-"""Limits of functions: how many runs are open or executing, how many bodies run, and how many runs start in a time."""
+"""Limits of functions: how many bodies run, how many runs are open or executing, and how many start in a period."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _WEIGHT_MIN, _WEIGHT_MAX = 1 / GATE_WEIGHT_ONE, GATE_WEIGHT_MAX // GATE_WEIGHT_O
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """How many bodies of steps may run at a time, or runs be open or executing: `concurrency=Concurrency(5)`.
+    """How many bodies of steps may run at a time, or how many runs may be open or executing.
 
     An attempt of a step takes a permit before its body starts, and returns it in the transaction that has its result or
     its error. So parallel steps of one run need one each, and a run that sleeps, waits, invokes or is between two
@@ -39,7 +39,7 @@ class Concurrency:
 
     With `counts="work"` a run holds a permit only while its code or a body is executing. It returns the permit when the
     code waits for a sleep, an event, a signal or an invoked run, and is queued for one when it wakes. So it may invoke
-    a function that shares the limit. The bodies of steps in a queue do not count. Its code is replayed when it wakes.
+    a function that shares the limit. When it wakes, its code is replayed. The bodies of steps in a queue do not count.
 
     Args:
         limit: The number of steps or runs, from 1 to 1,000,000.

@@ -15,7 +15,7 @@ class TaskCount(Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a task can continue by itself, apart from those in bodies of steps."""
+        """Whether a task outside of the bodies of steps can continue by itself, or may be given a result soon."""
 
     def take_created(self) -> int:
         """Return how many tasks the code has created since the last call."""

@@ -77,8 +77,8 @@ async def test_a_plain_function_sets_the_state(engine_of: EngineOf) -> None:
         assert engine.run().state == {"stage": "loading done"}
 
 
-async def test_a_successor_and_a_repetition_start_without_state(engine_of: EngineOf) -> None:
-    """The state belongs to one run; code that continues or repeats it sets its own."""
+async def test_a_successor_and_a_rerun_start_without_state(engine_of: EngineOf) -> None:
+    """The state belongs to one run; its successor and its rerun set their own."""
     app = App("imports")
 
     @app.function(on("import"))

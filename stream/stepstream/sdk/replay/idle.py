@@ -88,7 +88,7 @@ class Activity:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a task can continue by itself, or may be given a result soon."""
+        """Whether a task outside of the bodies of steps can continue by itself, or may be given a result soon."""
         return self.active > 0 or self._looking
 
     def add(self, task: "asyncio.Task[Any]") -> None:

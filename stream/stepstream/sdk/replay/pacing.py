@@ -29,7 +29,7 @@ class Pacer:
 
     @property
     def is_spent(self) -> bool:
-        """Return whether something was started of which the next iteration of the event loop is not over."""
+        """Return whether something was started that has not run yet: it does so in the next iteration."""
         return self._scheduled
 
     def spend(self, cost: int) -> None:

@@ -15,9 +15,11 @@ class PendingChanges:
 
     While a replay has stored results left, the code sets what a later part of it may have changed long ago. So it is
     reported only when `is_live`, or when the code cannot continue. What live code sets in one iteration of the event
-    loop is one report, however often it does. The engine has the state `known`, which is not reported again: it is that
-    of an earlier execution, which may have come further than the last result. The state is compared with it only when
-    the code sets something after that result, runs a body, or waits.
+    loop is one report, however often it does.
+
+    The engine has the state `known`, which is not reported again. An earlier execution reported it, possibly after the
+    last stored result. So the end of the replay alone does not report the state: the code must set something after
+    that result, run a body, or wait.
     """
 
     def __init__(
