@@ -7,6 +7,7 @@ from stepstream.contract.ids import is_run_id, run_hash, run_routing
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, StepKind, StepStatus
 from stepstream.gateway.rest.recent_events import RecentEvents
 from stepstream.gateway.rest.replies import iso
+from stepstream.gateway.runs.results import INVOKE_TIMEOUT
 from stepstream.gateway.wire.internal_events import sdk_name
 from stepstream.runtime.readmodel.views import RunView, StepView
 
@@ -25,7 +26,7 @@ def step_info(run: RunView, step: StepView, children: Children, recent: RecentEv
         case StepKind.RUN | StepKind.SEND:
             return {"__typename": "RunStepInfo", "type": None}
         case StepKind.SLEEP:
-            return {"__typename": "SleepStepInfo", "sleepUntil": iso(step.until or step.ended_at or step.first_at)}
+            return {"__typename": "SleepStepInfo", "sleepUntil": _until(step)}
         case StepKind.WAIT:
             event, _, condition = step.detail.partition(" ")
             found = {"eventName": sdk_name(event), "expression": condition or None, "foundEventID": None}
@@ -54,12 +55,17 @@ def _invocation(run: RunView, step: StepView, children: Children) -> dict[str, A
 
 def _times(step: StepView) -> dict[str, Any]:
     timed_out = None if step.status in OPEN_STEP_STATUSES else _is_timed_out(step)
-    return {"timeout": iso(step.until or step.ended_at or step.first_at), "timedOut": timed_out}
+    return {"timeout": _until(step), "timedOut": timed_out}
+
+
+def _until(step: StepView) -> str | None:
+    """Return when a step times out or its sleep ends; if that is unknown, when it ended or began."""
+    return iso(step.until or step.ended_at or step.first_at)
 
 
 def _is_timed_out(step: StepView) -> bool:
     code = step.error.get("code") if isinstance(step.error, dict) else None
-    return step.status == StepStatus.TIMED_OUT or code == "invoke-timeout"
+    return step.status == StepStatus.TIMED_OUT or code == INVOKE_TIMEOUT
 
 
 def children_of(run_ids: list[str]) -> Children:

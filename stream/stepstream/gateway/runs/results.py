@@ -13,7 +13,7 @@ from stepstream.gateway.runs.encoding import encoded
 from stepstream.gateway.wire.memos import memo_json
 from stepstream.sdk.replay.calls import RUN, Call
 
-_INVOKE_TIMEOUT = "invoke-timeout"
+INVOKE_TIMEOUT = "invoke-timeout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class _Result:
     def memo(self) -> Raw:
         """Return it in the shape of SDKs."""
         outcome = self.outcome
-        if isinstance(outcome, Failure) and outcome.error.code == _INVOKE_TIMEOUT:
+        if isinstance(outcome, Failure) and outcome.error.code == INVOKE_TIMEOUT:
             outcome = TimedOut()
         return memo_json(self.kind, outcome, signal=self.signal)
 
