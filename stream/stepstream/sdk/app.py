@@ -141,9 +141,7 @@ class App:
         batch: Batch | None = None,
         ai_budget: int = 0,
     ) -> _Decorator:
-        """Make the decorated handler a durable function of this app; raise `DefinitionError` for a wrong option.
-
-        The handler takes a `Context` if it is `async def`, a `ThreadedContext` if it is plain `def`.
+        """Make the handler a durable function; it takes a `Context`, or a `ThreadedContext` if it is plain `def`.
 
         Args:
             triggers: Up to ten of `on(…)` and `cron(…)`. A function without triggers starts only by `step.invoke`.
@@ -167,8 +165,7 @@ class App:
             ai_budget: How many tokens of models a run may use before its next `ctx.step.ai` fails; 0: no budget.
         """
         flow: tuple[Any, ...] = (concurrency, throttle, rate_limit, debounce, singleton, idempotency, limits, priority)
-        rest = (cancel_on, timeouts, input, *flow, batch, ai_budget)
-        own = (self.lookback_ms, tuple(self.queues), self.chain_max, *rest)
+        own = (self.lookback_ms, tuple(self.queues), self.chain_max, cancel_on, timeouts, input, *flow, batch, ai_budget)
         options = FunctionOptions(_check(triggers), retry_policy(retries, backoff), None, dict(attributes or {}), *own)
         return lambda handler: self._define(handler, id, options, on_failure)
 
