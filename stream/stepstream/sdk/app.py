@@ -165,7 +165,8 @@ class App:
             ai_budget: How many tokens of models a run may use before its next `ctx.step.ai` fails; 0: no budget.
         """
         flow: tuple[Any, ...] = (concurrency, throttle, rate_limit, debounce, singleton, idempotency, limits, priority)
-        own = (self.lookback_ms, tuple(self.queues), self.chain_max, cancel_on, timeouts, input, *flow, batch, ai_budget)
+        rest = (cancel_on, timeouts, input, *flow, batch, ai_budget)
+        own = (self.lookback_ms, tuple(self.queues), self.chain_max, *rest)
         options = FunctionOptions(_check(triggers), retry_policy(retries, backoff), None, dict(attributes or {}), *own)
         return lambda handler: self._define(handler, id, options, on_failure)
 
