@@ -55,7 +55,7 @@ async def test_a_rerun_answers_with_the_new_run(engine: VirtualEngine) -> None:
         await engine.until_idle()
         shown = (await client.get(f"/v1/runs/{first['run_id']}")).json()
         assert (shown["output"], shown["origin"]) == (["first", 2], run_id)
-        assert shown["rerun"] == {"origin": run_id, "by": "local", "why": "a test"}
+        assert shown["rerun"] == {"origin": run_id, "by": "local", "why": "a test", "edited_data": True}
         assert (await client.get(f"/v1/runs/{run_id}")).json()["reruns"] == [first["run_id"]]
 
 

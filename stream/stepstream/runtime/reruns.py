@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from stepstream.contract.codec import Raw, encode
+from stepstream.contract.codec import Raw, dump_json, encode, load_json
 from stepstream.contract.commands import Memo
 from stepstream.contract.errors import Conflict, InvalidInput, TooLarge
 from stepstream.contract.events import EventRecord
@@ -47,9 +47,18 @@ def rerun_request(run: RecordedRun, options: RerunOptions, limits: Limits) -> Re
     if run.status in OPEN_RUN_STATUSES:
         raise Conflict(f"run {run.run_id} has not ended; cancel it first")
     step, memos = copied_memos(run, options.from_step, from_failure=options.from_failure)
-    memos = _edited(run, memos, options.results, limits)
-    rerun = Rerun(run.run_id, dict(run.steps).get(step, ""), options.by, options.why, options.bulk)
-    request = RerunRequested(options.request, run.function, rerun, _events(run, options.data, limits), memos)
+    edited = _edited(run, memos, options.results, limits)
+    events = _events(run, options.data, limits)
+    rerun = Rerun(
+        run.run_id,
+        dict(run.steps).get(step, ""),
+        options.by,
+        options.why,
+        options.bulk,
+        edited_data=events is not run.events,
+        edited_steps=tuple(new.step for new, old in zip(edited, memos, strict=True) if new is not old),
+    )
+    request = RerunRequested(options.request, run.function, rerun, events, edited)
     size, most = len(encode(request)) + _MORE_BYTES, payload_bytes_max(INBOX)
     if size > most:
         raise TooLarge(
@@ -123,7 +132,18 @@ def _edited(run: RecordedRun, memos: tuple[Memo, ...], results: Mapping[str, Raw
             raise TooLarge(
                 f"the result has {len(bytes(result)):,} bytes; at most {most:,} are allowed", f"results.{step}"
             )
-    return tuple(replace(memo, outcome=Value(edited[memo.step][1])) if memo.step in edited else memo for memo in memos)
+    return tuple(_with_result(memo, edited[memo.step][1]) if memo.step in edited else memo for memo in memos)
+
+
+def _with_result(memo: Memo, result: Raw) -> Memo:
+    """Return a memo with this result: the same memo if that is its result already."""
+    same = isinstance(memo.outcome, Value) and is_same_json(memo.outcome.data, result)
+    return memo if same else replace(memo, outcome=Value(result))
+
+
+def is_same_json(one: Raw, other: Raw) -> bool:
+    """Return whether two values are equal as JSON text, whose spaces do not matter: 1 is not true."""
+    return bytes(dump_json(load_json(one, own=True))) == bytes(dump_json(load_json(other, own=True)))
 
 
 def _events(run: RecordedRun, data: Raw | None, limits: Limits) -> tuple[EventRecord, ...]:
@@ -133,4 +153,6 @@ def _events(run: RecordedRun, data: Raw | None, limits: Limits) -> tuple[EventRe
         raise TooLarge(
             f"the data has {len(bytes(data)):,} bytes; at most {limits.event_bytes_max:,} are allowed", "data"
         )
+    if is_same_json(run.events[0].data, data):
+        return run.events
     return (replace(run.events[0], data=data), *run.events[1:])

@@ -11,6 +11,7 @@ from stepstream.cli.terminal.tables import clock, print_run, print_runs
 
 _BEGAN = 1_767_225_600_000
 _STEP: dict[str, Any] = {
+    "step": "c0",
     "id": "captured",
     "kind": "wait",
     "status": "waiting",
@@ -110,6 +111,16 @@ def test_a_rerun_shows_its_origin_and_a_copied_step() -> None:
     assert f"rerun of {'1' * 26} from step 'charge' by ann because 'bank is back'" in text
     assert f"rerun as {'2' * 26}" in text
     assert "completed (copied)" in text
+    assert "edited" not in text
+
+
+def test_a_rerun_shows_what_was_edited() -> None:
+    """It names the data of the event and the steps whose results were replaced, and marks these steps."""
+    steps = [_STEP | {"step": "a1", "id": "price", "status": "completed", "copied": True}]
+    rerun = {"origin": "1" * 26, "edited_data": True, "edited_steps": ["a1"]}
+    text = printed(_RUN | {"rerun": rerun, "steps": steps})
+    assert "edited for this rerun: the data of the event, the result of step 'price'" in text
+    assert "completed (edited)" in text
 
 
 def test_a_series_shows_its_neighbours() -> None:

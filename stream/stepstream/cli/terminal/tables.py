@@ -116,7 +116,7 @@ def _print_steps(screen: Screen, run: Json, failed: Sequence[Json]) -> None:
         (
             step["id"],
             step["kind"],
-            f"{step['status']} (copied)" if step["copied"] else step["status"],
+            _status(step, run),
             step["attempts"] or "",
             _waits_for(step, run),
             clock(step["until"]) if step["status"] in (StepStatus.WAITING, StepStatus.RETRYING) else "",
@@ -129,6 +129,14 @@ def _print_steps(screen: Screen, run: Json, failed: Sequence[Json]) -> None:
         _print_attempts(screen, step)
     for step in failed:
         _print_error(screen, f"step {step['id']!r} {step['status']}", step["error"])
+
+
+def _status(step: Json, run: Json) -> str:
+    """Return the status of a step, and whether its result is from the run that this one reruns."""
+    if not step["copied"]:
+        return str(step["status"])
+    is_edited = step["step"] in (run["rerun"] or {}).get("edited_steps", ())
+    return f"{step['status']} ({'edited' if is_edited else 'copied'})"
 
 
 def _print_attempts(screen: Screen, step: Json) -> None:
@@ -158,11 +166,16 @@ def _print_logs(screen: Screen, run: Json) -> None:
 
 
 def _print_reruns(screen: Screen, run: Json) -> None:
-    """Print which run this one reruns, from where, who asked for it and why, and its reruns."""
+    """Print which run this one reruns, from where, who asked for it and why, what was edited, and its reruns."""
     if rerun := run["rerun"]:
         step, by, why = (rerun.get(name, "") for name in ("step", "by", "why"))
         parts = [f"from step {step!r}" * bool(step), f"by {by}" * bool(by), f"because {why!r}" * bool(why)]
         screen.line(" ".join(["  rerun of", rerun["origin"], *filter(None, parts)]))
+        ids = {step["step"]: step["id"] for step in run["steps"]}
+        edited = ["the data of the event"] * rerun.get("edited_data", False)
+        edited += [f"the result of step {ids.get(step, step)!r}" for step in rerun.get("edited_steps", ())]
+        if edited:
+            screen.line(f"  edited for this rerun: {', '.join(edited)}")
     for run_id in run["reruns"]:
         screen.line(f"  rerun as {run_id}")
 

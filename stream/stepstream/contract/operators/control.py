@@ -29,7 +29,8 @@ class Rerun(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why a run reruns another one: `origin` is the id of that run.
 
     `step` is the id of the step from which it is rerun, empty from the start. `by` says who asked for it, and `why`
-    is the reason that was given. `bulk` is the bulk operation that started the run, if one did.
+    is the reason that was given. `bulk` is the bulk operation that started the run, if one did. `edited_data` says that
+    the data of the event was replaced, and `edited_steps` has the hashes of the steps whose results were.
     """
 
     origin: str
@@ -37,6 +38,8 @@ class Rerun(msgspec.Struct, frozen=True, omit_defaults=True):
     by: str = ""
     why: str = ""
     bulk: str = ""
+    edited_data: bool = False
+    edited_steps: tuple[str, ...] = ()
 
 
 class BulkRef(msgspec.Struct, frozen=True):

@@ -6,8 +6,11 @@ import pytest
 
 from stepstream import App, Context, Event, on
 from stepstream.api.guards import Keys
+from stepstream.contract.codec import Raw
+from stepstream.contract.limits import DEFAULT_LIMITS
 from stepstream.runtime.readmodel.queries import RunQueries
 from stepstream.runtime.readmodel.views import RunView
+from stepstream.runtime.reruns import RerunOptions, rerun_request
 from stepstream.testing import VirtualEngine
 from tests.api.pages.browsing import Browser, Page, browser_of
 
@@ -201,3 +204,79 @@ async def test_attributes_lead_to_the_runs_that_have_them(
     links = {page.link(value): value for value in ("a b", "true", "2", "x")}
     filters = [(await browser.open(link)).all("#filter")[0].attributes["value"] for link in links]
     assert filters == ['order:"a b"', "paid:true", "total:2", "attr.status:x"]
+
+
+async def test_edited_and_copied_results_are_marked() -> None:
+    """The rerun names what was edited and who did it, with links to the former values, and what it took over."""
+    async with VirtualEngine(app) as engine:
+        browser, page = await opened(engine, 1)
+        origin = page.path.rpartition("/")[2]
+        form = await browser.open(page.link("Rerun from the failure, with other results"))
+        form = await browser.open(form.link("edit the result of tax"))
+        (name,) = [str(node.attributes["name"]) for node in form.all("textarea[name^=result]")]
+        await browser.submit(form, 'main form[aria-label="Rerun"]', **{name: "4", "data": '{"price": 2}'})
+        await engine.until_idle()
+        new = rerun_of(engine)
+        assert isinstance(new.rerun, dict)
+        assert (new.rerun["by"], new.rerun["edited_data"], new.rerun["edited_steps"]) == (
+            "local",
+            True,
+            [new.steps[1].step],
+        )
+        page = await browser.open(f"/ui/runs/{new.run_id}")
+        assert "the data of the event, its former data" in page.text
+        assert "the result of tax , its former result" in page.text
+        assert page.texts("#input ~ .note") == ["The data was edited for this rerun; its former data"]
+        marks = [" ".join(node.text(separator=" ").split()) for node in page.all("#steps ~ .scroll .copied")]
+        assert marks == [f"taken over from …{origin[-6:]}", "edited for this rerun, its former result"]
+        before = await browser.open(page.link("its former result"))
+        assert before.texts("tr.details .json") == ["raw download copy 0"]
+        assert not before.all(".copied")
+
+
+async def test_a_repeated_value_is_no_edit() -> None:
+    """A request with the values that the run had marks nothing as edited."""
+    async with VirtualEngine(app) as engine:
+        await engine.send(Event("add", {"price": 1}))
+        recorded = await engine.index.queries.recorded(engine.run().run_id)
+        assert recorded is not None
+        same = RerunOptions("again", "check", data=Raw(b'{"price": 1}'), results={"tax": Raw(b" 0")})
+        rerun = rerun_request(recorded, same, DEFAULT_LIMITS).rerun
+        assert (rerun.edited_data, rerun.edited_steps) == (False, ())
+
+
+async def test_forms_of_a_rerun_lead_to_each_other() -> None:
+    """From the data of the event to the failure and to each step, and back to the whole run."""
+    async with VirtualEngine(app) as engine:
+        browser, page = await opened(engine, 1)
+        form = await browser.open(page.link("Rerun with other data"))
+        form = await browser.open(form.link("Rerun from the failure"))
+        assert form.texts("h1") == ["Rerun from the failure"]
+        form = await browser.open(form.link("Rerun from step tax"))
+        form = await browser.open(form.link("Rerun the whole run"))
+        assert form.texts("h1") == ["Rerun the run"]
+
+
+async def test_a_cancelled_run_offers_no_rerun_from_a_failure() -> None:
+    """It continues from where it was cancelled, if it had results by then; else it can only be rerun whole."""
+    waiting = App("waits")
+
+    @waiting.function(on("late"))
+    async def late(ctx: Context) -> None:
+        if ctx.event.data.get("first"):
+            await ctx.step.run("first", lambda: 1)
+        await ctx.step.sleep("nap", "1h")
+
+    async with VirtualEngine(waiting) as engine:
+        browser, labels = browser_of(engine), []
+        for data in ({}, {"first": True}):
+            await engine.send(Event("late", data))
+            (run,) = (run for run in engine.runs() if run.status == "running")
+            page = await browser.open(f"/ui/runs/{run.run_id}")
+            page = await browser.submit(page, 'form[aria-label="Cancel the run"]')
+            await engine.until_idle()
+            page = await browser.open(f"/ui/runs/{run.run_id}")
+            labels.append(page.texts(".actions button"))
+        again = "Rerun from where it was cancelled"
+        assert labels == [["Rerun the run"], [again, "Rerun the run"]]
+        assert (await browser.open(page.link(f"{again}, with other results"))).texts("h1") == [again]

@@ -14,7 +14,7 @@ from stepstream.api.pages.parts.fields import ACCEPTED, Refusal, area, entered_r
 from stepstream.api.pages.parts.forms import FORM_TOKEN, post_form
 from stepstream.api.pages.parts.json_tree import snippet
 from stepstream.api.pages.parts.layout import document
-from stepstream.api.pages.runs.run_forms import FROM_FAILURE, request_fields
+from stepstream.api.pages.runs.run_forms import FROM_FAILURE, request_fields, rerun_url, stopped_label
 from stepstream.api.pages.runs.run_page import NO_RUN, RERUN
 from stepstream.contract.codec import NULL, Raw, dump_json, load_json
 from stepstream.contract.commands import Memo
@@ -23,7 +23,7 @@ from stepstream.contract.limits import REASON_CHARACTERS_MAX, REQUEST_ID_CHARACT
 from stepstream.contract.outcomes import Value
 from stepstream.contract.text.wording import counted
 from stepstream.runtime.readmodel.tables.recorded import RecordedRun
-from stepstream.runtime.reruns import RerunOptions, copied_memos, rerun_request
+from stepstream.runtime.reruns import RerunOptions, copied_memos, is_same_json, rerun_request
 
 _EDITABLE_BYTES_MAX = 64 * 1024
 _LISTED_MAX = 200
@@ -44,7 +44,7 @@ class _Plan:
     def title(self) -> str:
         """What the form does."""
         if self.origin == FROM_FAILURE:
-            return "Rerun from the failure"
+            return stopped_label(self.run.status)
         return f"Rerun from step {self.step}" if self.step else "Rerun the run"
 
 
@@ -101,8 +101,7 @@ def _options(visit: Visit, plan: _Plan, form: Mapping[str, str]) -> RerunOptions
 def _edited(written: str, original: Raw | None, field: str) -> Raw | None:
     """Return a value as canonical JSON; None if it is the original one, compared as JSON text: 1 is not true."""
     value = dump_json(load_json(written.encode(), field=field))
-    same = original is not None and bytes(value) == bytes(dump_json(load_json(original, own=True)))
-    return None if same else value
+    return None if original is not None and is_same_json(original, value) else value
 
 
 def _value(memo: Memo) -> Raw | None:
@@ -122,6 +121,7 @@ async def _page(site: Site, visit: Visit, plan: _Plan, edited: Sequence[str], re
             ]
         ),
         _memo_list(plan, [memo.step for memo in shown]),
+        _other_forms(plan),
         post_form(
             visit,
             url("runs", run.run_id, "rerun"),
@@ -140,6 +140,26 @@ async def _page(site: Site, visit: Visit, plan: _Plan, edited: Sequence[str], re
     ]
     counts = await site.runs.queries.counts()
     return html(document(visit, title, "Runs", counts, *content), 400 if refusal.reason else 200)
+
+
+def _other_forms(plan: _Plan) -> h.Element:
+    """Return links to the forms that rerun the run from elsewhere, in which other results can be edited."""
+    run, stopped = plan.run, stopped_label(plan.run.status)
+    links = [("", "the whole run"), *([(FROM_FAILURE, stopped.removeprefix("Rerun "))] if stopped else [])]
+    steps = [(step, ["from step ", text(id)]) for step, id in run.steps[:_LISTED_MAX] if step != plan.origin]
+    return h.details(open=not plan.origin)[
+        h.summary["Rerun from another step: the results before it are taken over and can be edited"],
+        h.ul[
+            [
+                h.li[h.a(href=rerun_url(run.run_id, origin))["Rerun ", label]]
+                for origin, label in [*links, *steps]
+                if origin != plan.origin
+            ],
+            h.li[f"{len(run.steps) - _LISTED_MAX:,} more steps, on the page of the run"]
+            if len(run.steps) > _LISTED_MAX
+            else None,
+        ],
+    ]
 
 
 def _value_field(refusal: Refusal, name: str, label: h.Node, value: Raw) -> h.Element:
@@ -164,15 +184,13 @@ def _memo_list(plan: _Plan, edited: Sequence[str]) -> h.Element | None:
     rest = len(plan.memos) - _LISTED_MAX
 
     def row(memo: Memo) -> h.Element:
-        query = [("from", plan.origin), *(("edit", step) for step in (*edited, memo.step))]
+        edit = rerun_url(plan.run.run_id, plan.origin, (*edited, memo.step))
         return h.li[
             text(memo.id),
             " ",
             _shown_value(_value(memo)),
             " ",
-            None
-            if memo.step in edited
-            else h.a(href=url("runs", plan.run.run_id, "rerun", query=query))["edit the result of ", text(memo.id)],
+            None if memo.step in edited else h.a(href=edit)["edit the result of ", text(memo.id)],
         ]
 
     return h.details(open=True)[

@@ -1,7 +1,7 @@
 """The forms of the page of a run: cancel, pause or rerun it, and send the signals that it waits for."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import htpy as h
 
@@ -17,6 +17,11 @@ from stepstream.runtime.readmodel.views import RunView, StepView
 
 FROM_FAILURE = "failure"
 CANCEL, PAUSE = "cancel", "pause"
+_STOPPED: Mapping[str, str] = {
+    RunStatus.FAILED: "Rerun from the failure",
+    RunStatus.CANCELLED: "Rerun from where it was cancelled",
+}
+_WITH_RESULT = (StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.TIMED_OUT)
 _CHILDREN = (("", "continue"), ("cancel", "are cancelled too"))
 # The label of the field with the end of a pause.
 UNTIL = "Until (2h, or 2026-01-31T12:00:00Z; empty: until resumed)"
@@ -44,12 +49,29 @@ def run_forms(visit: Visit, run: RunView, refusal: Refusal) -> h.Node:
             _cancel_form(visit, run, refusal.of(CANCEL)),
             _pause_form(visit, run, refusal.of(PAUSE)),
         ]
-    has_failed = run.status in (RunStatus.FAILED, RunStatus.CANCELLED)
+    stopped = _stopped_label(run)
     return h.div(".actions")[
-        _rerun_form(visit, run, "Rerun from the failure", FROM_FAILURE) if has_failed else None,
+        _rerun_form(visit, run, stopped, FROM_FAILURE) if stopped else None,
         _rerun_form(visit, run, "Rerun the run", ""),
-        h.a(href=url("runs", run.run_id, "rerun"))["Rerun with other data"],
+        h.a(href=rerun_url(run.run_id, ""))["Rerun with other data"],
+        h.a(href=rerun_url(run.run_id, FROM_FAILURE))[f"{stopped}, with other results"] if stopped else None,
     ]
+
+
+def rerun_url(run_id: str, origin: str, edited: Sequence[str] = ()) -> str:
+    """Return the URL of the form that reruns a run from a step, or FROM_FAILURE, in which these results are edited."""
+    return url("runs", run_id, "rerun", query=[("from", origin), *(("edit", step) for step in edited)])
+
+
+def stopped_label(status: str) -> str:
+    """Return what a rerun of a run that did not complete is called, which takes over all it did; "" for others."""
+    return _STOPPED.get(status, "")
+
+
+def _stopped_label(run: RunView) -> str:
+    """Return the same, "" for a run that was cancelled before it had a result: its rerun would take over nothing."""
+    has_results = any(step.status in _WITH_RESULT for step in run.steps)
+    return stopped_label(run.status) if run.status != RunStatus.CANCELLED or has_results else ""
 
 
 def awaited_signals(run: RunView) -> Iterator[StepView]:

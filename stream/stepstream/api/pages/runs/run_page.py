@@ -26,6 +26,7 @@ from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.parts.live import live_part, partial, stream
 from stepstream.api.pages.runs.errors_view import error_view
 from stepstream.api.pages.runs.logs_view import logs_view
+from stepstream.api.pages.runs.origin import edited_event, edited_values
 from stepstream.api.pages.runs.related import related_runs
 from stepstream.api.pages.runs.run_forms import may_rerun, run_forms
 from stepstream.api.pages.runs.steps_view import steps_view
@@ -172,6 +173,7 @@ def _facts(run: RunView, now_ms: int) -> h.Element:
             ("Attempts of the code", f"{run.attempt + 1}" if run.attempt else None),
             ("Invoked by", run_link(run.caller, whole=True) if run.caller else None),
             ("Rerun of", _origin(run)),
+            ("Edited for this rerun", edited_values(run)),
             ("Reruns", [(run_link(each), " ") for each in run.reruns[:_RERUNS_MAX]] or None),
             *_continuation(run),
             ("Function", function_link(run.function)),
@@ -234,6 +236,7 @@ def _values(run: RunView) -> h.Node:
     return [
         h.section(aria_labelledby="input")[
             h.h2("#input")[heading],
+            edited_event(run),
             [_event(event, f"{raw}?part=event-{index}") for index, event in enumerate(events[:_EVENTS_MAX])],
             h.p[f"{len(events) - _EVENTS_MAX:,} more events"] if len(events) > _EVENTS_MAX else None,
         ],

@@ -25,6 +25,8 @@ from stepstream.api.pages.parts.components import (
 )
 from stepstream.api.pages.parts.json_tree import json_tree, snippet
 from stepstream.api.pages.runs.errors_view import error_view, raised_at, traceback_view
+from stepstream.api.pages.runs.origin import taken_over
+from stepstream.api.pages.runs.run_forms import rerun_url
 from stepstream.api.pages.runs.timeline import (
     Fold,
     Phase,
@@ -208,7 +210,9 @@ def _bar(segments: Sequence[Segment], window: Window, failures: Sequence[int] = 
 
 def _folded(fold: Fold, segments: Sequence[Segment], shown: _Shown) -> h.Element:
     anchor = f"fold-{fold.steps[0].step}"
+    copied = sum(step.copied for step in fold.steps)
     counts = ", ".join(f"{count:,} {status}" for status, count in fold.statuses.most_common())
+    counts += f"; {copied:,} taken over" if copied else ""
     spent = sum((step.ended_at or shown.now_ms) - began_at(step) for step in fold.steps)
     is_opened = ("fold", fold.pattern) in shown.kept
     return h.tr(f"#{anchor}.fold", data_row=True)[
@@ -232,6 +236,8 @@ def _step(step: StepView, segments: Sequence[Segment], shown: _Shown) -> h.Node:
     is_opened = step.step in shown.opened
     invoked = shown.invoked.get(step.step, ())
     attempts = [" ", h.span(".attempts")[f"{step.attempts} attempts"]] if step.attempts > 1 else None
+    copied = taken_over(step, shown.run)
+    took = None if step.copied else length_text(segments[-1].end - segments[0].start)
     row = h.tr(f"#{anchor}", data_row=True)[
         h.td[
             h.a(
@@ -241,9 +247,9 @@ def _step(step: StepView, segments: Sequence[Segment], shown: _Shown) -> h.Node:
             )[text(step.id)]
         ],
         h.td[_kind(step)],
-        h.td[_step_state(step, shown.run), attempts],
+        h.td[_step_state(step, shown.run), attempts, h.div(".copied")[copied] if copied else None],
         h.td(".bar")[_bar(segments, shown.window, [each.at for each in step.failures])],
-        h.td(".number", data_label=_TOOK.label)[length_text(segments[-1].end - segments[0].start)],
+        h.td(".number", data_label=_TOOK.label)[took],
         h.td(".result")[[_result(step), [(" ", run_link(each.run_id)) for each in invoked]]],
     ]
     return [str(row), _details(step, shown)] if is_opened else str(row)
@@ -282,6 +288,7 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
         h.td(colspan=_COLUMNS)[
             facts(
                 [
+                    ("Result", taken_over(step, shown.run)),
                     ("Scheduled", at(step.first_at)),
                     ("Last attempt started", at(step.started_at)),
                     ("Ended", at(step.ended_at)),
@@ -305,9 +312,7 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
             _progress(step, run_id),
             error_view(step.error, f"Error of {step.id}") if step.error else None,
             json_tree(step.output, "Result of the step", raw) if step.ended_at and not step.error else None,
-            h.a(href=url("runs", run_id, "rerun", query=[("from", step.step)]))["Rerun from step ", text(step.id)]
-            if shown.may_rerun
-            else None,
+            h.a(href=rerun_url(run_id, step.step))["Rerun from step ", text(step.id)] if shown.may_rerun else None,
         ]
     ]
 
