@@ -23,7 +23,7 @@ class RunError:
 
 @dataclass(frozen=True, slots=True)
 class RunAttempt:
-    """An attempt of a step that failed and was retried, counted from 0; times in Unix ms, 0 if unknown."""
+    """An attempt that failed and was retried, counted from 0; times in Unix ms, 0 if unknown."""
 
     attempt: int
     at: int
@@ -93,9 +93,10 @@ class Run:
         usage: How many tokens of language models it used; None if it asked none.
         state: What its code has set in `ctx.state`, by name.
         continuation: The runs before and after it, if it continued as new.
+        failures: The attempts of the code between steps that failed and were retried.
 
-    Runs of a list have no `output`, `steps`, `why`, `continuation` and `state`. The other fields are those of
-    [`GET /v1/runs/{id}`](http.md).
+    Runs of a list have no `output`, `steps`, `why`, `continuation`, `state` and `failures`. The other fields are those
+    of [`GET /v1/runs/{id}`](http.md).
     """
 
     run_id: str
@@ -128,6 +129,7 @@ class Run:
     usage: Mapping[str, Any] | None = None
     state: Mapping[str, Any] | None = None
     why: tuple[RunReason, ...] = ()
+    failures: tuple[RunAttempt, ...] = ()
 
     @property
     def has_ended(self) -> bool:

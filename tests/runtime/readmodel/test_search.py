@@ -149,6 +149,7 @@ FOUND: list[tuple[str, Condition]] = [
     ("ended_before:2026-11-29T10:00", lambda n: n < 24 and n % 4),
     ('cel:"event.data.amount > 50"', lambda n: n > 50),
     ('cel:"output.total == 10"', lambda n: n == 5),
+    ("cel:\"error.name == 'IOError'\"", lambda n: n % 4 == 2),
     ('function:mail cel:"event.data.amount > 50" cel:"event.data.amount < 57"', lambda n: n in (53, 56)),
     ('cel:"event.data.nothing == 1"', lambda _: False),
 ]

@@ -11,11 +11,12 @@ from stepstream.contract.events import CRON, EVENT_FIELDS
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.gateway.rest.event_lookups import find_event_json, runs_of_event
+from stepstream.gateway.rest.executions import with_executions
 from stepstream.gateway.rest.function_routes import function_json, live_functions
 from stepstream.gateway.rest.parts import RestParts
 from stepstream.gateway.rest.replies import iso
 from stepstream.gateway.rest.sdk_shapes import events_of
-from stepstream.gateway.rest.spans import json_text, run_output, run_state, trace_of
+from stepstream.gateway.rest.spans import Span, json_text, run_output, run_state, spans_of
 from stepstream.gateway.rest.step_infos import children_of, step_info
 from stepstream.gateway.wire.calls import app_uuid, function_uuid
 from stepstream.gateway.wire.internal_events import sdk_name
@@ -117,15 +118,16 @@ def app_fields(parts: RestParts, name: str) -> dict[str, Any]:
     }
 
 
-async def run_trace(parts: RestParts, run: RunView) -> dict[str, Any]:
-    """Return the trace of a run, with the metadata of its steps."""
+async def run_trace(parts: RestParts, run: RunView, *, preview: bool = True) -> Span:
+    """Return the trace of a run, with the metadata of its steps; without `preview` also with its executions."""
     queries = parts.index.queries
     invoked: list[str] = []
     if any(step.kind == StepKind.INVOKE for step in run.steps):
         page = await queries.search(Filter().having("caller", run.run_id), limit=_RUNS_INVOKED_MAX)
         invoked = [child.run_id for child in page.runs]
     info = functools.partial(step_info, run, children=children_of(invoked), recent=parts.recent)
-    return trace_of(run, await queries.logs(run.run_id), info)
+    root, steps = spans_of(run, await queries.logs(run.run_id), info)
+    return root if preview else with_executions(run, root, steps)
 
 
 def run_fields(run: RunSummary, parts: RestParts) -> dict[str, Any]:
@@ -137,8 +139,8 @@ def run_fields(run: RunSummary, parts: RestParts) -> dict[str, Any]:
     async def output(_info: Any) -> str | None:
         return run_output(found) if (found := await whole()) else None
 
-    async def trace(_info: Any, **_preview: Any) -> dict[str, Any] | None:
-        return await run_trace(parts, found) if (found := await whole()) else None
+    async def trace(_info: Any, preview: bool | None = None) -> Span | None:
+        return await run_trace(parts, found, preview=preview is not False) if (found := await whole()) else None
 
     events = events_of(run)
     first: dict[str, Any] = next(iter(events), {"id": "", "name": "", "data": {}})

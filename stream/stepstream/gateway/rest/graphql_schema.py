@@ -22,7 +22,8 @@ type Query {
     runTrigger(runID: String!): RunTraceTrigger
     stream(query: StreamQuery!): [StreamItem!]!
     runs(
-        first: Int = 40, after: String, filter: RunsFilterV2, orderBy: [RunsV2OrderBy!], preview: Boolean
+        first: Int = 40, after: String, filter: RunsFilterV2, preview: Boolean,
+        orderBy: [RunsV2OrderBy!]! = [{field: QUEUED_AT, direction: DESC}]
     ): RunsConnection!
 }
 

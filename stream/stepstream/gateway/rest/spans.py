@@ -1,6 +1,6 @@
 """The trace of a run as the test suites of SDKs read it: a span for the run, and below it one for each step."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from stepstream.contract.codec import Json, dump_json
@@ -9,9 +9,13 @@ from stepstream.gateway.rest.replies import iso
 from stepstream.gateway.rest.sdk_shapes import error_object, result_of
 from stepstream.gateway.runs.metadata_log import METADATA_LOGGER
 from stepstream.gateway.wire.metadata import merged
+from stepstream.runtime.readmodel.failed_attempts import FailedAttempt
 from stepstream.runtime.readmodel.tables.logged_lines import LoggedLine
 from stepstream.runtime.readmodel.views import RunView, StepView
 
+Span = dict[str, Any]
+# The outputs of attempts of the code are found by this word and their place among those that failed.
+CODE = "code"
 _SCHEDULED = {RunStatus.SCHEDULED: "QUEUED"}
 _OPS: Mapping[str, str] = {
     StepKind.RUN: "RUN",
@@ -21,6 +25,8 @@ _OPS: Mapping[str, str] = {
     StepKind.SIGNAL: "WAIT_FOR_SIGNAL",
     StepKind.INVOKE: "INVOKE",
 }
+# Code of a step that is open runs, or that of the run that it invoked.
+_WORKING = (StepKind.RUN, StepKind.INVOKE)
 _STEP_STATES: Mapping[str, str] = {
     StepStatus.RETRYING: "RUNNING",
     StepStatus.COMPLETED: "COMPLETED",
@@ -36,20 +42,21 @@ def run_state(run_status: str) -> str:
     return _SCHEDULED.get(RunStatus(run_status), run_status.upper())
 
 
-def trace_of(
+def spans_of(
     run: RunView, lines: Sequence[LoggedLine], info: Callable[[StepView], dict[str, Any] | None]
-) -> dict[str, Any]:
-    """Return the span of a run, with its steps in the order of their execution as children.
+) -> tuple[Span, list[tuple[StepView, Span]]]:
+    """Return the span of a run, and its steps with their spans in the order of their execution.
 
     The metadata of both is among the `lines` that the run has logged. `info` returns what a step is about.
     """
     steps = sorted(enumerate(run.steps), key=lambda each: (each[1].first_at or each[1].started_at, each[0]))
     noted = _metadata_in(lines)
     children = [
-        _step_span(run, step) | {"metadata": noted.get(step.step, []), "stepInfo": info(step)} for _, step in steps
+        (step, _step_span(run, step) | {"metadata": noted.get(step.step, []), "stepInfo": info(step)})
+        for _, step in steps
     ]
     ended = run.status not in OPEN_RUN_STATUSES
-    span = _span(run.run_id, run.run_id, run.function, run_state(run.status))
+    span = blank_span(run.run_id, run.run_id, run.function, run_state(run.status))
     times = _times(run.accepted_at, run.started_at, run.ended_at)
     more = {
         "isRoot": True,
@@ -60,7 +67,7 @@ def trace_of(
     if ended:
         # Suites look for the end of the code among all spans, and expect no child but the steps.
         more["stepType"] = "FINALIZATION"
-    return {**span, **times, **more, "childrenSpans": children}
+    return {**span, **times, **more, "childrenSpans": [span for _, span in children]}, children
 
 
 def _metadata_in(lines: Sequence[LoggedLine]) -> dict[str, list[dict[str, Any]]]:
@@ -78,11 +85,11 @@ def _metadata_in(lines: Sequence[LoggedLine]) -> dict[str, list[dict[str, Any]]]
     return noted
 
 
-def _step_span(run: RunView, step: StepView) -> dict[str, Any]:
+def _step_span(run: RunView, step: StepView) -> Span:
     ended = step.status not in OPEN_STEP_STATUSES
     id = f"{run.run_id}.{step.step}"
-    state = _STEP_STATES.get(step.status) or ("RUNNING" if step.kind == StepKind.RUN else "WAITING")
-    span = _span(run.run_id, id, step.id, state)
+    state = _STEP_STATES.get(step.status) or ("RUNNING" if step.kind in _WORKING else "WAITING")
+    span = blank_span(run.run_id, id, step.id, state)
     # A step without a body lasts from its plan on.
     started = step.started_at if step.kind == StepKind.RUN else 0
     times = _times(step.first_at, started or step.first_at, step.ended_at)
@@ -94,31 +101,39 @@ def _step_span(run: RunView, step: StepView) -> dict[str, Any]:
     return {**span, **times, **op, "parentSpanID": run.run_id, "outputID": output, "childrenSpans": children}
 
 
-def _attempts(run: RunView, step: StepView, state: str) -> list[dict[str, Any]]:
-    """Return a span for each attempt of a step that was retried; only of the last one the result is known."""
+def _attempts(run: RunView, step: StepView, state: str) -> list[Span]:
+    """Return a span for each attempt of a step that was retried."""
     if step.attempts < 2 and step.status != StepStatus.RETRYING:
         return []
     last = "FAILED" if step.status == StepStatus.RETRYING else state
     states = ["FAILED"] * (step.attempts - 1) + [last]
-    op = {**_op(step), "childrenSpans": []}
     id = f"{run.run_id}.{step.step}"
+    kept = {failure.attempt for failure in step.failures}
     return [
-        {
-            **_span(run.run_id, f"{id}.{number}", f"Attempt {number}", each),
-            **op,
-            "parentSpanID": id,
-            "attempts": number,
-            "outputID": id if number == len(states) - 1 else None,
-        }
+        attempt_span(run.run_id, id, number, each, _op(step), _output_id(id, number, len(states), kept))
         for number, each in enumerate(states)
     ]
+
+
+def _output_id(id: str, number: int, attempts: int, kept: Set[int]) -> str | None:
+    """Return the id of the output of an attempt; None if it is not known."""
+    if number == attempts - 1:
+        return id
+    return f"{id}.{number}" if number in kept else None
+
+
+def attempt_span(run_id: str, parent: str, number: int, state: str, op: Mapping[str, Any], output: str | None) -> Span:
+    """Return the span of an attempt, which counts from 0."""
+    span = blank_span(run_id, f"{parent}.{number}", f"Attempt {number}", state)
+    return {**span, **op, "parentSpanID": parent, "attempts": number, "outputID": output, "childrenSpans": []}
 
 
 def _op(step: StepView) -> dict[str, Any]:
     return {"stepID": step.step, "stepOp": _OPS[step.kind], "stepType": _OPS[step.kind]}
 
 
-def _span(run_id: str, id: str, name: str, state: str) -> dict[str, Any]:
+def blank_span(run_id: str, id: str, name: str, state: str) -> Span:
+    """Return a span without times, children and output."""
     known = {"spanID": id, "traceID": run_id, "runID": run_id, "name": name, "status": state}
     empty = dict.fromkeys(("stepID", "stepOp", "stepType", "queuedAt", "startedAt", "endedAt", "duration"))
     return {**empty, "attempts": 0, "isRoot": False, "metadata": [], **known}
@@ -135,12 +150,21 @@ def _times(queued_at: int, started_at: int, ended_at: int) -> dict[str, Any]:
 
 
 def output_of(run: RunView, step: str) -> dict[str, Any]:
-    """Return the output or the error of a step, by its hash, or of the run itself."""
+    """Return the output or the error of a step, by its hash, of one of its attempts, or of the run itself."""
+    step, _, attempt = step.partition(".")
     found = next((each for each in run.steps if each.step == step), None)
+    if attempt:
+        failures = {str(place): each for place, each in enumerate(run.failures)} if step == CODE else {}
+        failures |= {str(each.attempt): each for each in found.failures} if found else {}
+        return {"input": None, "data": None, "error": _failure(failures.get(attempt))}
     if step and found is None:
         return {"input": None, "data": None, "error": None}
     output, error = (found.output, found.error) if found else (run.output, run.error)
     return {"input": None, "data": None if error else json_text(output), "error": span_error(error)}
+
+
+def _failure(failure: FailedAttempt | None) -> dict[str, Any] | None:
+    return span_error({name: getattr(failure, name) for name in ("name", "message", "stack")}) if failure else None
 
 
 def span_error(error: Json) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The failed attempts of a step that was retried, as a column of its row: JSON objects, each with a comma after it."""
+"""The failed attempts of a step, or of the code of a run, as a column: JSON objects, each with a comma after it."""
 
 import re
 from dataclasses import dataclass
@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import msgspec
 
 from stepstream.contract.codec import encode
-from stepstream.contract.history import StepAttemptFailed
+from stepstream.contract.history import RunAttemptFailed, StepAttemptFailed
 from stepstream.contract.limits import RETRIES_MAX
 
 MESSAGE_CHARACTERS_MAX = 200
 PLACE_CHARACTERS_MAX = 300
 # With RETRIES_MAX attempts, the tracebacks of a step have less than 80 kB.
 STACK_CHARACTERS_MAX = 4_000
+# The code between steps has RETRIES_MAX attempts after each step: once a run has so many characters, none is added.
+RUN_CHARACTERS_MAX = 100_000
 _FRAME = re.compile(r'^\s*File "([^"\n]+)", line (\d+)', re.MULTILINE)
 
 
@@ -44,7 +46,7 @@ def place_of(stack: str) -> str:
 _attempts = msgspec.json.Decoder(tuple[FailedAttempt, ...]).decode
 
 
-def attempt_text(entry: StepAttemptFailed) -> str:
+def attempt_text(entry: StepAttemptFailed | RunAttemptFailed) -> str:
     """Return what the column gets for an attempt: nothing beyond RETRIES_MAX."""
     if entry.attempt >= RETRIES_MAX:
         return ""
@@ -56,7 +58,7 @@ def attempt_text(entry: StepAttemptFailed) -> str:
         entry.error.name,
         message,
         entry.retry_at,
-        entry.started_at,
+        entry.started_at if isinstance(entry, StepAttemptFailed) else 0,
         place_of(stack)[-PLACE_CHARACTERS_MAX:],
         stack[-STACK_CHARACTERS_MAX:],
     )

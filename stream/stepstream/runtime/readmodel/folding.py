@@ -37,7 +37,7 @@ from stepstream.contract.model_usage import NO_USAGE
 from stepstream.contract.operators.bulk import BulkChanged
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.runtime.readmodel.dialect import Database, lock_sums
-from stepstream.runtime.readmodel.failed_attempts import attempt_text
+from stepstream.runtime.readmodel.failed_attempts import RUN_CHARACTERS_MAX, attempt_text
 from stepstream.runtime.readmodel.tables.approvals import ask
 from stepstream.runtime.readmodel.tables.bulks import write_bulks
 from stepstream.runtime.readmodel.tables.error_groups import ErrorGroups
@@ -229,6 +229,7 @@ class Batch:
                 run.start()
                 run.attempt, run.retry_at = entry.attempt + 1, entry.retry_at
                 run.fail(entry.error)
+                run.failures += attempt_text(entry) if len(run.failures) < RUN_CHARACTERS_MAX else ""
                 run.error_group = self._errors.add(run.function, "", entry.error, entry.at, entry.run_id)
             case RunMoved():
                 run.epoch = entry.epoch
@@ -314,11 +315,13 @@ class Batch:
         self._many(RunRow.INSERT, (run.inserted() for run in added))
         self._many(RunRow.UPDATE, (run.updated() for run in changed))
         self._many("UPDATE runs SET seq = ? WHERE run_id = ? AND seq < ?", ((r.seq, r.run_id, r.seq) for r in moved))
-        self._many("INSERT INTO run_texts VALUES (?, ?, ?, ?, ?)", (run.texts() for run in added))
+        self._many("INSERT INTO run_texts VALUES (?, ?, ?, ?, ?, ?)", (run.texts() for run in added))
         texts = ((run.error_text, run.output, run.run_id) for run in changed if run.has_texts)
         self._many("UPDATE run_texts SET error = ?, output = ? WHERE run_id = ?", texts)
         states = ((run.state, run.run_id) for run in self._runs.values() if run.began is None and run.state)
         self._many("UPDATE run_texts SET state = ? WHERE run_id = ?", states)
+        failures = ((run.failures, run.run_id, RUN_CHARACTERS_MAX) for run in changed if run.failures)
+        self._many("UPDATE run_texts SET failures = failures || ? WHERE run_id = ? AND length(failures) < ?", failures)
         batched = [run for run in self._runs.values() if run.began is None and run.events]
         self._many("UPDATE runs SET events = ? WHERE run_id = ?", ((run.small_events, run.run_id) for run in batched))
         whole = ((text_of(run.events), run.run_id) for run in batched)

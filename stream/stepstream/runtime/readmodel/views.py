@@ -126,6 +126,7 @@ class RunView(RunSummary):
     continue as new: the run that this one continues (`from`) and its `number` in the series, and its successor (`to`);
     None for any other run. `usage` is what its steps used of models, None if they used none; the results that it took
     over from another run cost it nothing. `state` has the values that its code has set in `ctx.state`, by name.
+    `failures` are the attempts of the code between steps that failed and were retried, in order of time.
     """
 
     output: Json = None
@@ -136,6 +137,7 @@ class RunView(RunSummary):
     continuation: Json = None
     usage: UsageView | None = None
     state: Json = field(default_factory=dict)
+    failures: tuple[FailedAttempt, ...] = ()
 
     @property
     def workers(self) -> list[str]:

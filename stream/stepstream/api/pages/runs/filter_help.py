@@ -15,7 +15,7 @@ TERMS = (
     ("event:orders/created", "runs that an event of this name started"),
     ("event_id:o-4711", "runs that the event with this id started, resumed or cancelled"),
     ("order_id=4711", "runs with this value of an attribute, which the function declares or sets"),
-    ('cel:"event.data.order_id == 4711"', "runs for which an expression on event, output or attributes is true"),
+    ('cel:"event.data.order_id == 4711"', "runs for which an expression on event, output, error or attributes is true"),
     ('error:"connection refused"', "runs whose error contains the text"),
     ("error_group:3f2a91c04b7d", "runs that ended with an error of a group"),
     ("after:-1h before:2026-11-28T10:00", "runs that began in a range of time"),

@@ -28,7 +28,7 @@ STATUS_GROUPS: Mapping[str, tuple[RunStatus, ...]] = {
 # Values of `status` for what running runs do whose code does not run.
 WAIT_STATES = frozenset(WaitState)
 # What an expression in `cel:` may use.
-CEL_VARIABLES = ("event", "output", "attributes")
+CEL_VARIABLES = ("event", "output", "error", "attributes")
 ATTRIBUTE = "attr."
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*(?=[:=])")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)

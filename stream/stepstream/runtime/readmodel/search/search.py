@@ -265,17 +265,18 @@ def _sources(terms: Sequence[Term]) -> Iterator[tuple[list[Sql], list[Term]]]:
 
 
 def _holds(expressions: Sequence[Sequence[str]], row: Sequence[Any]) -> bool:
-    """Return whether the event, the output and the attributes of a run satisfy expressions; those that fail do not."""
+    """Return whether the event, the result and the attributes of a run satisfy expressions; those that fail do not."""
     events = _json(row[-2]) or []
     bindings = {
         "event": events[0] if isinstance(events, list) and events else None,
         "output": _json(row[-1]),
+        "error": _json(row[_ERROR]),
         "attributes": _json(row[_ATTRIBUTES]),
     }
     return all(any(_true(source, bindings) for source in sources) for sources in expressions)
 
 
-_ATTRIBUTES = RUN_COLUMNS.split(", ").index("attributes")
+_ATTRIBUTES, _ERROR = (RUN_COLUMNS.split(", ").index(name) for name in ("attributes", "error"))
 
 
 def _json(text: str | None) -> Json:

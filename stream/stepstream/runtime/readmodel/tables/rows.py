@@ -102,7 +102,8 @@ class RunRow:
     `indexed` are the attributes that their index has then.
     `events` are those with which it began, or which it got later.
     `changed` says that more than its place in history changed, `has_texts` that its error or its output did. `state` is
-    the one that the code has set in the batch, None if it has not.
+    the one that the code has set in the batch, None if it has not. `failures` are the attempts of the code that failed
+    in the batch.
     """
 
     run_id: str
@@ -131,6 +132,7 @@ class RunRow:
     error_text: str | None = None
     output: str | None = None
     state: str | None = None
+    failures: str = ""
 
     INSERT: ClassVar[str] = f"INSERT INTO runs VALUES ({', '.join('?' * 23)})"
     UPDATE: ClassVar[str] = (
@@ -206,7 +208,7 @@ class RunRow:
 
     def texts(self) -> Sequence[object]:
         """Return the values of its row in run_texts."""
-        return (self.run_id, text_of(self.events), self.error_text, self.output, self.state)
+        return (self.run_id, text_of(self.events), self.error_text, self.output, self.state, self.failures)
 
     def add_to(self, sums: dict[tuple[str, str], list[int]]) -> None:
         """Add to the sums, by function and status, what changed."""

@@ -38,7 +38,7 @@ TAIL = "substr(run_id, -6)"
 # The bulk operation that started a run, as runs_by_bulk has it.
 BULK = "json_extract(rerun, '$.bulk')"
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
-VERSION = 23
+VERSION = 24
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
 # run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
 # event_waits has the event that ended each wait, and event_cancels the one that cancelled each run that one did, in the
@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS runs (
     waits TEXT, continuation TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS run_texts (
-    run_id TEXT PRIMARY KEY, events TEXT, error TEXT, output TEXT, state TEXT
+    run_id TEXT PRIMARY KEY, events TEXT, error TEXT, output TEXT, state TEXT, failures TEXT
 );
 CREATE TABLE IF NOT EXISTS run_events (event_id TEXT, run_id TEXT, PRIMARY KEY (event_id, run_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS run_names (name TEXT, run_id TEXT, PRIMARY KEY (name, run_id)) WITHOUT ROWID;
