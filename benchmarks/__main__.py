@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 from benchmarks import (
+    against,
     cluster,
     delays,
     failover,
@@ -41,6 +42,7 @@ def _names(measures: Iterable[object]) -> frozenset[str]:
 
 RUNTIMES = {
     "laptop": (_names(laptop.ALL), _laptop),
+    "against": (_names(against.ALL), against.main),
     "cluster": (_names(cluster.ALL), cluster.main),
     "delays": (_names(delays.ALL), delays.main),
     "failover": (_names(failover.ALL), failover.main),

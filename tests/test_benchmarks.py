@@ -1,10 +1,12 @@
 """The command of the benchmarks refuses names that it does not know, and keeps what was measured before a failure."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.against import compared
 from benchmarks.failover import Findings, measure_all
 from benchmarks.functions import Figure
 from benchmarks.queued import measured
@@ -15,8 +17,8 @@ from benchmarks.queued import measured
     [
         (
             ["nope"],
-            "there is no runtime 'nope', only laptop, cluster, delays, failover, flood, gateway, growth, lookback, "
-            "hotname, memory, queued, readmodel, live",
+            "there is no runtime 'nope', only laptop, against, cluster, delays, failover, flood, gateway, growth, "
+            "lookback, hotname, memory, queued, readmodel, live",
         ),
         (
             ["laptop", "typo"],
@@ -71,3 +73,18 @@ def test_queue_of_a_limit_is_measured_at_each_size(fair: str) -> None:
     sizes = [name.partition(" ")[0] for name in figures if "the next grant" in name]
     assert sizes == ["1,000", "3,000"]
     assert all(value > 0 for value in figures.values())
+
+
+def test_commits_are_compared_by_medians_of_alternating_rounds() -> None:
+    """Neither commit is always measured first; the ratio is that of the medians, not of single rounds."""
+    old, new = Path("old"), Path("new")
+    rates = iter([100.0, 90.0, 500.0, 110.0, 100.0, 98.0])
+    measured_trees: list[Path] = []
+
+    def rate(tree: Path) -> float:
+        measured_trees.append(tree)
+        return next(rates)
+
+    *_, before, after, ratio = compared(old, new, 3, rate)
+    assert measured_trees == [old, new, new, old, old, new]
+    assert (before.value, after.value, ratio.value) == (100.0, 98.0, 0.98)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rocksdict import DBRecoveryMode, Options, Rdict, ReadOptions, WriteBatch
+from rocksdict import BlockBasedOptions, DBRecoveryMode, Options, Rdict, ReadOptions, WriteBatch
 
 from stepstream.contract.errors import StepstreamError
 from stepstream.runtime.ports import StoredRow
@@ -15,6 +15,8 @@ _ROW = b"r"
 _QUEUES = frozenset((_ROW + b"t",))
 # Only the process's own user may read rows, also in a folder that existed and is open to others.
 _MODE = 0o700
+# About one read in a hundred of a key that a file does not have reads a block of it (bits for each key in memory).
+_FILTER_BITS = 10
 # What the message for a lock that this or another process holds contains.
 _LOCKED = ("lock hold by current process", "LOCK: Resource temporarily unavailable")
 
@@ -50,6 +52,9 @@ class Database:
         options.create_if_missing(True)
         options.set_keep_log_file_num(2)
         options.set_max_background_jobs(2)
+        files = BlockBasedOptions()
+        files.set_bloom_filter(_FILTER_BITS, block_based=False)
+        options.set_block_based_table_factory(files)
         if only_copy:
             options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
         try:
