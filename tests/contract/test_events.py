@@ -9,7 +9,13 @@ from stepstream.contract import events
 from stepstream.contract.codec import dump_json
 from stepstream.contract.errors import InvalidInput, TooLarge
 from stepstream.contract.events import FINISHED, EventRecord, decode_event, encode_batch
-from stepstream.contract.limits import DEFAULT_LIMITS, MIB, OWN_EVENT_BYTES_MAX, SENT_EVENT_BYTES_MORE
+from stepstream.contract.limits import (
+    DEFAULT_LIMITS,
+    LOGGED_EVENT_BYTES_MAX,
+    MIB,
+    OWN_EVENT_BYTES_MAX,
+    SENT_EVENT_BYTES_MORE,
+)
 from stepstream.contract.topics import EVENTS, payload_bytes_max
 
 
@@ -47,14 +53,14 @@ def test_an_origin_lifts_no_bound_of_other_events() -> None:
     deep = b'{"name": "go", "data": {"a": %s}}' % (b"[" * 101 + b"]" * 101)
     with pytest.raises(InvalidInput, match="nested deeper"):
         decode_event(deep, own=True)
-    text = "x" * (DEFAULT_LIMITS.event_bytes_max + SENT_EVENT_BYTES_MORE)
-    with pytest.raises(TooLarge, match="at most 525,312 are allowed"):
+    text = "x" * (LOGGED_EVENT_BYTES_MAX + SENT_EVENT_BYTES_MORE)
+    with pytest.raises(TooLarge, match="at most 3,146,752 are allowed"):
         decode_event(bytes(dump_json({"name": "go", "data": {"text": text}}, "event")), own=True)
 
 
 def test_events_about_runs_have_their_own_bound() -> None:
     """They may be larger, up to what their topic accepts; without the origin they are refused."""
-    value = dump_json({"name": FINISHED, "data": {"text": "x" * (2 * MIB)}}, "event")
+    value = dump_json({"name": FINISHED, "data": {"text": "x" * (4 * MIB)}}, "event")
     assert decode_event(bytes(value), own=True).name == FINISHED
     with pytest.raises(TooLarge):
         decode_event(bytes(value))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from stepstream.contract.events import EventRecord
+from stepstream.contract.limits import Limits
 from stepstream.contract.operators.bulk import BulkRequest
 from stepstream.contract.operators.control import Pause, RerunRequested
 from stepstream.contract.operators.limit_settings import LimitChangeRequested
@@ -16,6 +17,13 @@ from stepstream.runtime.ports import LiveLog
 from stepstream.runtime.readmodel.views import RunView
 from stepstream.runtime.readmodel.why import Surroundings, limit_of, surroundings_of
 from stepstream.runtime.stream_stats import StreamStats
+
+
+class SendEvents(Protocol):
+    """Sends events."""
+
+    async def __call__(self, events: Sequence[EventRecord], /, *, limits: Limits | None = None) -> list[str]:
+        """Send events, all or none, and return their ids once they are durable; `limits` replace the usual ones."""
 
 
 class SendSignal(Protocol):
@@ -121,7 +129,7 @@ class DeadLetters(Protocol):
 class EngineFacade:
     """The calls of the API.
 
-    `send` sends events, all or none, and returns their ids once they are durable. `workers` returns the running
+    `workers` returns the running
     workers by name; names whose workers are unknown are left out. `unready` says why the
     process is not ready, and is empty when it is. `operator` controls runs. `overview` has what the process knows of
     functions and shards. `unmatched` returns the latest events from outside that matched nothing, the newest first;
@@ -130,7 +138,7 @@ class EngineFacade:
     to register with this process. `live` has the messages that runs publish.
     """
 
-    send: Callable[[Sequence[EventRecord]], Awaitable[list[str]]]
+    send: SendEvents
     signal: SendSignal
     workers: Callable[[Sequence[str]], Awaitable[dict[str, list[RunningWorker]]]]
     unready: Callable[[], str]

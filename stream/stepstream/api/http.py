@@ -72,7 +72,7 @@ _LIMIT = Query(50, ge=1, le=1_000)
 def parse_events(body: bytes, limits: Limits) -> list[EventRecord]:
     """Return the events of a request if all are valid; else raise InvalidInput that names the event and the field."""
     if not body.lstrip().startswith(b"["):
-        return [decode_event(body, limits, strict=True)]
+        return [decode_event(body, limits.event_bytes_max, strict=True)]
     try:
         parts = _split_events(body)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -82,7 +82,7 @@ def parse_events(body: bytes, limits: Limits) -> list[EventRecord]:
     events: list[EventRecord] = []
     for index, part in enumerate(parts):
         try:
-            events.append(decode_event(bytes(part), limits, strict=True))
+            events.append(decode_event(bytes(part), limits.event_bytes_max, strict=True))
         except InvalidInput as error:
             raise type(error)(error.reason, f"[{index}].{error.field}") from None
     return events

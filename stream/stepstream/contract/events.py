@@ -9,9 +9,9 @@ from msgspec.structs import astuple
 from stepstream.contract.codec import EMPTY_OBJECT, NULL, Json, Raw, dump_json, encode, has_lone_surrogate, load_json
 from stepstream.contract.errors import InvalidInput, TooLarge
 from stepstream.contract.limits import (
-    DEFAULT_LIMITS,
     EVENT_ID_CHARACTERS_MAX,
     EVENT_NAME_CHARACTERS_MAX,
+    LOGGED_EVENT_BYTES_MAX,
     OWN_EVENT_BYTES_MAX,
     SENT_EVENT_BYTES_MORE,
     TIMESTAMP_MS_MAX,
@@ -88,7 +88,7 @@ _CONTROL = re.compile(_CONTROL_CHARACTERS)
 
 
 def decode_event(
-    value: bytes, limits: Limits = DEFAULT_LIMITS, *, own: bool = False, strict: bool = False
+    value: bytes, bytes_max: int = LOGGED_EVENT_BYTES_MAX, *, own: bool = False, strict: bool = False
 ) -> EventRecord:
     """Return the event in `value`; raise InvalidInput or TooLarge with the invalid field.
 
@@ -97,14 +97,14 @@ def decode_event(
     unknown fields, so that a caller learns of a misspelled name; records of other producers may have more fields.
     """
     # The size is bounded before anything is decoded.
-    _check_size(value, OWN_EVENT_BYTES_MAX if own else limits.event_bytes_max)
+    _check_size(value, OWN_EVENT_BYTES_MAX if own else bytes_max)
     try:
         event = EventRecord(*astuple(_STRICT_EVENT.decode(value))) if strict else _EVENT.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(*_explain(str(error))) from None
     about_run = own and event.name in OWN_NAMES
     if not about_run:
-        _check_size(value, limits.event_bytes_max + SENT_EVENT_BYTES_MORE * own)
+        _check_size(value, bytes_max + SENT_EVENT_BYTES_MORE * own)
     check_event(event, own=about_run)
     return event
 

@@ -1,6 +1,6 @@
 """Every bound of the system with its unit in its name, so that nothing grows without one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -24,6 +24,10 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+# Any event that the log accepts. Inngest SDKs may send events so large; those of stepstream's own clients, and of code,
+# have at most `event_bytes_max`.
+LOGGED_EVENT_BYTES_MAX = 3 * MIB
+SDK_LIMITS = replace(DEFAULT_LIMITS, event_bytes_max=LOGGED_EVENT_BYTES_MAX)
 
 # An event about the end of a run has the run's own event and its result; their topic accepts no larger records.
 OWN_EVENT_BYTES_MAX = 8 * MIB
@@ -82,9 +86,9 @@ GATES_PER_FUNCTION_MAX = 11
 LIMITS_PER_FUNCTION_MAX = 5
 LIMITS_PER_APP_MAX = 100
 LIMITS_PER_APP_CHECKED_MAX = 1_000
-# The events of a batch, and their bytes: its run is rows and records of at most 8 MiB, which have the callers as well.
+# The events of a batch, and their bytes: its run is rows and records of at most 12 MiB, which have the callers as well.
 EVENTS_PER_BATCH_MAX = 1_000
-EVENTS_PER_BATCH_BYTES_MAX = 7 * MIB
+EVENTS_PER_BATCH_BYTES_MAX = 10 * MIB
 # By how much a priority moves a start forward or back in a queue.
 PRIORITY_MS_MAX = 12 * HOUR_MS
 GATE_LIMIT_MAX = 1_000_000
@@ -146,7 +150,7 @@ ERROR_STACK_CHARACTERS_MAX = 16_384
 # The error object of an SDK; of a larger one only its name, message and stack are kept.
 ERROR_OBJECT_BYTES_MAX = 64 * 1024
 WARNINGS_PER_RUN_MAX = 20
-# An event is forwarded to at most this many buckets; 32 of the largest events are 16 MiB.
+# An event is forwarded to at most this many buckets; 32 events of the default limit are 16 MiB.
 PATHS_PER_NAME_MAX = 32
 # The kept events of a name are indexed by at most this many paths.
 LOOKBACK_PATHS_PER_NAME_MAX = 8

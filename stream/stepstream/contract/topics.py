@@ -28,6 +28,8 @@ LIVE = "live"
 DEAD_LETTERS = "dead-letters"
 REPLIES = "replies"
 ENGINES = "engines"
+# A run with the largest batch of events, and their callers.
+_BATCH_BYTES_MAX = 12 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ TOPICS = (
         "the owning shard",
         compacted=True,
         retention_ms=-1,
+        message_bytes_max=_BATCH_BYTES_MAX,
     ),
     Topic(
         HISTORY,
@@ -104,6 +107,7 @@ TOPICS = (
         "shards",
         "read models, anyone",
         retention_ms=90 * DAY_MS,
+        message_bytes_max=_BATCH_BYTES_MAX,
         records=get_args(HistoryRecord),
     ),
     Topic(

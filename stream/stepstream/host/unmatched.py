@@ -8,10 +8,12 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
+from stepstream.api.facade import SendEvents
 from stepstream.contract.events import EventRecord, decode_stored_events, event_fields
 from stepstream.contract.functions import EventTrigger, FunctionRegistered, trigger_names
 from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEnded
 from stepstream.contract.kinds import StepKind
+from stepstream.contract.limits import Limits
 from stepstream.contract.outcomes import Value
 from stepstream.expressions.predicates import EvaluationError, holds
 from stepstream.runtime.overview import UnmatchedEvent
@@ -29,7 +31,6 @@ _TOO_EARLY = (
     "no run waits for that name now, and an event resumes only waits that are open when it arrives; send it again "
     "later, or let the wait look back: App(lookback=…) and lookback=…"
 )
-Send = Callable[[Sequence[EventRecord]], Awaitable[list[str]]]
 
 
 class UnmatchedEventReporter:
@@ -41,7 +42,7 @@ class UnmatchedEventReporter:
 
     def __init__(
         self,
-        send: Send,
+        send: SendEvents,
         index: RunIndex,
         functions: Callable[[], Iterable[FunctionRegistered]],
         is_idle: Callable[[], Awaitable[bool]],
@@ -62,9 +63,9 @@ class UnmatchedEventReporter:
         """Return the latest events that matched nothing since the process started, the newest first."""
         return list(reversed(self._latest))
 
-    async def send(self, events: Sequence[EventRecord]) -> list[str]:
+    async def send(self, events: Sequence[EventRecord], *, limits: Limits | None = None) -> list[str]:
         """Send events, and check in the background what they matched."""
-        ids = await self._send(events)
+        ids = await self._send(events, limits=limits)
         for id, event in zip(ids, events, strict=True):
             if len(self._pending) < _PENDING_MAX:
                 self._pending[id] = event

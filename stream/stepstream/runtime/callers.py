@@ -77,13 +77,14 @@ class Callers:
         self._count = 0
         self._replies: dict[str, asyncio.Future[str]] = {}
 
-    async def send(self, events: Sequence[EventRecord], chain: int = 0) -> list[str]:
+    async def send(self, events: Sequence[EventRecord], chain: int = 0, *, limits: Limits | None = None) -> list[str]:
         """Send events; return their ids once they are durable. Raise UnavailableError if that is unknown.
 
-        `chain` counts the runs that precede the events in a chain of runs that started one another.
+        `chain` counts the runs that precede the events in a chain of runs that started one another. `limits` replace
+        those of this process.
         """
         headers = ((CHAIN_HEADER, b"%d" % chain),) if chain else ()
-        values = encode_batch(events, self._limits)
+        values = encode_batch(events, limits or self._limits)
         pairs = zip(events, values, strict=True)
         records = [NewRecord(EVENTS, -1, event.id.encode(), value, headers) for event, value in pairs]
         try:

@@ -26,7 +26,7 @@ EXCLUDED: Mapping[str, str] = {
 class Batch:
     """One run has several events: `@app.function(batch=Batch(100, "10s"))`.
 
-    Each event starts a run, which is queued. When so many have come, the time has passed, or their events have 7 MiB,
+    Each event starts a run, which is queued. When so many have come, the time has passed, or their events have 10 MiB,
     the first run starts with the events of all: `ctx.event` is its own, and `ctx.events` are all of them, in order of
     arrival. The other runs end as `skipped` with the code `batched`, and their errors name that run. The steps that
     invoked any of them get its result.

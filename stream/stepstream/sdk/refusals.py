@@ -51,7 +51,7 @@ class Debounce:
         key: As in `Concurrency`: the events of each of its values are debounced separately.
         timeout: The run starts after this time from the first event on, even if further events come; `None`: never.
         keep: Which events the run has: the `"last"` one, or `"all"`. With `"all"` it starts earlier if it has 1,000
-            events, or if the next one would exceed 7 MiB, and the function may have no `batch`, `singleton`,
+            events, or if the next one would exceed 10 MiB, and the function may have no `batch`, `singleton`,
             `cancel_on` or `priority`.
 
     Raises `DefinitionError`, with the position and the reason.

@@ -94,7 +94,7 @@ async def test_forms_and_large_or_broken_bodies_are_refused(client: SdkClient) -
         ({"data": {"name": "order"}}, 400, "event 0: "),
         ({"content": b"["}, 400, "body: "),
         ({"content": b'"x"'}, 400, "event 0: event: "),
-        ({"json": {"name": "order", "data": {"t": "x" * 600_000}}}, 413, "event 0: event: the event has 600,0"),
+        ({"json": {"name": "order", "data": {"t": "x" * 3_200_000}}}, 413, "event 0: event: the event has 3,200,0"),
         ({"json": [{"name": "x"}] * 5_001}, 400, "body: expected at most 5,000 events, got 5,001"),
     ):
         answer = await client.http.post("/e/key", **request)

@@ -23,7 +23,7 @@ POISON = [
     (EVENTS, b'{"name":"go","ts":-5}', "ts"),
     (EVENTS, b'{"name":"stream/function.finished"}', "engine's own"),
     (EVENTS, b'{"name":"go","data":' + b'{"a":' * 20_000 + b"1" + b"}" * 20_000 + b"}", ""),
-    (EVENTS, b'{"name":"go","data":{"text":"' + b"x" * 600_000 + b'"}}', "524,288"),
+    (EVENTS, b'{"name":"go","data":{"text":"' + b"x" * 3_200_000 + b'"}}', "3,145,728"),
     (INBOX, b'{"type":"none.such"}', "none.such"),
     (INBOX, b'{"type":"run.claimed"}', "run_id"),
     (INBOX, b'{"type":"run.returned","output":' + b"[" * 20_000 + b"]" * 20_000 + b"}", "recursion"),

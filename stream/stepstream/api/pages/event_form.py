@@ -103,5 +103,6 @@ async def send_entered(site: Site, visit: Visit, form: Mapping[str, str]) -> str
     }
     if not fields["name"]:
         raise InvalidInput("give the name of the event", "name")
-    (id,) = await site.engine.send([decode_event(bytes(dump_json(fields)), site.limits, strict=True)])
+    event = decode_event(bytes(dump_json(fields)), site.limits.event_bytes_max, strict=True)
+    (id,) = await site.engine.send([event])
     return id

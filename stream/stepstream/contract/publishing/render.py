@@ -37,7 +37,7 @@ Produce a record like this to the topic `events`:
 
 - With an `id` an event starts each function once in 24 hours. Without one, its position in the log identifies it.
 - Names that start with `stream/` belong to the engine, which marks its records by a header.
-- Three bounds are in no schema: an event has at most 512 KiB, `data` and `user` have at most 100 levels, and `ts` is an
+- Three bounds are in no schema: an event has at most 3 MiB, `data` and `user` have at most 100 levels, and `ts` is an
   integer.
 
 ## Rules for all records

@@ -47,7 +47,7 @@ async def _accept(parts: RestParts, body: bytes, seed: str) -> JSONResponse:
             failure = {"status": status, "error": f"event {position}: {error}", "code": error.code}
             break
     if records:
-        await parts.engine.send(records)
+        await parts.engine.send(records, limits=parts.limits)
     for id, record in zip(ids, records, strict=False):
         parts.recent.add(id, record, now)
     answer: dict[str, Any] = {"ids": ids[: len(records)], "status": 200, **failure}

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
-from stepstream.contract.limits import DEFAULT_LIMITS, Limits
+from stepstream.contract.limits import SDK_LIMITS, Limits
 from stepstream.gateway.rest.recent_events import RecentEvents
 from stepstream.gateway.runs.metadata_log import MetadataLog
 from stepstream.gateway.runs.peers import RunInput
@@ -103,7 +103,7 @@ class RestParts:
     index: RunIndex
     options: RestOptions = field(default_factory=RestOptions)
     bodies: BodyBudget = field(default_factory=BodyBudget)
-    limits: Limits = DEFAULT_LIMITS
+    limits: Limits = SDK_LIMITS
     now_ms: Callable[[], int] = field(default_factory=lambda: SystemClock().now_ms)
     recent: RecentEvents = field(default_factory=RecentEvents)
     inputs: RunInputs | None = None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from stepstream.contract.events import INVOKED, EventRecord, check_batch
 from stepstream.contract.kinds import StepKind
-from stepstream.contract.limits import DEFAULT_LIMITS
+from stepstream.contract.limits import SDK_LIMITS
 from stepstream.contract.plans import InvokePlan, RunPlan, SignalPlan, SleepPlan, StepPlan, WaitPlan
 from stepstream.gateway.wire.ops import InvokeOp, Op, PlannedOp, SignalOp, SleepOp, WaitOp
 
@@ -31,7 +31,7 @@ def plan_of(op: Op, now_ms: int, group: str, *, limited: bool) -> StepPlan | Non
             left = op.timeout.at(now_ms) - now_ms
             return SignalPlan(step, id, op.signal, left, op.replace, group)
         case InvokeOp(step, id):
-            check_batch([EventRecord(INVOKED, op.data, user=op.user, v=op.v, meta=op.meta)], DEFAULT_LIMITS)
+            check_batch([EventRecord(INVOKED, op.data, user=op.user, v=op.v, meta=op.meta)], SDK_LIMITS)
             left = op.timeout.at(now_ms) - now_ms
             return InvokePlan(step, id, op.function, left, op.data, group, user=op.user, v=op.v, meta=op.meta)
         case PlannedOp(step, id) if limited:

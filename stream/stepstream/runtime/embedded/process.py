@@ -241,9 +241,9 @@ class EmbeddedEngine:
                 except Exception:
                     logger.exception("the callback that watches history failed; the read model continues")
 
-    async def send(self, events: Sequence[EventRecord], chain: int = 0) -> list[str]:
-        """Send events, all or none; return their ids once they are durable. `chain` counts the runs before them."""
-        return await self._callers.send(events, chain)
+    async def send(self, events: Sequence[EventRecord], chain: int = 0, *, limits: Limits | None = None) -> list[str]:
+        """Send events, all or none, as `Callers.send` does; return their ids once they are durable."""
+        return await self._callers.send(events, chain, limits=limits)
 
     async def signal(self, name: str, data: Any = None, by: str = "") -> bool:
         """Send a signal; return whether a run waited for it. `by` is who sends it, for the history of the run."""

@@ -352,7 +352,7 @@ class Shard:
                 batch.dead_letter(record, record.unreadable.reason, unreadable_kind(record.unreadable))
                 continue
             try:
-                value = _decode(record, self._limits)
+                value = _decode(record)
             except (StepstreamError, msgspec.MsgspecError, ValueError, RecursionError) as error:
                 batch.dead_letter(record, str(error), kind_of(error))
             else:
@@ -382,10 +382,10 @@ class Shard:
         return True
 
 
-def _decode(record: LogRecord, limits: Limits) -> Input:
+def _decode(record: LogRecord) -> Input:
     if record.topic == EVENTS:
         own = (ORIGIN_HEADER, ENGINE_ORIGIN) in record.headers
-        event = decode_event(record.value, limits, own=own)
+        event = decode_event(record.value, own=own)
         position = f"{record.topic}-{record.partition}-{record.offset}"
         return EventReceived(event, position, record.timestamp, own, _chain_of(record))
     if record.topic == FUNCTIONS:
