@@ -37,6 +37,14 @@ def test_addresses_of_both_families_are_bound(host: str, reached: list[str]) -> 
             socket.create_connection((address, listener.getsockname()[1]), timeout=60).close()
 
 
+def test_an_accepted_connection_sends_at_once() -> None:
+    """The body of a response does not wait for the client to acknowledge its headers."""
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname(), timeout=60):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
 def test_an_address_of_another_machine_is_refused(host: str) -> None:
     """It is a wrong setting, and the error names the option."""
