@@ -21,12 +21,19 @@ def returns_of(messages: list[ModelMessage]) -> dict[str, Any]:
     return {part.tool_call_id: part.content for part in parts if isinstance(part, ToolReturnPart)}
 
 
-class Support:
+class Calls:
+    """An app with an agent, whose calls of its model and of its tools are counted."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.app = App("support")
+
+
+class Support(Calls):
     """An agent whose model calls the tools at once and then says what they returned; all calls are counted."""
 
     def __init__(self, **options: Any) -> None:
-        self.calls: Counter[str] = Counter()
-        self.app = App("support")
+        super().__init__()
         self.agent = Agent(FunctionModel(self.answer, model_name="scripted"), name="support")
         for name in TOOLS:
             self.agent.tool_plain(name=name)(self.tool(name))

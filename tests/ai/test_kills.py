@@ -1,4 +1,4 @@
-"""An agent with three parallel tools, killed at every point: each request and each call of a tool is counted."""
+"""Agents of each package with three parallel tools, killed at every point: all requests and calls are counted."""
 
 from typing import Literal
 
@@ -7,10 +7,13 @@ import pytest
 from stepstream import Event
 from stepstream.testing import VirtualEngine
 from stepstream.testing.crashes import Crash
-from tests.ai.agents import ANSWER, STEPS, TOOLS, Support
+from tests.ai.agents import ANSWER, STEPS, TOOLS, Calls, Support
+from tests.ai.openai_support import OpenAISupport
 
 PARTS: tuple[Literal["worker", "engine"], ...] = ("worker", "engine")
 MOMENTS: tuple[Literal["before", "after"], ...] = ("before", "after")
+
+AGENTS = (Support, OpenAISupport)
 
 ONCE = {"model": 2, **dict.fromkeys(TOOLS, 1)}
 
@@ -22,15 +25,20 @@ def repeated(step: str) -> dict[str, int]:
     return dict.fromkeys(TOOLS[STEPS.index(step) - 1 :], 2)
 
 
+@pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("live_cache", [True, False])
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("when", MOMENTS)
 @pytest.mark.parametrize("part", PARTS)
 async def test_a_kill_repeats_only_what_was_not_stored(
-    part: Literal["worker", "engine"], when: Literal["before", "after"], step: str, live_cache: bool
+    agent: type[Calls],
+    part: Literal["worker", "engine"],
+    when: Literal["before", "after"],
+    step: str,
+    live_cache: bool,
 ) -> None:
     """Only bodies whose result the killed worker had not written run again, each once; the answer is the same."""
-    support = Support()
+    support = agent()
     async with VirtualEngine(support.app, crashes=[Crash(part, when, step)], live_cache=live_cache) as engine:
         await engine.send(Event("mail"))
         await engine.advance("10s")

@@ -14,11 +14,13 @@ from stepstream.cli.registry import COMMANDS
 
 # Each of these takes longer to import than all of the SDK.
 HEAVY = {
+    "agents",
     "aiokafka",
     "celpy",
     "fastapi",
     "faust",
     "lark",
+    "openai",
     "prometheus_client",
     "pydantic",
     "pydantic_ai",

@@ -45,3 +45,13 @@ async def limited(engine: VirtualEngine) -> None:
     await engine.send(Event("question.asked", {"question": "why?"}))
     run = engine.run("answer")
     assert "".join(await engine.stream(run.run_id, "tokens")) == run.output
+
+
+@AGENTS.shows("help-customer")
+async def openai_agent(engine: VirtualEngine) -> None:
+    """The run waits for the approval of the one call of its tool."""
+    await engine.send(Event("card.lost", {"text": "I lost my card 7!"}))
+    await engine.decide("agent/approve/lock_card/lock", approved=True)
+    run = engine.run("help-customer")
+    assert run.output == "It is locked."
+    assert "card 7 is locked" in str([step.output for step in run.steps])

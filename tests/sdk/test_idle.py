@@ -52,6 +52,12 @@ async def a_wait(step: Awaitable[Any]) -> None:
 
 
 @case(INTERNAL)
+async def a_wait_for_gathers(step: Awaitable[Any]) -> None:
+    both: list[asyncio.Future[Any]] = [asyncio.gather(asyncio.gather(step)), asyncio.gather(asyncio.sleep(0))]
+    await asyncio.wait(both)
+
+
+@case(INTERNAL)
 async def as_completed(step: Awaitable[Any]) -> None:
     for first in asyncio.as_completed([step]):
         await first
@@ -203,9 +209,8 @@ def waiting(wait: Wait) -> Callable[[Context], Awaitable[Any]]:
 async def test_code_that_waits_for_its_steps_is_suspended(name: str) -> None:
     """However the code waits for a step, it is suspended at once, and continues with the result."""
     run = await Run(waiting(INTERNAL[name])).start()
-    assert run.detached_count == 0
     await run.resume(memo("nap", None, seen=1, kind="sleep"))
-    assert run.output == "done"
+    assert (run.output, run.detached_count) == ("done", 0)
 
 
 @pytest.mark.parametrize("name", EXTERNAL)

@@ -3,10 +3,14 @@
 import asyncio
 import functools
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+
+from stepstream.ai.extras import require
+
+require("pydantic_ai", "Pydantic AI", "ai")
 
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
 from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelAPIError, ModelRetry, ToolFailed, UserError
@@ -17,9 +21,8 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, RunContext, ToolApproved, ToolDenied
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool, WrapperToolset
 
+from stepstream.ai.approvals import Approvals, ToolRequest, refusal_of
 from stepstream.ai.requests import answer_of, published, raise_for_step, with_defaults
-from stepstream.contract.limits import APPROVAL_DESCRIPTION_CHARACTERS_MAX, APPROVAL_TITLE_CHARACTERS_MAX
-from stepstream.contract.text.durations import Duration
 from stepstream.sdk.channels import Channel
 from stepstream.sdk.context import Context
 from stepstream.sdk.deferred import converter_of, dump_any
@@ -31,15 +34,8 @@ from stepstream.sdk.values import PLAIN_JSON, ReturnType
 
 # The key of the metadata of a tool, and its value for a tool that uses steps itself.
 METADATA, INLINE = "stepstream", "inline"
-_CUT = "…"
 
-
-@dataclass(frozen=True, slots=True)
-class Approvals:
-    """How long a person has for each approval (at most 366 days), and who should decide; names are not enforced."""
-
-    timeout: Duration = "7d"
-    to: Sequence[str] = ()
+__all__ = ["Approvals", "Durable"]
 
 
 @dataclass(init=False)
@@ -120,22 +116,9 @@ class Durable(AbstractCapability[Any]):
 
     async def _decide(self, call: ToolCallPart) -> ToolApproved | ToolDenied:
         arguments = json.dumps(call.args_as_dict(), ensure_ascii=False, indent=2)
-        decision = await self.ctx.step.wait_for_approval(
-            f"{self.name}/approve/{call.tool_name}/{call.tool_call_id}",
-            title=_cut(f"Call {call.tool_name}?", APPROVAL_TITLE_CHARACTERS_MAX),
-            description=_cut(arguments, APPROVAL_DESCRIPTION_CHARACTERS_MAX),
-            timeout=self.approvals.timeout,
-            to=self.approvals.to,
-        )
-        if decision is None:
-            return ToolDenied("No person decided in time.")
-        if decision.approved:
-            return ToolApproved()
-        return ToolDenied(f"{decision.by} refused. {decision.comment}".strip())
-
-
-def _cut(text: str, characters_max: int) -> str:
-    return text if len(text) <= characters_max else text[: characters_max - 1] + _CUT
+        request = ToolRequest(self.name, call.tool_name, call.tool_call_id, arguments)
+        refusal = await refusal_of(self.ctx, self.approvals, request)
+        return ToolDenied(refusal) if refusal else ToolApproved()
 
 
 @dataclass(frozen=True, slots=True)

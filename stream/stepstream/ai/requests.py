@@ -5,6 +5,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any, NoReturn
 
+from stepstream.ai.extras import require
+
+require("pydantic_ai", "Pydantic AI", "ai")
+
 from pydantic_ai import direct
 from pydantic_ai.exceptions import ModelAPIError, ModelRequestRejectedError, UserError
 from pydantic_ai.messages import (

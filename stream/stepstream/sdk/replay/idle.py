@@ -13,7 +13,7 @@ import functools
 import sys
 import weakref
 from asyncio import locks, queues, taskgroups, tasks, timeouts
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from contextlib import contextmanager
 from enum import Enum, auto
 from types import CodeType
@@ -108,7 +108,7 @@ class Activity:
         """A task has yielded a future."""
         if not isinstance(code.waits_for, StepFuture):
             self._unknown[code] = None
-            self._idle_iterations_min = max(self._idle_iterations_min, _IDLE_ITERATIONS + _depth(code.waits_for))
+            self._allow_iterations(_depth(code.waits_for))
         self.active -= 1
         if self.active == 0:
             self.look()
@@ -213,6 +213,9 @@ class Activity:
             self._idle_since = now_s
         return now_s - self._idle_since
 
+    def _allow_iterations(self, depth: int) -> None:
+        self._idle_iterations_min = max(self._idle_iterations_min, _IDLE_ITERATIONS + depth)
+
     def look_later(self) -> None:
         """Look again, ever more seldom: nothing signals that one of several external futures is done."""
         self._loop.call_later(min(max(self.idle_s(), _LOOK_S_MIN), _LOOK_S_MAX), self.look, context=self._context)
@@ -232,6 +235,8 @@ class Activity:
                 found.add(wait)
                 continue
             del self._unknown[code]  # It stays so until the task continues.
+            # The result of a gather that asyncio.wait waits for takes one iteration more.
+            self._allow_iterations(1 + _depth_inside(_futures_of_wait(code)))
             if wait is Wait.SHARED:
                 self._on_shared[code] = None
         if self._on_shared:
@@ -291,7 +296,7 @@ def _classify(code: Waiting, siblings: Set["asyncio.Task[Any]"]) -> Wait:
     if _has_ended(waits_for):
         return Wait.ENDED
     innermost = _innermost(code)
-    kind = getattr(innermost, "cr_code", None)
+    kind = _code_of(innermost)
     if kind in _WAIT:
         return Wait.INTERNAL if _waits_inside(innermost.cr_frame.f_locals, siblings) else Wait.EXTERNAL
     if _is_inner(waits_for, siblings) or kind in (_OWN | _of_anyio()):
@@ -314,8 +319,18 @@ def _has_ended(future: Any) -> bool:
 
 def _depth(future: Any) -> int:
     """Return how many gathers are around each other in a future, at least 1."""
-    children = getattr(future, "_children", ())
-    return 1 + max((_depth(child) for child in children if hasattr(child, "_children")), default=0)
+    return 1 + _depth_inside(getattr(future, "_children", ()))
+
+
+def _depth_inside(futures: Collection[Any]) -> int:
+    return max((_depth(each) for each in futures if hasattr(each, "_children")), default=0)
+
+
+def _futures_of_wait(code: Waiting) -> Collection[Any]:
+    """Return what a task waits for by asyncio.wait, nothing if it waits in another way."""
+    innermost = _innermost(code)
+    found: Collection[Any] = innermost.cr_frame.f_locals["fs"] if _code_of(innermost) in _WAIT else ()
+    return found
 
 
 def _is_inner(future: Any, siblings: Set["asyncio.Task[Any]"]) -> bool:
@@ -331,6 +346,10 @@ def _sets(callback: Any, future: Any) -> bool:
     """Return whether a callback, such as that of asyncio.shield, resolves `future`."""
     cells = getattr(callback, "__closure__", None) or ()
     return any(cell.cell_contents is future for cell in cells)
+
+
+def _code_of(code: Any) -> CodeType | None:
+    return getattr(code, "cr_code", None)
 
 
 def _innermost(code: Any) -> Any:
