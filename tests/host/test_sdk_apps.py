@@ -75,7 +75,8 @@ async def test_keys_protect_runs_from_requests_of_sdks(settings: Settings, statu
     async with VirtualEngine(App("empty")) as engine, connections_of(settings) as connections:
         own = make_api(facade_of(engine.engine), engine.index, bytes, keys=settings.keys)
         apps = SdkApps(settings, connections, HOSTING, Polling())
-        site: Any = apps.site(own, facade_of(engine.engine), engine.index, BodyBudget(), is_python=True)
+        publisher, bodies = engine.engine.publisher, BodyBudget()
+        site: Any = apps.site(own, facade_of(engine.engine), engine.index, bodies, publisher, is_python=True)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(site), base_url="http://localhost") as client:
             answers = [
                 await client.post("/v0/gql", json={"query": "{ apps { id } }"}, headers=sdk),

@@ -117,6 +117,8 @@ async def call_app(fleet: Fleet, gateway: Member, observed: Observed) -> None:
         await asyncio.to_thread(fleet.command, "gateway", "sync", f"{base}/api/inngest", "--url", url)
         sent = await client.post(f"{url}/e/key", json={"name": "demo/add", "data": {"n": 40}})
         runs = f"{url}/v1/events/{sent.json()['ids'][0]}/runs"
+        published = await client.post(f"{url}/v1/realtime/publish", params={"channel": "c", "topic": "t"}, content="1")
+        assert published.status_code == 200
         await asyncio.to_thread(until, lambda: [run["output"] for run in httpx.get(runs).json()["data"]] == [42])
 
 

@@ -19,7 +19,9 @@ class Published(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=Tru
     """A message on a channel: `number` counts the messages of one `execution` of the code, from 0.
 
     `step` is the hash of the step whose body published it, `step_id` its id, both "" for the code between steps;
-    `attempt` counts from 0. A worker that takes over a run executes the same attempt again.
+    `attempt` counts from 0. A worker that takes over a run executes the same attempt again. A message that an app of
+    an Inngest SDK publishes by a request has a `step` and an `execution` that no other one has, the id of the run if
+    the app names it, and the `topic` of its channel.
     """
 
     run_id: str
@@ -31,6 +33,7 @@ class Published(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=Tru
     number: int
     at: int
     data: Raw
+    topic: str = ""
 
 
 decode_published = msgspec.json.Decoder(Published).decode

@@ -15,6 +15,7 @@ from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.contract.limits import MIB
 from stepstream.contract.logs import StepLogged
 from stepstream.gateway.connect.connect_readings import connect_readings
+from stepstream.gateway.rest.realtime_routes import SOCKET_PATH
 from stepstream.host.connect_port import listen_for_workers
 from stepstream.host.deadletters.latest import LatestDeadLetters, LocalDeadLetterLog
 from stepstream.host.folder import locked_folder
@@ -185,14 +186,14 @@ async def serve(
         metrics.ask(facade.stream_stats.read)
         bodies = BodyBudget()
         api = engine_api(facade, index, metrics.text, settings, stop, bodies, engine.clock.now_ms)
-        site = apps.site(api, facade, index, bodies, is_python=app is not None)
+        site = apps.site(api, facade, index, bodies, engine.publisher, is_python=app is not None)
 
         def ready(port: int) -> None:
             reporter.ready(port)
             apps.listening.set()
 
         async with probes(settings, lambda: True, lambda: engine.unready, metrics.text), polled(apps):
-            await serve_http(site, listener, stop, ready)
+            await serve_http(site, listener, stop, ready, sockets=[SOCKET_PATH])
         reporting.cancel()
         apps.drain()
 

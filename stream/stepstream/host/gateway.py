@@ -19,6 +19,7 @@ from stepstream.contract.limits import MIB
 from stepstream.contract.topics import FUNCTIONS, INBOX, REPLIES, commands_topic
 from stepstream.gateway.connect.connect_readings import connect_readings
 from stepstream.gateway.connect.connect_server import ConnectServer
+from stepstream.gateway.rest.realtime_routes import SOCKET_PATH
 from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.runs.peers import client_at, signed_url
 from stepstream.gateway.sync.registry import AppRegistry
@@ -49,6 +50,7 @@ from stepstream.runtime.overview import RunningWorker, ScopeChangeView, ScopePau
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.worker.memory import MemoryBudget
 from stepstream.runtime.worker.options import WorkerOptions
+from stepstream.runtime.worker.publisher import LivePublisher
 from stepstream.runtime.worker.step_logs import append_logs
 
 logger = logging.getLogger(__name__)
@@ -161,6 +163,7 @@ class _Gateway:
     ) -> None:
         self._settings = settings
         self._cluster = cluster
+        self._shards = shards
         self._backbone = backbone
         self._index = index
         self.metrics, memory = Metrics("worker", "gateway"), MemoryBudget(settings.memory_mib * MIB)
@@ -208,11 +211,12 @@ class _Gateway:
 
     def site(self, apps: SdkApps) -> ASGIApp:
         """Return what the process answers over HTTP: the requests of SDKs, and probes."""
-        callers, overview = self._callers, _Overview(apps.registry)
-        facade = EngineFacade(callers.send, callers.signal, _no_workers, lambda: self.unready, callers, overview)
+        callers, overview, live = self._callers, _Overview(apps.registry), self._backbone.live
+        asked = (callers.send, callers.signal, _no_workers, lambda: self.unready, callers, overview)
+        facade, publisher = EngineFacade(*asked, live=live), LivePublisher(live.publish, self._shards)
         key = self._settings.api_key
         own = make_probes(lambda: self.workers.alive, lambda: self.unready, self.metrics.text, api_key=key)
-        return apps.site(own, facade, self._index, BodyBudget(), is_python=False)
+        return apps.site(own, facade, self._index, BodyBudget(), publisher, is_python=False)
 
     async def serve(self, apps: SdkApps, listener: socket, stop: asyncio.Event, ready: Callable[[int], None]) -> bool:
         """Answer requests until `stop` is set and the running calls have ended; return whether all ended in time.
@@ -220,7 +224,7 @@ class _Gateway:
         A call that is running may send events and signals by requests to this process.
         """
         over = asyncio.Event()
-        serving = asyncio.ensure_future(serve_http(self.site(apps), listener, over, ready))
+        serving = asyncio.ensure_future(serve_http(self.site(apps), listener, over, ready, sockets=[SOCKET_PATH]))
         stopping = asyncio.ensure_future(stop.wait())
         waiting: set[asyncio.Future[Any]] = {serving, stopping}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

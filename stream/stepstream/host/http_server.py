@@ -7,7 +7,7 @@ import logging
 import resource
 import socket
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +31,8 @@ CONNECTIONS_MAX = 512
 _CHUNK_BYTES_MIN = 512
 # The default of uvicorn.
 _HEADERS_BYTES_MAX = 64 * 1024
+# What clients send over a WebSocket is not used.
+_SOCKET_MESSAGE_BYTES_MAX = 64 * 1024
 
 
 def _connections_max() -> int:
@@ -100,8 +102,11 @@ class _Parser(h11.Connection):
 class _Connection(H11Protocol):
     """A connection that is closed when its client exceeds a deadline, or when another connection needs its place."""
 
-    def __init__(self, limits: ServerLimits, warnings: _SparseWarnings, *args: Any, **options: Any) -> None:
+    def __init__(
+        self, limits: ServerLimits, warnings: _SparseWarnings, sockets: Collection[str], *args: Any, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
+        self._sockets, self._is_socket = sockets, False
         self.logger: Any = warnings
         self.conn = _Parser(limits.chunks_free)
         self._limits = limits
@@ -136,10 +141,22 @@ class _Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadlines."""
+        self._forget_deadlines()
+        super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Become a WebSocket, which has no deadlines: the server sends pings."""
+        self._is_socket = True
+        self._forget_deadlines()
+        super().handle_websocket_upgrade(event)
+
+    def _should_upgrade_to_ws(self) -> bool:
+        return self.scope["path"] in self._sockets and super()._should_upgrade_to_ws()
+
+    def _forget_deadlines(self) -> None:
         for deadline in (self._deadline, self._write_deadline):
             if deadline is not None:
                 deadline.cancel()
-        super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Wait for the client to read, for a limited time."""
@@ -156,7 +173,7 @@ class _Connection(H11Protocol):
     def _watch(self) -> None:
         """Set the deadline of what the client does now; a phase has one deadline, however slowly it proceeds."""
         phase = self.conn.their_state, self.cycle is None or self.cycle.response_complete
-        if phase == self._phase:
+        if phase == self._phase or self._is_socket:
             return
         self._phase = phase
         self._waiting_since = self.loop.time()
@@ -184,14 +201,20 @@ async def serve_http(
     stop: asyncio.Event,
     ready: Callable[[int], None],
     limits: ServerLimits | None = None,
+    sockets: Collection[str] = (),
 ) -> None:
-    """Serve until `stop` is set; `ready` is given the port once requests are accepted."""
+    """Serve until `stop` is set; `ready` is given the port once requests are accepted.
+
+    `sockets` are the paths of WebSockets.
+    """
     warnings = _SparseWarnings(logging.getLogger("uvicorn.error"))
-    connection: Any = functools.partial(_Connection, limits or ServerLimits(), warnings)
+    connection: Any = functools.partial(_Connection, limits or ServerLimits(), warnings, sockets)
     config = uvicorn.Config(
         app,
         http=connection,
-        ws="none",
+        ws="websockets-sansio" if sockets else "none",
+        ws_max_size=_SOCKET_MESSAGE_BYTES_MAX,
+        ws_per_message_deflate=False,
         # Who sends a request is the peer; the page reads the headers of proxies that it trusts.
         proxy_headers=False,
         # Its lines go through the handlers of the process, in their format.

@@ -17,6 +17,8 @@ from stepstream.gateway.connect.connect_routes import connect_routes
 from stepstream.gateway.connect.connect_server import ConnectServer
 from stepstream.gateway.connect.connect_transport import ConnectTransport
 from stepstream.gateway.rest.parts import RestOptions, RestParts
+from stepstream.gateway.rest.realtime import RealtimeTokens
+from stepstream.gateway.rest.realtime_routes import realtime_socket
 from stepstream.gateway.rest.routes import rest_routes
 from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.runs.client import POOL, ClientOptions, HttpTransport
@@ -37,6 +39,7 @@ from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.ports import NewRecord
 from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.supervision import keep_serving
+from stepstream.runtime.worker.publisher import LivePublisher
 from stepstream.runtime.worker.step_logs import Write
 
 
@@ -146,11 +149,18 @@ class SdkApps:
             self.poller.add(url)
 
     def site(
-        self, own: ASGIApp, engine: EngineFacade, index: RunIndex, bodies: BodyBudget, *, is_python: bool
+        self,
+        own: ASGIApp,
+        engine: EngineFacade,
+        index: RunIndex,
+        bodies: BodyBudget,
+        publisher: LivePublisher,
+        *,
+        is_python: bool,
     ) -> ASGIApp:
         """Return our own API with the routes of SDKs; `is_python` says that the process serves a Python app too.
 
-        Both count the bytes of their requests in `bodies`.
+        Both count the bytes of their requests in `bodies`. `publisher` writes what apps publish.
         """
         if not self._settings.serves_sdks:
             return own
@@ -163,22 +173,24 @@ class SdkApps:
         )
         event_keys, runs = [keys.event] if keys.event else [], self._runs
         options = RestOptions(signing.kind, event_keys, signing.all, any_host=is_open)
+        parts = RestParts(
+            engine,
+            index,
+            options,
+            bodies,
+            inputs=runs,
+            checkpoints=runs,
+            peers=self._peers,
+            apps=self.registry,
+            failures=self.registry.failures,
+            metadata=runs.metadata,
+            publisher=publisher,
+            realtime=RealtimeTokens(signing.all),
+        )
         routers = [
             sync_routes(self._client, self._register, access, bodies, self.registry),
-            rest_routes(
-                RestParts(
-                    engine,
-                    index,
-                    options,
-                    bodies,
-                    inputs=runs,
-                    checkpoints=runs,
-                    peers=self._peers,
-                    apps=self.registry,
-                    failures=self.registry.failures,
-                    metadata=runs.metadata,
-                )
-            ),
+            rest_routes(parts),
+            realtime_socket(parts),
             connect_routes(self._connect, options, bodies, self._settings.connect_url),
         ]
         return shared_site(own, routers, lambda: not is_python or bool(self.registry.apps()))

@@ -9,6 +9,8 @@ import httpx
 from stepstream.api.http import make_api
 from stepstream.contract.logs import StepLogged
 from stepstream.gateway.rest.parts import RestOptions, RestParts
+from stepstream.gateway.rest.realtime import RealtimeTokens
+from stepstream.gateway.rest.realtime_routes import realtime_socket
 from stepstream.gateway.rest.routes import rest_routes
 from stepstream.gateway.rest.site import sdk_site
 from stepstream.gateway.runs.metadata_log import MetadataLog
@@ -19,14 +21,17 @@ from tests.fakes.facades import facade_of
 
 
 class SdkClient:
-    """A client of a site, and the engine behind it."""
+    """A client of a site, the site and the engine behind it."""
 
     def __init__(self, engine: VirtualEngine, options: RestOptions, **more: Any) -> None:
         facade = facade_of(engine.engine)
         self.metadata = MetadataLog(self._write_lines, engine.clock.now_ms)
-        parts = RestParts(facade, engine.index, options, now_ms=engine.clock.now_ms, metadata=self.metadata, **more)
+        tokens = RealtimeTokens(now_s=lambda: engine.clock.now_ms() / 1_000)
+        more = {"publisher": engine.engine.publisher, "realtime": tokens, "metadata": self.metadata, **more}
+        parts = RestParts(facade, engine.index, options, now_ms=engine.clock.now_ms, **more)
         own = make_api(facade, engine.index, Metrics("engine").text)
-        transport = httpx.ASGITransport(app=sdk_site(own, [rest_routes(parts)]), raise_app_exceptions=False)
+        self.site = sdk_site(own, [rest_routes(parts), realtime_socket(parts)])
+        transport = httpx.ASGITransport(app=self.site, raise_app_exceptions=False)
         self.engine = engine
         self.http = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8288")
 

@@ -9,6 +9,7 @@ from stepstream.api.bodies import BodyBudget
 from stepstream.gateway.connect.connect_routes import connect_routes
 from stepstream.gateway.connect.connect_server import ConnectServer
 from stepstream.gateway.rest.parts import RestOptions, RestParts
+from stepstream.gateway.rest.realtime_routes import SOCKET_PATH
 from stepstream.gateway.rest.routes import rest_routes
 from stepstream.gateway.sync.signing_keys import SigningKeys
 from stepstream.testing import VirtualEngine
@@ -28,4 +29,5 @@ async def test_each_endpoint_is_documented() -> None:
     table = page.partition("## Requests")[2].partition("## Beside")[0]
     firsts = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     documented = {tuple(each.split()) for first in firsts for each in re.findall(r"`([A-Z]+ [^`]+)`", first)}
-    assert documented == {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    over_http = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert documented == over_http | {("GET", SOCKET_PATH)}

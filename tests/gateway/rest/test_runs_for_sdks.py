@@ -185,15 +185,15 @@ async def test_inputs_come_from_the_gateway_that_has_the_run(client: SdkClient) 
 
 
 async def test_what_is_not_supported_says_so_or_is_dropped(client: SdkClient) -> None:
-    """Publications and spans are accepted; a subscription is 501 with the error object of the SDKs."""
+    """Streams and spans are dropped; the events of a subscription are 501 with the error object of the SDKs."""
     await client.send({"name": "order"})
     run_id = client.engine.run().run_id
-    for path in ("/v1/realtime/publish?channel=c&topic=t", "/v1/traces/userland"):
+    for path in ("/v1/realtime/publish/tee?channel=c", "/v1/traces/userland"):
         assert (await client.http.post(path, json={"any": 1})).status_code == 200
     assert await show(client, f"/v1/runs/{run_id}/jobs") == []
-    refused = [await client.http.post("/v1/realtime/token", json=[]), await client.http.get("/v1/realtime/sse?token=x")]
+    refused = [await client.http.get("/v1/realtime/sse?token=x")]
     refused += [await client.http.post("/fn/step-limit", json={}), await client.http.delete("/fn/state-size-limit")]
-    assert [(answer.status_code, answer.json()["status"]) for answer in refused] == [(501, 501)] * 4
+    assert [(answer.status_code, answer.json()["status"]) for answer in refused] == [(501, 501)] * 3
 
 
 async def test_clients_see_that_the_server_runs(client: SdkClient) -> None:

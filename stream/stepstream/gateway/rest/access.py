@@ -1,6 +1,6 @@
 """Who may send requests: in dev mode any program on this machine, otherwise clients with a signing or an event key."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import HTTPException, Request
 
@@ -34,8 +34,12 @@ def refuse_foreign(options: RestOptions) -> Callable[[Request], Awaitable[None]]
     """Return the check that refuses pages of other sites, and other machines, on a server without authentication."""
 
     async def check(request: Request) -> None:
-        is_open = options.any_host or options.kind == ServerKind.CLOUD
-        if not is_open and (reason := foreign_reason(request.headers)):
+        if reason := refusal_of_foreign(options, request.headers):
             raise HTTPException(403, reason)
 
     return check
+
+
+def refusal_of_foreign(options: RestOptions, headers: Mapping[str, str]) -> str:
+    """Return why a request must not come from where it does; empty if it may."""
+    return "" if options.any_host or options.kind == ServerKind.CLOUD else foreign_reason(headers)

@@ -7,6 +7,7 @@ from typing import Protocol
 from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.contract.limits import SDK_LIMITS, Limits
+from stepstream.gateway.rest.realtime import RealtimeTokens
 from stepstream.gateway.rest.recent_events import RecentEvents
 from stepstream.gateway.runs.metadata_log import MetadataLog
 from stepstream.gateway.runs.peers import RunInput
@@ -15,6 +16,7 @@ from stepstream.gateway.wire.registration import SyncFailure
 from stepstream.gateway.wire.signing import ServerKind
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.readmodel.index import RunIndex
+from stepstream.runtime.worker.publisher import LivePublisher
 
 
 class AuthorizationKey(Protocol):
@@ -96,7 +98,8 @@ class RestParts:
 
     Without `inputs` events come from the read model, and memos cannot be fetched. Without `checkpoints` none is
     accepted, without `peers` there are no other gateways, and without `apps` no app can be removed. `failures` are the
-    registrations that failed. Without `metadata` that of runs is dropped.
+    registrations that failed. Without `metadata` that of runs is dropped. `publisher` writes what apps publish, and
+    `realtime` issues the tokens of subscriptions.
     """
 
     engine: EngineFacade
@@ -112,3 +115,5 @@ class RestParts:
     apps: AppRemoval | None = None
     failures: FailedRegistrations | None = None
     metadata: MetadataLog | None = None
+    publisher: LivePublisher | None = None
+    realtime: RealtimeTokens = field(default_factory=RealtimeTokens)

@@ -114,7 +114,8 @@ def _gateway() -> Iterator[Acl]:
     yield Acl("", "topic", HISTORY, (*_READ, "DescribeConfigs"))
     # It writes the metadata that apps send.
     yield Acl("", "topic", LOGS, (*_BOTH, "DescribeConfigs"))
-    yield Acl("", "topic", LIVE, ("Describe",))
+    # It writes what apps publish, and sends it to their subscribers.
+    yield Acl("", "topic", LIVE, (*_BOTH, "DescribeConfigs"))
 
 
 def _producer() -> Iterator[Acl]:

@@ -1,0 +1,204 @@
+"""Realtime of SDKs: publications, tokens, and subscriptions over WebSockets of a real server."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from stepstream import App, Context, on
+from stepstream.gateway.rest.parts import RestOptions
+from stepstream.gateway.rest.realtime import RealtimeTokens, Subscriptions, Topic
+from stepstream.gateway.rest.realtime_routes import SOCKET_PATH
+from stepstream.gateway.wire.signing import SigningKey
+from stepstream.host.http_server import ServerLimits, serve_http
+from stepstream.host.serving import listen
+from tests.gateway.rest.sites import SdkClient, running
+
+app = App("shop")
+KEY = SigningKey("signkey-test-0011")
+PUBLISH = "/v1/realtime/publish"
+
+
+@app.function(on("go"), id="shop-go")
+async def work(ctx: Context) -> None:
+    """Publish on a channel of the run, and on a shared one."""
+    await ctx.publish("tokens", "own")
+    await ctx.publish("prices", {"eur": 1}, shared=True)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[SdkClient]:
+    """A client of a server in dev mode."""
+    async with running(app) as made:
+        yield made
+
+
+@asynccontextmanager
+async def served(client: SdkClient, limits: ServerLimits | None = None) -> AsyncIterator[aiohttp.ClientSession]:
+    """Serve the site of a client on a socket; yield a session with it."""
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    stop, listener = asyncio.Event(), listen("127.0.0.1", 0)
+    serving = serve_http(client.site, listener, stop, port.set_result, limits, sockets=[SOCKET_PATH])
+    server = asyncio.ensure_future(serving)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{await port}") as session:
+        yield session
+        stop.set()
+        await server
+
+
+async def token(client: SdkClient, *topics: tuple[str, str]) -> str:
+    """Return a token for topics, given as channel and name."""
+    body = [{"channel": channel, "name": name, "kind": "run"} for channel, name in topics]
+    answer = await client.http.post("/v1/realtime/token", json=body)
+    assert answer.status_code == 201
+    jwt: str = answer.json()["jwt"]
+    return jwt
+
+
+async def publish(client: SdkClient, channel: str, topic: str, body: str, **more: str) -> None:
+    """Publish a body as an SDK does."""
+    answer = await client.http.post(PUBLISH, params={"channel": channel, "topic": topic, **more}, content=body)
+    assert answer.status_code == 200, answer.text
+
+
+async def test_subscribers_get_the_messages_of_their_topics(client: SdkClient) -> None:
+    """JSON as it is and text as a string, also what was published after the issue of the token and before they came."""
+    await client.send({"name": "go"})
+    run_id = client.engine.run().run_id
+    jwt = await token(client, ("chat:1", "news"), (run_id, "steps"))
+    await publish(client, "chat:1", "news", '{"n": 1}', run_id=run_id)
+    async with served(client) as session, session.ws_connect(f"{SOCKET_PATH}?token={jwt}") as socket:
+        first = json.loads((await socket.receive()).data)
+        assert (first["kind"], first["channel"], first["topic"], first["data"]) == ("data", "chat:1", "news", {"n": 1})
+        assert (first["run_id"], first["created_at"][-1]) == (run_id, "Z")
+        await publish(client, "chat:1", "other", "1")
+        await publish(client, "chat:2", "news", "2")
+        await publish(client, "chat:1", "news", "plain text")
+        second = json.loads((await socket.receive()).data)
+        assert (second["data"], "run_id" in second) == ("plain text", False)
+        await publish(client, run_id, "steps", "[3]")
+        third = json.loads((await socket.receive()).data)
+        assert (third["channel"], third["topic"], third["data"], third["run_id"]) == (run_id, "steps", [3], run_id)
+
+
+async def test_apps_and_python_functions_share_streams(client: SdkClient) -> None:
+    """What an app publishes is on the live streams, and what Python publishes reaches subscribers."""
+    jwt = await token(client, ("prices", "prices"))
+    await client.send({"name": "go"})
+    run_id = client.engine.run().run_id
+    await publish(client, run_id, "tokens", '"app"')
+    await publish(client, run_id, "tokens", '"app"')
+    assert await client.engine.stream(run_id, "tokens") == ["own", "app", "app"]
+    await publish(client, "prices", "usd", "2")
+    assert await client.engine.shared_stream("prices") == [{"eur": 1}, 2]
+    headers = {"Authorization": f"Bearer {jwt}"}
+    async with served(client) as session, session.ws_connect(SOCKET_PATH, headers=headers) as socket:
+        message = json.loads((await socket.receive()).data)
+        assert (message["topic"], message["data"], message["run_id"]) == ("prices", {"eur": 1}, run_id)
+
+
+async def test_a_subscription_outlives_the_deadlines_of_requests(client: SdkClient) -> None:
+    """A connection that sends nothing is closed at the deadline, and a WebSocket is not."""
+    limits = ServerLimits(header_s=0.05, body_s=0.05)
+    jwt = await token(client, ("c", "t"))
+    async with served(client, limits) as session, session.ws_connect(f"{SOCKET_PATH}?token={jwt}") as socket:
+        silent, writer = await asyncio.open_connection("127.0.0.1", session._base_url.port)  # type: ignore[union-attr]
+        assert await silent.read() == b""
+        writer.close()
+        await publish(client, "c", "t", "1")
+        assert json.loads((await socket.receive()).data)["data"] == 1
+
+
+async def test_a_server_that_stops_closes_subscriptions(client: SdkClient) -> None:
+    """Clients connect again elsewhere."""
+    jwt = await token(client, ("c", "t"))
+    async with served(client) as session:
+        socket = await session.ws_connect(f"{SOCKET_PATH}?token={jwt}")
+    assert (await socket.receive()).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        (f"{SOCKET_PATH}?token=wrong", {}, 403),
+        (f"{SOCKET_PATH}?token=é.é", {}, 403),
+        (SOCKET_PATH, {}, 403),
+        (f"{SOCKET_PATH}?token=TOKEN", {"Origin": "https://evil.example"}, 403),
+        # The paths of other endpoints are no WebSockets.
+        ("/health", {}, 200),
+    ],
+)
+async def test_wrong_subscriptions_are_refused(
+    client: SdkClient, path: str, headers: dict[str, str], status: int
+) -> None:
+    """Without a valid token, or from a page of another site."""
+    path = path.replace("TOKEN", await token(client, ("c", "t")))
+    async with served(client) as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await session.ws_connect(path, headers=headers)
+    assert refused.value.status == status
+
+
+async def test_subscriptions_are_limited(client: SdkClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more than the limit is refused, until another one ends."""
+    monkeypatch.setattr(Subscriptions, "refusal", "full")
+    jwt = await token(client, ("c", "t"))
+    async with served(client) as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await session.ws_connect(f"{SOCKET_PATH}?token={jwt}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        {"channel": "c"},
+        [{"channel": "", "name": "t"}],
+        [{"channel": "c", "name": "t"}] * 101,
+        [{"channel": str(n), "name": "t"} for n in range(11)],
+    ],
+)
+async def test_tokens_are_issued_for_valid_topics_only(client: SdkClient, body: Any) -> None:
+    """An array of 1 to 100 topics of at most ten channels."""
+    answer = await client.http.post("/v1/realtime/token", json=body)
+    assert (answer.status_code, answer.json()["status"]) == (400, 400)
+
+
+def test_tokens_expire_and_belong_to_a_key() -> None:
+    """A token is valid for five minutes, at each gateway that has the key, also if the key is its second one."""
+    now, other = [1_000_000.0], SigningKey("signkey-test-22")
+    tokens = RealtimeTokens([KEY], lambda: now[0])
+    jwt = tokens.issue(b'[{"channel": "c", "name": "t"}]')
+    subscription = RealtimeTokens([other, KEY], lambda: now[0]).read(jwt)
+    assert subscription is not None
+    assert (subscription.topics, subscription.issued_at) == ((Topic("c", "t"),), 1_000_000_000)
+    assert RealtimeTokens([other], lambda: now[0]).read(jwt) is None
+    now[0] += 301
+    assert tokens.read(jwt) is None
+
+
+async def test_a_server_in_the_cloud_issues_tokens_to_apps_only() -> None:
+    """A token needs the signing key, and a subscriber only the token, from any page."""
+    options = RestOptions(kind="cloud", signing_keys=[KEY])  # type: ignore[arg-type]
+    async with running(app, options, realtime=RealtimeTokens([KEY], lambda: 1.0)) as client:
+        body, headers = [{"channel": "c", "name": "t"}], {"Authorization": f"Bearer {KEY.bearer}"}
+        assert (await client.http.post("/v1/realtime/token", json=body)).status_code == 401
+        jwt = (await client.http.post("/v1/realtime/token", json=body, headers=headers)).json()["jwt"]
+        url, origin = f"{SOCKET_PATH}?token={jwt}", {"Origin": "https://shop.example.com"}
+        async with served(client) as session, session.ws_connect(url, headers=origin) as socket:
+            params = {"channel": "c", "topic": "t"}
+            assert (await client.http.post(PUBLISH, params=params, content="1", headers=headers)).status_code == 200
+            assert json.loads((await socket.receive()).data)["data"] == 1
+
+
+async def test_publications_are_bounded(client: SdkClient) -> None:
+    """In their size, and in the names of channels and topics."""
+    large = await client.http.post(PUBLISH, params={"channel": "c", "topic": "t"}, content=b"x" * (512 * 1024 + 1))
+    unnamed = await client.http.post(PUBLISH, params={"channel": "c"}, content=b"1")
+    long = await client.http.post(PUBLISH, params={"channel": "c" * 257, "topic": "t"}, content=b"1")
+    assert [each.status_code for each in (large, unnamed, long)] == [413, 400, 400]
