@@ -29,7 +29,8 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
     `idempotency=key[:ms]`, `rate=runs:ms[:burst]`, `debounce=ms[:most[:key]]`, `singleton=skip|cancel|wait[:key]`,
     `batch=size:ms[:key[:condition]]`, `gather=size:ms[:most[:key]]` (a debounce that keeps all events),
     `throttle=starts:ms[:burst]`, `named=name:starts:ms`, `concurrency=runs[:key[:name]]`,
-    `steps=bodies[:key[:name]]`, `work=runs[:key[:name]]`. Those of them for which runs wait may be `fair=key`, with a
+    `steps=bodies[:key[:name]]`, `work=runs[:key[:name]]`, `code=bodies[:key[:name]]`, which counts the code between
+    bodies too (older releases register `steps`). Those of them for which runs wait may be `fair=key`, with a
     `weight=expression`.
     """
     rules: list[GateRule] = []
@@ -53,10 +54,10 @@ def read_gates(function: str, words: Words) -> tuple[GateRule, ...]:
     for word in filter(None, words.text("named").split(";")):
         name, starts, period = word.split(":")
         rules.append(GateRule(name, int(starts), int(period)))
-    for option in ("concurrency", "steps", "work"):
+    for option in ("concurrency", "steps", "work", "code"):
         for word in filter(None, words.text(option).split(";")):
             number, key, name = (*word.split(":"), "", "")[:3]
-            steps, work = option == "steps", option == "work"
+            steps, work = option in ("steps", "code"), option in ("work", "code")
             rules.append(GateRule(name or f"{option} {function}", int(number), key=key, steps=steps, work=work))
     fair, weight = words.text("fair"), words.text("weight")
     return tuple(replace(rule, fair=fair, weight=weight) if rule.excess is Excess.WAIT else rule for rule in rules)

@@ -356,19 +356,20 @@ def _show_step_entry(
 def _show_command(command: Command) -> str:
     match command:
         case RunStarted():
-            reports = " announced" * command.announce + " reports-parked" * command.report_parked
-            return f"start {command.run_id}{reports}"
+            return f"start {command.run_id}{_show_expected(command)}"
         case RunLoaded():
             opened = [
-                f" {step.step}#{step.attempt}" + "!" * step.ready + show_progress(step.progress)
+                f" {step.step}#{step.attempt}" + "!" * step.ready + "~" * step.covered + show_progress(step.progress)
                 for step in command.open
             ]
             memos = "".join(map(_show_memo, command.memos))
-            more = " announced" * command.announce + " reports-parked" * command.report_parked
-            more += f" in {_compact(command.state)}" if command.state else ""
+            more = _show_expected(command) + (f" in {_compact(command.state)}" if command.state else "")
             return f"load {command.run_id} for {command.claim}{memos}{''.join(opened)}{more}"
         case RunResumed():
-            retries = "".join(f" {step.step}#{step.attempt}{show_progress(step.progress)}" for step in command.retries)
+            retries = "".join(
+                f" {step.step}#{step.attempt}{'~' * step.covered}{show_progress(step.progress)}"
+                for step in command.retries
+            )
             memos = "".join(map(_show_memo, command.memos))
             asleep = "" if command.wake else " asleep"
             number = f" #{command.number}" if command.number else ""
@@ -385,6 +386,12 @@ def _show_command(command: Command) -> str:
             return f"stop {command.run_id}{step} {command.reason}"
         case _:
             assert_never(command)
+
+
+def _show_expected(command: RunStarted | RunLoaded) -> str:
+    """Return what is expected of the worker of a run; `covers` says that the permit of the run covers a body."""
+    parked = " reports-parked" * (command.report_parked and not command.covers_body)
+    return " announced" * command.announce + parked + " covers" * command.covers_body
 
 
 def _show_memo(memo: Memo) -> str:

@@ -21,7 +21,8 @@ def read_plans(words: Words) -> list[StepPlan]:
     """Return the plans of `sleep:a:until`, `wait:a:event:ms[:match|:?condition]`, `signal:a:name:ms[:replace]` …
 
     Several events are `any:a:ms:name.event[.match][/lookback];…`, or `all:…`. A body for a queue is `run:a:queue`,
-    and one with limits `run:a::name/limit[/period[/key[/fair]]];…[:units]`; a plan of a group ends in `@group`.
+    and one with limits `run:a::name/limit[/period[/key[/fair]]];…[:units]`, or `covered:a::…` if the permit of its run
+    covers it; a plan of a group ends in `@group`.
     """
     plans: list[StepPlan] = []
     while words.plain:
@@ -33,10 +34,10 @@ def read_plans(words: Words) -> list[StepPlan]:
 
 def _plan(kind: str, step: str, rest: list[str], group: str, words: Words) -> StepPlan:
     match kind:
-        case "run":
+        case "run" | "covered":
             queue, limits, units = [*rest, "", "", ""][:3]
             rules = tuple(_limit(word, metered=units != "") for word in filter(None, limits.split(";")))
-            return RunPlan(step, step, queue, group, limits=rules, units=units)
+            return RunPlan(step, step, queue, group, limits=rules, units=units, covered=kind == "covered")
         case "sleep":
             return SleepPlan(step, step, int(rest[0]), group)
         case "wait":

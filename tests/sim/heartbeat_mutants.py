@@ -17,7 +17,7 @@ HEARTBEAT_MUTANTS = (
             (
                 "a run that another worker claims has no progress of its bodies",
                 "engine/runs/runs.py",
-                ("            progress=step.progress,\n", ""),
+                ("        progress=opened.progress,\n", ""),
             ),
             (
                 "a body that is dispatched again has no progress",

@@ -21,7 +21,7 @@ from stepstream.contract.history import (
 from stepstream.contract.kinds import RunStatus
 from stepstream.contract.operators.limit_settings import LimitSetting
 from stepstream.contract.outcomes import TimedOut, Value
-from stepstream.engine.gates.passing import counts_work
+from stepstream.engine.gates.passing import counts_work, covers_body
 from stepstream.engine.runs.pauses import can_wake
 from stepstream.engine.state.gate_rows import GateRun, GateState
 from stepstream.engine.state.keys import Key, parse_texts
@@ -236,9 +236,18 @@ def check_gates(stores: Sequence[MemoryStore]) -> Iterator[str]:
         if state.waiting and (is_free or state.gate.excess is Excess.REPLACE):
             yield f"{state.gate.id!r} is free or held by a run that was replaced, and {state.waiting} runs wait for it"
     for holder, known in passing.items():
-        stopped = known.due or (isinstance(known, Run) and (known.paused or known.held or can_wake(known)))
+        stopped = known.due or _asks_later(known, passing[holder.partition("/")[0]])
         if known.queued and not stopped and not waiting[known.gates[known.granted].id]:
             yield f"{holder} waits for a gate that does not know of it"
+
+
+def _asks_later(known: Run | OpenStep, run: Run | OpenStep) -> bool:
+    """Return whether a run is paused or parked, or an attempt asks for its limits once its run has its permit."""
+    assert isinstance(run, Run)
+    stopped = bool(run.paused or run.held)
+    if isinstance(known, Run):
+        return stopped or can_wake(run)
+    return covers_body(run) and run.parked and not known.queue and bool(stopped or run.due or run.asked > run.granted)
 
 
 def check_work(stores: Sequence[MemoryStore], commanded: Set[str]) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from stepstream import App, Context
@@ -18,8 +19,10 @@ class Program:
     """An app and its script. `ends` counts the runs that must end, by function and status.
 
     `is_applied` returns whether a step of a run has a committed result, and `progress_of` what its body has reported.
-    `repeated` reports bodies that started although there was a result, or with another progress. After `expiry` the
-    last row that expires is gone.
+    `repeated` reports bodies that started although there was a result, or with another progress, or beside too many
+    others. After `expiry` the last row that expires is gone. `epoch_of` returns the epoch of an open run, 0 if it has
+    ended; `pieces` are the bodies and pieces of code that are executing, each with the key of their limit, their run
+    and its epoch.
     """
 
     app: App
@@ -33,6 +36,24 @@ class Program:
     body_passes: int = BODY_PASSES
     failed: set[tuple[str, str]] = field(default_factory=set)
     expiry: str = "2h"
+    epoch_of: Callable[[str], int] = lambda _run_id: 0
+    pieces: dict[object, tuple[str, str, int]] = field(default_factory=dict)
+
+    @contextmanager
+    def piece(self, ctx: Context, key: str, most: int) -> Iterator[None]:
+        """Count a body, or code between two, and report it if more than so many of its key are executing.
+
+        Those of a worker that lost their run do not count: a frozen one may not know it yet.
+        """
+        mark, run_id = object(), ctx.run_id
+        self.pieces[mark] = key, run_id, ctx._replay.epoch
+        running = [run for of, run, epoch in self.pieces.values() if of == key and self.epoch_of(run) == epoch]
+        if len(running) > most:
+            self.repeated.append(f"{run_id}: {len(running)} pieces of {key!r} are executing, and its limit is {most}")
+        try:
+            yield
+        finally:
+            del self.pieces[mark]
 
     async def body(self, ctx: Context, step: str) -> str:
         """Run the body of a step, and return a token of its name and of how often it has run."""

@@ -102,6 +102,7 @@ async def _run(setting: Setting, faults: Faults) -> Outcome:
     else:
         program.body_passes = faults.rebalances.body_passes
         world = GroupWorld(program.app, faults, setting, program.limits, faults.rebalances)
+    program.epoch_of = world.epoch_of
     async with world:
         operating = world.operating()
         await program.script(world)

@@ -7,7 +7,10 @@ _PAUSES = "engine/runs/pauses.py"
 _RUNS = "engine/runs/runs.py"
 _WORKER = "runtime/worker/worker.py"
 
-WORK_MUTANTS = tuple(
+_DISPATCH = "engine/runs/dispatch.py"
+_PERMIT = "sdk/replay/run_permit.py"
+
+_TURNS = tuple(
     Mutant(name, module, (edit,), program="turns")
     for name, module, edit in (
         (
@@ -53,3 +56,49 @@ WORK_MUTANTS = tuple(
         ),
     )
 )
+
+_PIECES = tuple(
+    Mutant(name, module, (edit,), program="pieces")
+    for name, module, edit in (
+        (
+            "two bodies are covered at a time",
+            _PERMIT,
+            ("        if not self.exists or _is_in(self._user, _USED):\n", "        if not self.exists:\n"),
+        ),
+        (
+            "all parallel bodies run by the permit of their run",
+            "sdk/replay/operations.py",
+            (
+                "if call is next_by_permit or not call.covered]\n        begin += [call for call in new if call.is_own",
+                "]\n        begin += [call for call in new if call.is_own or call.shares",
+            ),
+        ),
+        (
+            "a run is parked although an attempt waits for a permit",
+            _RUNS,
+            ("    elif not continue_by_attempt(draft, run):\n", "    else:\n"),
+        ),
+        (
+            "an attempt that is due asks for a permit before its run does",
+            _DISPATCH,
+            ("    if run.parked and covers_body(run) and not opened.queue:\n", "    if run.parked and run.due:\n"),
+        ),
+        (
+            "a body that is covered keeps its place",
+            _PASSING,
+            ("    for gate in asked:\n        if gate.work:\n", "    for gate in ():\n        if gate.work:\n"),
+        ),
+        (
+            "the next attempt of a covered body asks for no permit",
+            _PASSING,
+            ("        return run.step_gates if covers_body(run) else ()\n", "        return ()\n"),
+        ),
+        (
+            "code starts without a permit",
+            _PASSING,
+            ("if rule.steps == steps or (rule.work and not steps)]", "if rule.steps == steps]"),
+        ),
+    )
+)
+
+WORK_MUTANTS = _TURNS + _PIECES

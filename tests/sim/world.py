@@ -13,7 +13,8 @@ from stepstream.contract.limits import RUNS_ACTIVE_MAX, RUNS_CACHED_MAX, Limits
 from stepstream.contract.receipts import SignalReceipt
 from stepstream.contract.text.names import workers_name
 from stepstream.contract.topics import commands_topic
-from stepstream.engine.state.tables import LEASES, RUNS
+from stepstream.engine.state.rows import Run
+from stepstream.engine.state.tables import LEASES, RUNS, decode_row, run_key
 from stepstream.runtime.callers import AnswerLostError, UnavailableError
 from stepstream.runtime.embedded.log import EmbeddedLog
 from stepstream.runtime.readmodel.index import RunIndex
@@ -91,6 +92,14 @@ class World(VirtualEngine):
         if self._operator is None:
             return None
         return asyncio.create_task(self._operator.operate(self, self._rows_of_runs))
+
+    def epoch_of(self, run_id: str) -> int:
+        """Return the epoch of an open run in the tables, 0 if it has ended."""
+        key = run_key(run_id)
+        rows = (store.get(key.encode()) for store in self.stores)
+        found = next(filter(None, rows), None)
+        row = decode_row(RUNS.prefix, found) if found else None
+        return row.epoch if isinstance(row, Run) else 0
 
     def _rows_of_runs(self) -> list[bytes]:
         return [value for store in self.stores for _, value in store.scan(RUNS.prefix, len(store.rows))]

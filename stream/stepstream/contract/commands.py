@@ -31,7 +31,9 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True):
     """A step without a result: planned, or between attempts. `ready` means that its next attempt is due.
 
     With a `group` its result alone does not wake the run. `kind` and `fingerprint` are those of the plan or the report
-    that opened it. `progress` is what the last heartbeat of its body said, null if there is none.
+    that opened it. `progress` is what the last heartbeat of its body said, null if there is none. An attempt that is
+    `covered` runs by the permit of its run, after other bodies that do; if it is not `ready`, it waits for a separate
+    permit, and may be covered instead.
     """
 
     step: str
@@ -41,13 +43,15 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: StepKind = StepKind.RUN
     fingerprint: int = 0
     progress: Raw = NULL
+    covered: bool = False
 
 
 class RunStarted(TypedRecord, frozen=True, tag="run.started"):
     """Start a run that no worker has seen; `chain` runs precede it in a chain of runs that started one another.
 
     With `announce` the engine expects an ExecutionStarted when the code starts, and with `report_parked` a RunParked
-    whenever the code waits for the engine.
+    whenever the code waits for the engine. With `covers_body` the run holds a permit by which its code runs, or one of
+    its bodies at a time.
     """
 
     run_id: str
@@ -58,13 +62,14 @@ class RunStarted(TypedRecord, frozen=True, tag="run.started"):
     chain: int = 0
     announce: bool = False
     report_parked: bool = False
+    covers_body: bool = False
 
 
 class RunLoaded(TypedRecord, frozen=True, tag="run.loaded"):
     """Everything about a run, for the worker that claimed it with `claim`; `memos` are in the order of their keys.
 
-    `chain`, `announce` and `report_parked` are those of RunStarted. `state` is what the code has set as the state of
-    the run.
+    `chain`, `announce`, `report_parked` and `covers_body` are those of RunStarted. `state` is what the code has set as
+    the state of the run.
     """
 
     run_id: str
@@ -80,6 +85,7 @@ class RunLoaded(TypedRecord, frozen=True, tag="run.loaded"):
     announce: bool = False
     state: StateValues = msgspec.field(default_factory=dict)
     report_parked: bool = False
+    covers_body: bool = False
 
 
 class RunResumed(TypedRecord, frozen=True, tag="run.resumed"):

@@ -48,7 +48,8 @@ class GateRule(msgspec.Struct, frozen=True, omit_defaults=True):
     """A limit that a function registers: at most `limit` open runs or, with a period, `limit` starts in `period_ms`.
 
     `burst` more may start at once. A limit on `steps` counts the bodies of steps that are running instead of runs, and
-    one on `work` counts runs only while their code or one of their bodies is executing.
+    one on `work` counts runs only while their code or one of their bodies is executing. One on `steps` and `work`
+    counts both bodies and the code between them.
     Functions whose rules have the same `name` share the limit. Each value of `key`, a CEL expression on `event`, has
     its own limit. `excess` is what happens to a run beyond the limit. A debounced run waits for `most_ms` at most from
     the first event on (0: without end). Up to `size` batched runs pass as one. The period of a batch that is
@@ -104,7 +105,8 @@ class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
     It is a rule with the value of its key for the event of the run, which its priority moves forward in the queue by
     `ahead_ms`. A body asks a gate that is `metered` for so many `units`. At a gate that is fair, a run waits in the
     sub-queue `share`, which has a `weight` (thousandths). A run leaves a gate that counts `work` whenever it is parked,
-    and asks again when it has something to do.
+    and asks again when it has something to do. A gate that counts `steps` and `work` is passed by the run, and by each
+    attempt that is not covered: that does not run by the permit of its run.
     """
 
     name: str
@@ -148,7 +150,7 @@ def rule_text(rule: GateRule | Gate) -> str:
         burst = f" after a burst of {rule.burst:,}" if rule.burst else ""
         number = counted(rule.limit, "unit" if rule.metered else "start")
         return f"{rule.name}: {number} in {duration_text(rule.period_ms)}{burst}"
-    executing = " executing" if rule.work else ""
+    executing = " executing" if rule.work and not rule.steps else ""
     return f"{rule.name}: {counted(rule.limit, 'step' if rule.steps else 'run')}{executing} at a time"
 
 

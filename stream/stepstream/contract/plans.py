@@ -13,7 +13,8 @@ class RunPlan(TypedRecord, frozen=True, tag="run"):
     """Run the body of a step in the workers of a `queue`, or where its run is if that is empty; limits may delay it.
 
     Each attempt passes the `limits` of this step, beside those of its function on all steps, and asks those that are
-    metered for `units`: a number, or a CEL expression on `event`.
+    metered for `units`: a number, or a CEL expression on `event`. The first attempt of a step that is `covered` passes
+    no limits that count code: it runs by the permit of its run.
     The `fingerprint` of a plan is a checksum of the step's arguments, by which a replay notices that it calls steps of
     one id in another order; 0 where the id has one use. The engine only stores it. A step of an SDK of another language
     has the version of its requests there.
@@ -26,6 +27,7 @@ class RunPlan(TypedRecord, frozen=True, tag="run"):
     fingerprint: int = 0
     limits: tuple[GateRule, ...] = ()
     units: str = ""
+    covered: bool = False
 
 
 class SleepPlan(TypedRecord, frozen=True, tag="sleep"):

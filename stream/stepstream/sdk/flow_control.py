@@ -26,11 +26,12 @@ _WEIGHT_MIN, _WEIGHT_MAX = 1 / GATE_WEIGHT_ONE, GATE_WEIGHT_MAX // GATE_WEIGHT_O
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """How many bodies of steps may run at a time, or how many runs may be open or executing.
+    """How many bodies of steps and pieces of code between them may run at a time, or how many runs may be open.
 
-    An attempt of a step takes a permit before its body starts, and returns it in the transaction that has its result or
-    its error. So parallel steps of one run need one each, and a run that sleeps, waits, invokes or is between two
-    attempts needs none. The code between steps is not counted. Steps beyond the limit wait in order.
+    A run takes a permit before its code starts. Its code and its bodies, one at a time, run by this permit. Each
+    further body of parallel steps, and each body in a queue, takes a separate one, and returns it in the transaction
+    that has its result or its error. A run that sleeps, waits, invokes or is between two attempts holds none; it is
+    queued for one when it wakes. Then its code is replayed.
 
     With `counts="runs"` a run takes a permit before its code starts, and returns it in the transaction that ends the
     run, however it ends. Runs beyond the limit are queued, and start in the order in which they were admitted. A run
@@ -196,7 +197,7 @@ def gate_rules(
             each.limit,
             key=each.key,
             steps=each.counts == "steps",
-            work=each.counts == "work",
+            work=each.counts != "runs",
             fair=each.fair,
             weight=weight_text(each.weight),
         )

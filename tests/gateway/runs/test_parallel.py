@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from stepstream import Concurrency, Event
 from stepstream.runtime.worker.memory import MemoryBudget
@@ -213,10 +214,53 @@ async def test_several_results_in_one_answer_are_all_kept() -> None:
     assert last.body["steps"][hashed("c")]["error"]["cause"] == {"message": "deep"}
 
 
-async def test_a_limit_on_steps_delays_their_calls() -> None:
-    """Code must plan each step, and a call for it begins when the limit permits."""
-    held = asyncio.Event()
+async def test_a_limit_on_steps_counts_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call at a time: of two runs, and of parallel steps of one run, which wait for each other and not forever."""
+    endpoint = FakeEndpoint()
+    running, most = [0], [0]
+    post = endpoint.post
+
+    async def counted(*call: Any) -> Any:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        try:
+            await asyncio.sleep(0)
+            return await post(*call)
+        finally:
+            running[0] -= 1
+
+    monkeypatch.setattr(endpoint, "post", counted)
     gates = gate_rules("demo", "demo-f", Concurrency(1), None)
+    plan = ops(planned("a"), planned("b"))
+    endpoint.add(plan, returned(), plan, returned(), a=[ops(ran("a"))] * 2, b=[ops(ran("b"))] * 2)
+    async with virtual(endpoint, registered(gates=gates)) as engine:
+        await engine.send(GO, GO)
+        assert [run.status for run in engine.runs()] == ["completed", "completed"]
+    assert most == [1]
+    assert endpoint.log == ["step/0", "a+/0", "b+/1", "step/2"] * 2
+
+
+async def test_a_call_beside_others_needs_a_separate_permit() -> None:
+    """With two permits both steps of a run are called at once; one that fails is called again by that of the run."""
+    held = asyncio.Event()
+    gates = gate_rules("demo", "demo-f", Concurrency(2), None)
+    a, b = [ops(failed("a"), after=held), ops(ran("a"))], ops(ran("b"), after=held)
+    endpoint = FakeEndpoint(ops(planned("a"), planned("b")), ops(planned("a")), returned(), a=a, b=b)
+    async with virtual(endpoint, registered(gates=gates)) as engine:
+        sending = asyncio.ensure_future(engine.send(GO))
+        await until(lambda: len(endpoint.asked) == 3)
+        held.set()
+        await sending
+        await engine.advance("1h")
+        assert engine.run("demo-f").status == "completed"
+    assert endpoint.log[:3] == ["step/0", "a+/0", "b+/0"]
+    assert endpoint.log[-2:] == ["a#1+/1", "step/2"]
+
+
+async def test_a_limit_of_an_older_release_delays_calls_for_steps() -> None:
+    """It counts no discovery calls: code must plan each step, and a call for it begins when the limit permits."""
+    held = asyncio.Event()
+    gates = tuple(replace(rule, work=False) for rule in gate_rules("demo", "demo-f", Concurrency(1), None))
     plan = ops(planned("a"))
     endpoint = FakeEndpoint(plan, plan, returned(), returned(), a=[ops(ran("a"), after=held), ops(ran("a"))])
     async with virtual(endpoint, registered(gates=gates)) as engine:

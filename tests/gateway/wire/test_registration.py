@@ -133,8 +133,8 @@ def test_every_option_that_the_engine_has_is_mapped(sdk: str) -> None:
         GateRule(f"debounce of {of}.u", 1, 5 * MINUTE_MS, key=key, excess=Excess.DEBOUNCED, most_ms=2 * HOUR_MS),
         GateRule(f"singleton of {of}.u", 1, key=key, excess=Excess.REPLACE),
         GateRule(f"throttle of {of}.u", 4, MINUTE_MS, 1, key),
-        GateRule(f"step concurrency of {of}.u", 3, key=key, steps=True),
-        GateRule("step concurrency of namespace by 'x'", 9, key="'x'", steps=True),
+        GateRule(f"step concurrency of {of}.u", 3, key=key, steps=True, work=True),
+        GateRule("step concurrency of namespace by 'x'", 9, key="'x'", steps=True, work=True),
     )
     batch = GateRule("batch of function demo-batched by event.data.k", 1, 5_000, key="event.data.k", size=10)
     assert functions["demo-batched"].gates == (replace(batch, excess=Excess.BATCHED, condition="event.data.z"),)

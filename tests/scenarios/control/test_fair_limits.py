@@ -32,13 +32,14 @@ async def test_a_flood_delays_another_tenant_by_one_start() -> None:
 
 
 async def test_bodies_of_tenants_alternate() -> None:
-    """One body runs at a time, and each tenant has every second one, though one asked for all of its own first."""
-    app, ran = App("limits"), list[str]()
+    """Of those in a queue one runs at a time, and each tenant has every second one, though one asked for all first."""
+    app, ran = App("limits", queues=["gpu"]), list[str]()
     by_tenant = Concurrency(1, scope="app", fair="event.data.tenant")
 
     @app.function(on("scan"), concurrency=by_tenant)
     async def scan(ctx: Context) -> None:
-        parts = (ctx.step.run(f"part {part}", ran.append, ctx.event.data["tenant"]) for part in range(4))
+        gpu = ctx.step.options(queue="gpu")
+        parts = (gpu.run(f"part {part}", ran.append, ctx.event.data["tenant"]) for part in range(4))
         await asyncio.gather(*parts)
 
     async with VirtualEngine(app) as engine:

@@ -9,10 +9,12 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, event_fields
 from stepstream.contract.functions import FunctionRegistered
 from stepstream.contract.gates import BatchedRun, Excess, Gate, GateAsked, GateLeft, GateRule, GateSettled
+from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import GATE_KEY_CHARACTERS_MAX, GATE_WEIGHT_MAX, GATE_WEIGHT_ONE, PRIORITY_MS_MAX
 from stepstream.contract.plans import RunPlan
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import OpenStep, Run
+from stepstream.engine.state.tables import STEPS, run_part, step_of
 from stepstream.expressions.predicates import EvaluationError, Meter, evaluate
 
 
@@ -53,8 +55,7 @@ class PlannedGates:
         if plan.limits not in self._named:
             function = self._draft.function(self._run.function)
             named = _passed(self._draft, plan.limits, function.priority if function else "", self._event)
-            gates = (*self._run.step_gates, *named)
-            self._named[plan.limits] = tuple(sorted(gates, key=lambda gate: not gate.has_permits))
+            self._named[plan.limits] = _in_order((*self._run.step_gates, *named))
         gates = self._named[plan.limits]
         if not plan.units:
             return gates
@@ -66,6 +67,10 @@ class PlannedGates:
     @property
     def _event(self) -> EventRecord:
         return self._draft.events(self._run.run_id)[0]
+
+
+def _in_order(gates: Sequence[Gate]) -> tuple[Gate, ...]:
+    return tuple(sorted(gates, key=lambda gate: not gate.has_permits))
 
 
 def _units(draft: Draft, units: str, event: EventRecord) -> int:
@@ -85,9 +90,9 @@ def _units(draft: Draft, units: str, event: EventRecord) -> int:
 def _gates(
     draft: Draft, function: FunctionRegistered, event: EventRecord, meter: Meter | None, *, steps: bool
 ) -> tuple[Gate, ...]:
-    rules = [rule for rule in function.gates if rule.steps == steps]
+    rules = [rule for rule in function.gates if rule.steps == steps or (rule.work and not steps)]
     # Those that count work come last: a run leaves them, and passes them again, while it keeps the others.
-    rules.sort(key=lambda rule: rule.work)
+    rules.sort(key=lambda rule: (rule.work, rule.steps))
     return _passed(draft, rules, function.priority, event, meter) if rules else ()
 
 
@@ -246,14 +251,55 @@ def counts_work(run: Run) -> bool:
 def return_work(draft: Draft, run: Run) -> Run:
     """Leave the gates on work of a run for which no worker has anything to do; return the run to be written.
 
-    A parked run that waits for them keeps its place.
+    A parked run that waits for them keeps its place. Attempts of its steps that no queue runs return their permits
+    too: a worker starts them only when it has the run, so the run could wait for a permit that its own step holds.
     """
     if not counts_work(run) or run.parked:
         return run
+    if covers_body(run) and run.opened_steps:
+        _withdraw_attempts(draft, run)
     first = next(number for number, gate in enumerate(run.gates) if gate.work)
     for gate in run.gates[first : run.asked]:
         draft.route(gate.id, GateLeft(gate.id, run.run_id))
     return replace(run, asked=first, granted=first, queued_at=0, parked=True)
+
+
+def covers_body(run: Run) -> bool:
+    """Return whether a run holds permits by which its code runs, or one of its bodies at a time."""
+    return counts_work(run) and run.gates[-1].steps
+
+
+def is_coverable(run: Run, opened: OpenStep) -> bool:
+    """Return whether an attempt waits only for permits in whose place it may use those of its run."""
+    is_own = opened.kind == StepKind.RUN and not opened.queue and not opened.due
+    return is_own and opened.queued and covers_body(run) and all(gate.work for gate in opened.gates[opened.granted :])
+
+
+def cover(draft: Draft, run_id: str, step: str, opened: OpenStep) -> OpenStep:
+    """Leave the gates of an attempt in whose place it uses the permits of its run; return the step to be written."""
+    asked, granted = opened.gates[: opened.asked], opened.gates[: opened.granted]
+    for gate in asked:
+        if gate.work:
+            draft.route(gate.id, GateLeft(gate.id, run_id, step))
+    others, ask, grant = (tuple(gate for gate in gates if not gate.work) for gates in (opened.gates, asked, granted))
+    return replace(opened, gates=others, asked=len(ask), granted=len(grant), covered=True)
+
+
+def gates_of_next_attempt(run: Run, opened: OpenStep | None) -> tuple[Gate, ...]:
+    """Return the gates of the next attempt of a step; the first one of a step without a row used those of its run."""
+    if opened is None:
+        return run.step_gates if covers_body(run) else ()
+    return _in_order((*run.step_gates, *opened.gates)) if opened.covered else opened.gates
+
+
+def _withdraw_attempts(draft: Draft, run: Run) -> None:
+    """Return the permits and the places of attempts that the worker of a run starts: they ask again with the run."""
+    for key, opened in draft.scan(STEPS, run_part(run.run_id)):
+        if opened.kind == StepKind.RUN and opened.asked and not opened.queue:
+            left = leave_step_gates(draft, run.run_id, step_of(key), opened)
+            gates = gates_of_next_attempt(run, opened)
+            # A grant on its way has the former number.
+            draft.put_step(run.run_id, step_of(key), opened, replace(left, gates=gates, covered=False, number=0))
 
 
 def leave_step_gates(draft: Draft, run_id: str, step: str, opened: OpenStep) -> OpenStep:

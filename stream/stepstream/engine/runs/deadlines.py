@@ -12,7 +12,7 @@ from stepstream.contract.events import EventRecord
 from stepstream.contract.history import RunDeadlineChanged
 from stepstream.contract.inbox import ExecutionStarted
 from stepstream.contract.limits import FINISH_GRACE_MS
-from stepstream.engine.gates.passing import counts_work
+from stepstream.engine.gates.passing import counts_work, covers_body
 from stepstream.engine.runs.endings import cancel_overdue
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import Run, Timer, TimerKind
@@ -26,7 +26,7 @@ def announces(run: Run) -> bool:
 def start_command(run: Run, events: tuple[EventRecord, ...]) -> RunStarted:
     """Return the command that starts a run at its first line."""
     known = run.run_id, run.function, run.epoch, events, run.started_at, run.chain
-    return RunStarted(*known, announces(run), counts_work(run))
+    return RunStarted(*known, announces(run), counts_work(run), covers_body(run))
 
 
 def await_start(draft: Draft, run: Run) -> Run:

@@ -5,13 +5,14 @@ from msgspec.structs import replace
 from stepstream.contract.codec import NULL
 from stepstream.contract.commands import Memo, Open, RunResumed, RunStopped, StepDispatched
 from stepstream.contract.inbox import StepClaimed, StepFailed, StepLeased, StepPostponed, StepReported
+from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import DISPATCHED_BYTES_MAX
-from stepstream.engine.gates.passing import ask_for_step, leave_step_gates
+from stepstream.engine.gates.passing import ask_for_step, cover, covers_body, leave_step_gates
 from stepstream.engine.runs.leases import defer_claim, grant, release
-from stepstream.engine.runs.pauses import is_paused, send_news
+from stepstream.engine.runs.pauses import hold, is_paused, send_news
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.rows import OpenStep, Run, Timer, TimerKind
-from stepstream.engine.state.tables import MEMOS, run_part
+from stepstream.engine.state.tables import MEMOS, STEPS, run_part, step_of
 
 
 def memos_of(draft: Draft, run_id: str) -> tuple[Memo, ...]:
@@ -29,9 +30,14 @@ def has_queue(draft: Draft, function_id: str, queue: str) -> bool:
 def begin_attempt(draft: Draft, run: Run, step: str, before: OpenStep, opened: OpenStep) -> None:
     """Start the attempt of a step that is due, unless it waits for a limit: then the last grant starts it.
 
-    In a run that has exceeded its time no attempt starts.
+    In a run that has exceeded its time no attempt starts. If the run is parked, and its worker runs the body, the
+    attempt asks for its limits when a worker has the run.
     """
     if run.expired:
+        return
+    if run.parked and covers_body(run) and not opened.queue:
+        draft.put_step(run.run_id, step, before, opened)
+        send_news(draft, run, RunResumed(run.run_id, run.epoch))
         return
     opened = ask_for_step(draft, run, step, opened)
     if not opened.queued and opened.queue and is_paused(draft, run, opened.queue):
@@ -47,8 +53,49 @@ def send_attempt(draft: Draft, run: Run, step: str, opened: OpenStep) -> None:
     if opened.queue:
         dispatch(draft, run, step, opened)
     else:
-        due = Open(step, opened.attempt, ready=True, progress=opened.progress)
+        due = Open(step, opened.attempt, ready=True, progress=opened.progress, covered=opened.covered)
         send_news(draft, run, RunResumed(run.run_id, run.epoch, retries=(due,)))
+
+
+def ask_for_attempts(draft: Draft, run: Run) -> None:
+    """Have the attempts of a run that became due while it was parked ask for their limits, before a worker loads it.
+
+    The first of them is covered by the permits of the run.
+    """
+    if not covers_body(run) or not run.opened_steps or run.expired:
+        return
+    attempts = _due_attempts(draft, run)
+    is_covered = any(opened.covered for _, opened in attempts)
+    for step, opened in attempts:
+        if opened.queued and opened.asked == opened.granted:
+            covered = opened if is_covered else cover(draft, run.run_id, step, opened)
+            draft.put_step(run.run_id, step, opened, ask_for_step(draft, run, step, covered))
+            is_covered = True
+
+
+def continue_by_attempt(draft: Draft, run: Run) -> bool:
+    """Keep a run executing whose code waits for attempts that have no permit yet; return False if there are none.
+
+    The run holds a permit that its code does not need now, so it covers the first of them. One that waits for other
+    limits keeps the run executing, as it would keep a separate permit. A paused run is parked, and the end of the
+    pause wakes it.
+    """
+    if not covers_body(run) or not run.opened_steps:
+        return False
+    waiting = [(step, opened) for step, opened in _due_attempts(draft, run) if opened.queued]
+    if not waiting or hold(draft, run):
+        return False
+    if not any(opened.covered for _, opened in waiting):
+        step, opened = waiting[0]
+        begin_attempt(draft, run, step, opened, cover(draft, run.run_id, step, opened))
+    return True
+
+
+def _due_attempts(draft: Draft, run: Run) -> list[tuple[str, OpenStep]]:
+    """Return the steps whose next attempt the worker of a run starts, in the order in which they asked for permits."""
+    steps = ((step_of(key), opened) for key, opened in draft.scan(STEPS, run_part(run.run_id)))
+    due = ((step, each) for step, each in steps if each.kind == StepKind.RUN and not (each.queue or each.due))
+    return sorted(due, key=lambda pair: (pair[1].number, pair[0]))
 
 
 def dispatch(draft: Draft, run: Run, step: str, opened: OpenStep) -> None:

@@ -17,7 +17,7 @@ from stepstream.contract.limits import CHAIN_RUNS_MAX
 from stepstream.contract.matching import SignalWaitOpened
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.contract.plans import InvokePlan, RunPlan, SendPlan, SignalPlan, SleepPlan, StepPlan, WaitPlan
-from stepstream.engine.gates.passing import PlannedGates
+from stepstream.engine.gates.passing import PlannedGates, covers_body
 from stepstream.engine.matching.wait_compiler import WaitCompiler
 from stepstream.engine.matching.waits import close_step
 from stepstream.engine.runs.admission import start_request
@@ -124,6 +124,8 @@ def _plan_body(draft: Draft, run_id: str, plan: RunPlan, gates: tuple[Gate, ...]
         message = f"app {run.app!r} has no queue {plan.queue!r}; write App({run.app!r}, queues=[{plan.queue!r}])"
         return Failure(ErrorInfo("QueueNotFoundError", message, code="queue-not-found"))
     due = max(draft.now, 1) if plan.queue and is_paused(draft, run, plan.queue) else 0
+    if covered := plan.covered and covers_body(run):
+        gates = tuple(gate for gate in gates if not gate.work)
     opened = OpenStep(
         plan.id,
         StepKind.RUN,
@@ -132,6 +134,7 @@ def _plan_body(draft: Draft, run_id: str, plan: RunPlan, gates: tuple[Gate, ...]
         queue=plan.queue,
         fingerprint=plan.fingerprint,
         gates=gates,
+        covered=covered,
     )
     run = open_step(draft, run_id, plan, opened, f"queue {plan.queue}" if plan.queue else "")
     if opened.gates and not due:

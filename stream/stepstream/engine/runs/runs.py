@@ -22,16 +22,16 @@ from stepstream.contract.matching import LookBackTruncated
 from stepstream.contract.outcomes import Failure, Value
 from stepstream.contract.progress import StateSet
 from stepstream.contract.run_state import StateValues, same_state
-from stepstream.engine.gates.passing import ask_next, counts_work, return_work
+from stepstream.engine.gates.passing import ask_next, counts_work, covers_body, is_coverable, return_work
 from stepstream.engine.runs.deadlines import announces
-from stepstream.engine.runs.dispatch import memos_of
+from stepstream.engine.runs.dispatch import ask_for_attempts, continue_by_attempt, memos_of
 from stepstream.engine.runs.endings import cancel_overdue, end_run
 from stepstream.engine.runs.leases import defer_claim, grant, release
 from stepstream.engine.runs.pauses import hold, is_paused, wake_run
 from stepstream.engine.runs.starts import start_code
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.lifecycle import state_of_run
-from stepstream.engine.state.rows import Run, Timer, TimerKind
+from stepstream.engine.state.rows import OpenStep, Run, Timer, TimerKind
 from stepstream.engine.state.tables import STEPS, run_part, run_values_key, step_of
 from stepstream.engine.state.value_rows import RunValues
 
@@ -65,18 +65,7 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
         return
     epoch = run.epoch + 1
     run = draft.record(replace(run, epoch=epoch, claim=claim.claim, news=0), RunMoved, epoch)
-    opened = tuple(
-        Open(
-            step_of(key),
-            step.attempt,
-            ready=step.kind == StepKind.RUN and step.started and not step.queue,
-            group=step.group,
-            kind=step.kind,
-            fingerprint=step.fingerprint,
-            progress=step.progress,
-        )
-        for key, step in draft.scan(STEPS, run_part(run.run_id))
-    )
+    ask_for_attempts(draft, run)
     loaded = RunLoaded(
         run.run_id,
         run.function,
@@ -86,13 +75,27 @@ def claim_run(draft: Draft, claim: RunClaimed) -> None:
         claim.claim,
         run.attempt,
         memos_of(draft, run.run_id),
-        opened,
+        tuple(_open(run, step_of(key), step) for key, step in draft.scan(STEPS, run_part(run.run_id))),
         run.chain,
         announces(run),
         _values(draft, run),
         counts_work(run),
+        covers_body(run),
     )
     draft.command(run.app, loaded)
+
+
+def _open(run: Run, step: str, opened: OpenStep) -> Open:
+    return Open(
+        step,
+        opened.attempt,
+        ready=opened.kind == StepKind.RUN and opened.started and not opened.queue,
+        group=opened.group,
+        kind=opened.kind,
+        fingerprint=opened.fingerprint,
+        progress=opened.progress,
+        covered=opened.covered or is_coverable(run, opened),
+    )
 
 
 def park_run(draft: Draft, report: RunParked) -> None:
@@ -102,8 +105,8 @@ def park_run(draft: Draft, report: RunParked) -> None:
         return
     if run.expired:
         cancel_overdue(draft, run)
-        return
-    _park(draft, run)
+    elif not continue_by_attempt(draft, run):
+        _park(draft, draft.run(run.run_id) or run)
 
 
 def _park(draft: Draft, run: Run) -> None:

@@ -15,7 +15,14 @@ from stepstream.contract.matching import EventMatched
 from stepstream.contract.model_usage import ModelUsage
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value, outcome_bytes
 from stepstream.contract.progress import HeartbeatReported
-from stepstream.engine.gates.passing import leave_step_gates, settle_gates
+from stepstream.engine.gates.passing import (
+    cover,
+    covers_body,
+    gates_of_next_attempt,
+    is_coverable,
+    leave_step_gates,
+    settle_gates,
+)
 from stepstream.engine.matching.waits import close_step, withdraw
 from stepstream.engine.runs.branches import is_registered, settle_branch
 from stepstream.engine.runs.children import forget_child
@@ -157,7 +164,7 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
         group,
         queue=report.queue,
         fingerprint=fingerprint,
-        gates=opened.gates if opened else (),
+        gates=gates_of_next_attempt(run, opened),
         progress=progress,
     )
     draft.put_step(run.run_id, report.step, opened, retried)
@@ -168,7 +175,10 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
 def report_heartbeat(draft: Draft, report: HeartbeatReported) -> None:
     """Keep the progress of a body that runs; a body whose first attempt runs where its run is has no row before."""
     run = draft.run(report.run_id) if report.queue else current(draft, report.run_id, report.epoch)
-    opened = draft.step(report.run_id, report.step)
+    before = opened = draft.step(report.run_id, report.step)
+    if run and opened and report.attempt == opened.attempt and is_coverable(run, opened):
+        # Its worker has not waited for a permit: the body runs by that of the run.
+        opened = cover(draft, run.run_id, report.step, opened)
     if run is None or not _is_running(draft, report, opened):
         return
     progress = newest_progress(report.progress, opened)
@@ -178,10 +188,16 @@ def report_heartbeat(draft: Draft, report: HeartbeatReported) -> None:
     draft.record(run, StepProgressed, report.step, report.id, report.attempt, progress, report.started_at)
     if opened is None:
         join_groups(draft, run.run_id, Counter([report.group] if report.group else []))
-        running = OpenStep(report.id, StepKind.RUN, group=report.group, fingerprint=report.fingerprint)
+        running = OpenStep(
+            report.id,
+            StepKind.RUN,
+            group=report.group,
+            fingerprint=report.fingerprint,
+            covered=covers_body(run),
+        )
     else:
         running = opened
-    draft.put_step(run.run_id, report.step, opened, replace(running, progress=progress, sent_at=report.sent_at))
+    draft.put_step(run.run_id, report.step, before, replace(running, progress=progress, sent_at=report.sent_at))
 
 
 def _is_running(draft: Draft, report: HeartbeatReported, opened: OpenStep | None) -> bool:

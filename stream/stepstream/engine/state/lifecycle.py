@@ -38,7 +38,7 @@ RUN_LIFE: Mapping[RunState, Mapping[str, tuple[RunState, ...]]] = {
         "GateRefused": ("absent",),
         "ExecutionStarted": ("active",),
         "RunClaimed": ("active", "parked", "absent"),
-        "RunParked": ("parked", "absent"),
+        "RunParked": ("active", "parked", "absent"),
         "WarningReported": ("active",),
         "AttributesSet": ("active",),
         "StateSet": ("active",),
@@ -163,6 +163,11 @@ STEP_LIFE: Mapping[StepState, Mapping[str, tuple[StepState, ...]]] = {
     # The body of a step waits for a limit. It may run, or have a result, without it if the code has changed.
     "queued": {
         "GateGranted": ("queued", "ready", "backing-off"),
+        "RunClaimed": ("queued", "ready"),
+        "RunParked": ("queued", "ready"),
+        "RunFailed": ("queued",),
+        "RunPostponed": ("queued",),
+        "HeartbeatReported": ("ready",),
         "StepsPlanned": ("queued", "absent"),
         "StepReported": ("kept",),
         "StepFailed": ("backing-off",),
@@ -176,6 +181,10 @@ STEP_LIFE: Mapping[StepState, Mapping[str, tuple[StepState, ...]]] = {
     "ready": {
         "StepClaimed": ("ready", "backing-off"),
         "StepPostponed": ("backing-off",),
+        "RunClaimed": ("queued",),
+        "RunParked": ("queued",),
+        "RunFailed": ("queued",),
+        "RunPostponed": ("queued",),
         "HeartbeatReported": ("ready",),
         "StepsPlanned": ("ready", "absent"),
         "StepReported": ("kept",),

@@ -144,6 +144,7 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     counts. `fingerprint` is that of its plan or report. `child` is the run that it invoked. One that waits for several
     events has `branches`, and needs the first of them or `every` one. Each attempt of a body passes its `gates` in
     order: it has `asked` for so many of them, and so many were `granted`. Its requests have the `number` of its plan.
+    One that is `covered` runs by the permit of its run, and passes only the gates that count no code.
     `progress` is what the last heartbeat of its body said that was reported, null if there is none, and `sent_at` the
     time of that report.
     """
@@ -168,6 +169,7 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     number: int = 0
     progress: Raw = NULL
     sent_at: int = 0
+    covered: bool = False
 
     @property
     def queued(self) -> bool:

@@ -14,6 +14,7 @@ from stepstream.contract.inbox import StepsPlanned
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, Value
 from stepstream.gateway.runs.asked import Asked
+from stepstream.gateway.runs.call_permit import CallPermit
 from stepstream.gateway.runs.calling import Caller, known_version
 from stepstream.gateway.runs.function import RemoteFunction
 from stepstream.gateway.runs.metadata_log import MetadataLog
@@ -56,6 +57,7 @@ class Answering(ABC):
         self._failure: Finished | None = None
         self._fruitless = 0
         self._checkpointing, self._encoding = asyncio.Lock(), asyncio.Lock()
+        self._permit = CallPermit(exists=snapshot.covers_body)
 
     @property
     def over(self) -> bool:
@@ -128,7 +130,8 @@ class Answering(ABC):
         function, now_ms = self.caller.function_of(), self.caller.now_ms()
         fresh = [op for op in active_ops(ops) if op.step not in self.results]
         self._fetches |= {op.step: op for op in fresh if isinstance(op, GatewayOp | AiOp)}
-        request = self._asked.plan(fresh, now_ms, merges=self.caller.merges, limited=function.is_limited)
+        permit = self._permit if function.is_limited else None
+        request = self._asked.plan(fresh, now_ms, merges=self.caller.merges, permit=permit)
         if request.begin or request.plans:
             self._fruitless = 0
         if request.plans:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from stepstream.contract.commands import Open
 from stepstream.contract.ids import StepHash
 from stepstream.contract.plans import SignalPlan, StepPlan, WaitPlan
+from stepstream.gateway.runs.call_permit import CallPermit
 from stepstream.gateway.runs.plans import KINDS, plan_of
-from stepstream.gateway.wire.ops import ErrorOp, Op, RunOp
+from stepstream.gateway.wire.ops import ErrorOp, Op, PlannedOp, RunOp
 from stepstream.sdk.replay.calls import RUN, Call, CallEvent, CallState, CallTable
 
 _DONE = (RunOp, ErrorOp)
@@ -90,13 +91,20 @@ class Asked:
         self._repeated = call if repeats else self._repeated
         return self.calls.retry(call)
 
+    def waiting(self) -> Call | None:
+        """Return the first step that waits for a permit, and that may use that of its run; it is then due."""
+        call = next((call for call in self.calls.of(CallState.OPEN) if call.covered), None)
+        if call is not None:
+            self.calls.call_for(call, call.attempt, covered=True)
+        return call
+
     def due(self, retries: Iterable[Open]) -> Iterator[Call]:
         """Yield the steps whose next attempt the engine says is due."""
         for retry in retries:
             call = self.calls.get(retry.step)
             if call is None:
                 self.opened[retry.step] = retry
-            elif self.calls.call_for(call, retry.attempt):
+            elif self.calls.call_for(call, retry.attempt, covered=retry.covered):
                 yield call
 
     def release(self, call: Call) -> None:
@@ -125,14 +133,16 @@ class Asked:
         self._races.discard(step)
         self.pending.discard(step)
 
-    def plan(self, ops: Sequence[Op], now_ms: int, *, merges: bool, limited: bool) -> Request:
+    def plan(self, ops: Sequence[Op], now_ms: int, *, merges: bool, permit: CallPermit | None = None) -> Request:
         """Open the steps that an answer asks for, unless they are open.
 
-        Steps of one answer are a group: the engine wakes the run once, when all of those that it has are done.
+        Steps of one answer are a group: the engine wakes the run once, when all of those that it has are done. If their
+        function is limited, one step uses the `permit` of the run at once, and others when it is free again.
         """
         plans: list[StepPlan] = []
         begin: list[Call] = []
         group = self._new_group() if merges and len(ops) > 1 else ""
+        is_covering, is_free = bool(permit and permit.exists), bool(permit and permit.is_free)
         for op in ops:
             if isinstance(op, _DONE) or self.calls.get(op.step) is not None:
                 continue
@@ -141,7 +151,9 @@ class Asked:
                 begin += [call] if call.state is CallState.DUE else []
                 continue
             call = Call(StepHash(op.step), op.id, KINDS.get(type(op), RUN), group="" if op.race else group)
-            plan = plan_of(op, now_ms, call.group, limited=limited)
+            call.covered = is_covering and isinstance(op, PlannedOp)
+            plan = plan_of(op, now_ms, call.group, limited=permit is not None and not (call.covered and is_free))
+            is_free &= not call.covered
             if op.race:
                 self._races.add(op.step)
             self.calls.move(call, CallEvent.DISCOVER, CallState.NEW)
@@ -162,6 +174,7 @@ class Asked:
         """Continue a step that the engine has open; without a group its result alone matters to the code."""
         del self.opened[opened.step]
         call = Call(StepHash(opened.step), id, opened.kind, attempt=opened.attempt, group=opened.group, open=True)
+        call.covered = opened.covered
         if not opened.group:
             self._races.add(opened.step)
         is_due = opened.ready and opened.kind == RUN

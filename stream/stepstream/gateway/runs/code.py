@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from stepstream.contract.codec import Raw
@@ -17,7 +17,7 @@ from stepstream.gateway.runs.answering import Answering
 from stepstream.gateway.runs.fetches import fetch
 from stepstream.gateway.runs.function import RemoteFunction
 from stepstream.gateway.runs.metadata_log import MetadataLog
-from stepstream.gateway.runs.phases import Need, OpenCalls
+from stepstream.gateway.runs.phases import Need, OpenCalls, Phase
 from stepstream.gateway.runs.transport import NotCalled, Transport
 from stepstream.gateway.wire.answers import Answer, Failed, Ops
 from stepstream.gateway.wire.calls import DISCOVERY
@@ -113,7 +113,12 @@ class RemoteCode(Answering):
 
     def _proceed(self) -> None:
         """Do what follows when nothing is running: end a run that failed, call once more, or wait for the engine."""
-        if self.over or self._open:
+        if self.over:
+            return
+        if self._is_permit_unused() and (call := self._asked.waiting()):
+            self._start(call)
+            return
+        if self._open:
             return
         if self._failure:
             self._finish(self._failure)
@@ -122,9 +127,14 @@ class RemoteCode(Answering):
         else:
             self._runner.suspended(self)
 
+    def _is_permit_unused(self) -> bool:
+        """Return whether the run has a permit by which neither its code is executing nor one of its bodies."""
+        return self._permit.is_free and self._open.phase is Phase.IDLE and not self._failure
+
     def _resume(self, retries: Iterable[Open], acknowledged: bool) -> None:
         for call in self._asked.due(retries):
             self._start(call)
+        self._permit.review()
         if acknowledged:
             for call in self._asked.calls.of(CallState.HELD):
                 self._start(call)
@@ -180,6 +190,8 @@ class RemoteCode(Answering):
             self._open.need(Need.CALL)
             return
         self._asked.calls.move(call, CallEvent.BEGIN, CallState.RUNNING)
+        if call.covered:
+            self._permit.claim(call)
         self._open.start(self._perform, call, call.step)
 
     async def _perform(self, call: Call, target: str) -> None:
@@ -190,8 +202,10 @@ class RemoteCode(Answering):
         call.body = (
             functools.partial(fetch, op, self.caller.transport) if op else functools.partial(self._ask, call, target)
         )
+        is_covered = self._permit.exists and (target == DISCOVERY or call.covered or not call.open)
         try:
-            outcome = await self._runner.execute(self, call)
+            async with self._permit.covering(call) if is_covered else nullcontext():
+                outcome = await self._runner.execute(self, call)
         except NotAResult as other:
             if not self.over:
                 await self._take(call, other.answer)
@@ -216,7 +230,8 @@ class RemoteCode(Answering):
                 await self.caller.encode_events()
                 await self.results.encode()
             await self._starts.wait(1 + call.size // _BYTES_PER_START)
-            parallel = target != DISCOVERY or self._asked.others(call) or self.caller.function_of().is_limited
+            is_planned = self.caller.function_of().is_limited and not self._permit.exists
+            parallel = target != DISCOVERY or is_planned or self._asked.others(call)
             answer = await self.caller.call(target, call.attempt, self.results.memos, parallel=parallel)
         except Exception as error:
             logger.exception("a call of run %s failed in the gateway", self.run_id)

@@ -123,7 +123,9 @@ class Call:
     `attempt` is the attempt of its body that runs or is due, `due` the newest one that the engine called for while an
     earlier attempt was running. `task` is the task that awaits it. `arguments` are what the code passes to it, and
     `fingerprint` is their checksum, 0 unless the code uses the id more than once. `progress` is what the last heartbeat
-    of its body said, null if there is none. `size` is how many bytes the body holds while it runs.
+    of its body said, null if there is none. `size` is how many bytes the body holds while it runs. If its function
+    limits bodies, and no queue runs this one, it is `limited`; without named limits it `shares` the permit of its
+    run. It is `covered` if it runs by that permit, or may, and needs no separate one.
     """
 
     step: StepHash
@@ -145,6 +147,9 @@ class Call:
     fingerprint: int = 0
     progress: Raw = field(default_factory=lambda: NULL)
     size: int = 0
+    limited: bool = False
+    shares: bool = False
+    covered: bool = False
 
     @property
     def is_own(self) -> bool:
@@ -186,8 +191,13 @@ class CallTable:
         """Return the call that came to a state first of those that are in it."""
         return next(iter(self._by_state[state]), None)
 
-    def call_for(self, call: Call, attempt: int) -> bool:
-        """Take in that the engine calls for an attempt of a body; return whether the attempt may begin."""
+    def call_for(self, call: Call, attempt: int, *, covered: bool = False) -> bool:
+        """Take in that the engine calls for an attempt of a body; return whether the attempt may begin.
+
+        A body that runs already has a separate permit from now on, unless it is still `covered`.
+        """
+        if call.state in (CallState.OPEN, CallState.DUE, CallState.RUNNING):
+            call.covered = covered
         if call.state is CallState.RUNNING:
             call.due = attempt
             self.move(call, CallEvent.DUE, CallState.RUNNING)
@@ -202,6 +212,7 @@ class CallTable:
         """Note that another attempt of a body follows; return whether the engine has already called for it."""
         call.open = True
         is_due = call.due > call.attempt
+        call.covered &= is_due
         call.attempt = max(call.due, call.attempt)
         self.move(call, CallEvent.RETRY, CallState.DUE if is_due else CallState.OPEN)
         return is_due

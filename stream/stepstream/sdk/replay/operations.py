@@ -10,6 +10,7 @@ from stepstream.contract.ids import StepHash
 from stepstream.contract.plans import StepPlan
 from stepstream.sdk.replay.calls import RUN, SIGNAL, WAIT, Call, CallEvent, CallState, CallTable
 from stepstream.sdk.replay.groups import Groups
+from stepstream.sdk.replay.run_permit import RunPermit
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Operations:
 
     calls: CallTable
     groups: Groups
+    permit: RunPermit
     opened: dict[str, Open]
     dispatched: bool
     cancelled: list[str] = field(default_factory=list)
@@ -47,7 +49,7 @@ class Operations:
             return
         call.open, call.group = True, opened.group
         is_due = opened.ready and call.kind == RUN
-        call.attempt, call.progress = opened.attempt, opened.progress
+        call.attempt, call.progress, call.covered = opened.attempt, opened.progress, opened.covered
         self.calls.move(call, CallEvent.DISCOVER, CallState.DUE if is_due else CallState.OPEN)
 
     def kind_of(self, step: str) -> str:
@@ -64,12 +66,15 @@ class Operations:
         """Return what the code newly requests of the engine, and the calls whose bodies are to begin."""
         new = [] if self.dispatched else self.calls.of(CallState.NEW)
         self.groups.assign(new)
-        planned = [call for call in new if call.plan]
-        begin = [*self.calls.of(CallState.DUE), *(call for call in new if call.is_own)]
+        next_by_permit = self.permit.take_next(new)
+        planned = [call for call in new if call.plan and call is not next_by_permit]
+        begin = [call for call in self.calls.of(CallState.DUE) if call is next_by_permit or not call.covered]
+        begin += [call for call in new if call.is_own or call is next_by_permit]
         acknowledge = bool(begin) and any(call.kind in (WAIT, SIGNAL) for call in planned)
         ungrouped = [] if self.dispatched else self.groups.leavers()
         for call in planned:
             call.open = True
+            self.permit.plan(call, next_by_permit)
             self.calls.move(call, CallEvent.PLAN, CallState.OPEN)
         cancelled, self.cancelled = self.cancelled, []
         request = Request(
@@ -84,6 +89,13 @@ class Operations:
             begin = []
         return request, begin
 
+    def begin_at_once(self, call: Call) -> bool:
+        """Begin the body of a step that code awaits which is one task alone; return False if it has to be planned."""
+        if call.state is not CallState.NEW or not (call.is_own or (self.permit.exists and self.permit.take(call))):
+            return False
+        self.calls.move(call, CallEvent.BEGIN, CallState.RUNNING)
+        return True
+
     def call_for(self, retries: Iterable[Open]) -> None:
         """Take in the attempts that the engine says are due."""
         for retry in retries:
@@ -91,7 +103,7 @@ class Operations:
             if call is None:
                 self.opened[retry.step] = retry
             else:
-                self.calls.call_for(call, retry.attempt)
+                self.calls.call_for(call, retry.attempt, covered=retry.covered)
 
     def abandon(self, call: Call) -> None:
         """Drop a step that the code no longer awaits: it lost a race, or its task was cancelled."""

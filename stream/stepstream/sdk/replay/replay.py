@@ -23,6 +23,7 @@ from stepstream.sdk.replay.operations import Operations
 from stepstream.sdk.replay.pacing import PacedCalls
 from stepstream.sdk.replay.pending_changes import PendingChanges
 from stepstream.sdk.replay.results import Results
+from stepstream.sdk.replay.run_permit import RunPermit
 from stepstream.sdk.replay.tasks import RunTask, Scope, current_body, current_scope, run_task
 from stepstream.sdk.values import dump_output
 
@@ -32,7 +33,7 @@ class Snapshot:
     """What the engine knows of a run when its code starts: the memos in the order of their keys, and the open steps.
 
     In a `dispatched` run the code serves one step of a queue: nothing is requested, and no body runs but that one.
-    `chain` is that of RunStarted, `state` that of RunLoaded.
+    `chain` and `covers_body` are those of RunStarted, `state` that of RunLoaded.
     """
 
     run_id: str
@@ -42,6 +43,7 @@ class Snapshot:
     dispatched: bool = False
     chain: int = 0
     state: StateValues = field(default_factory=dict)
+    covers_body: bool = False
 
 
 class Replay:
@@ -82,7 +84,8 @@ class Replay:
         self._calls = CallTable()
         self._results = Results(snapshot.memos)
         self._opened = {step.step: step for step in snapshot.opened}
-        self._operations = Operations(self._calls, self.groups, self._opened, snapshot.dispatched)
+        permit = RunPermit(self._calls, exists=snapshot.covers_body)
+        self._operations = Operations(self._calls, self.groups, permit, self._opened, snapshot.dispatched)
         self._scope = Scope(snapshot.run_id, self.activity, snapshot.chain)
         known = (self._scope, self._results, self._operations, limits.steps_per_run_max)
         self.steps = Discovery(*known, warn=self.warn, reject=self.reject)
@@ -184,12 +187,10 @@ class Replay:
             call.task = run_task()
         if sequential and (memo := self._results.take_first(call.step)):
             return self._resolve(call, memo)
-        if not (sequential and call.is_own and call.state is CallState.NEW and self._may_begin_at_once(call)):
+        if not (sequential and self._may_begin_at_once(call) and self._operations.begin_at_once(call)):
             outcome = await self._wait(call, sequential)
             if outcome is not None:
                 return outcome
-        else:
-            self._calls.move(call, CallEvent.BEGIN, CallState.RUNNING)
         while (outcome := await self._run_body(call)) is None:
             self._calls.retry(call)
             outcome = await self._wait(call, sequential)

@@ -33,10 +33,23 @@ def body_step(
 
     def call_of(step: StepHash) -> Call:
         def plan(call: Call) -> RunPlan:
-            return RunPlan(step, body.id, options.queue, call.group, limits=options.limits, units=options.units)
+            known = step, body.id, options.queue, call.group
+            covered = call.covered and not call.shares
+            return RunPlan(*known, limits=options.limits, units=options.units, covered=covered)
 
         planned = plan if options.queue or options.limited or options.limits else None
-        return Call(step, body.id, RUN, body=body.run, returns=body.returns, policy=options.policy, plan=planned)
+        limited = options.limited and not options.queue
+        return Call(
+            step,
+            body.id,
+            RUN,
+            body=body.run,
+            returns=body.returns,
+            policy=options.policy,
+            plan=planned,
+            limited=limited,
+            shares=limited and not options.limits,
+        )
 
     return StepCall(replay, body.id, call_of, value_of, body.arguments)
 

@@ -65,7 +65,15 @@ class LiveRun(WorkItem):
         self.attempt = given.attempt if isinstance(given, RunLoaded) else 0
         memos, opened = (given.memos, given.open) if isinstance(given, RunLoaded) else ((), ())
         state = given.state if isinstance(given, RunLoaded) else {}
-        snapshot = Snapshot(given.run_id, given.epoch, memos, opened, chain=given.chain, state=state)
+        snapshot = Snapshot(
+            given.run_id,
+            given.epoch,
+            memos,
+            opened,
+            chain=given.chain,
+            state=state,
+            covers_body=given.covers_body,
+        )
         self._start_code(snapshot, runner, app, given.events, options, self.attempt)
 
     def keep_results(self) -> None:
