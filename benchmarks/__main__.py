@@ -26,6 +26,7 @@ from benchmarks import (
     memory,
     queued,
     readmodel,
+    streams,
 )
 from benchmarks.functions import Figure, chosen
 from stepstream.host.serving import collect_garbage_seldom
@@ -55,6 +56,7 @@ RUNTIMES = {
     "queued": (_names(queued.ALL), queued.main),
     "readmodel": (_names(readmodel.ALL), readmodel.main),
     "live": (_names(live.ALL), live.main),
+    "streams": (_names(streams.ALL), streams.main),
 }
 
 

@@ -46,7 +46,7 @@ async def test_each_page_of_a_report_is_read_once(requests: list[int]) -> None:
         await engine.advance("10m")
         run = engine.run()
         assert run.output == expected()
-        assert run.state["progress"] == {"read": PAGES, "of": PAGES}
+        assert run.state == {"progress": {"read": PAGES, "of": PAGES}}
         assert {step.id for step in run.steps if step.usage} == REQUESTS
         assert not run.warnings
     assert len(requests) == len(REQUESTS)
