@@ -83,3 +83,35 @@ def test_a_reader_needs_no_mouse(page: Page, shop: Shop) -> None:
     page.keyboard.type("jk?")
     expect(page.get_by_role("searchbox", name="Find a run")).to_have_value("jk?")
     expect(page.get_by_role("dialog")).to_be_hidden()
+
+
+def test_keys_move_through_approvals_and_rows_without_links(page: Page, shop: Shop) -> None:
+    """`j`, `k` and Enter work where rows are forms, and where a row has nothing to open."""
+    for number in range(2):
+        shop.waiting("refund", {}, "ask", id=f"keys-{number}")
+    page.goto("/ui/waiting?kind=approvals")
+    focused = page.locator("[data-row]:focus-within h2")
+    for key, number in (("j", 0), ("j", 1), ("k", 0)):
+        page.keyboard.press(key)
+        expect(focused).to_have_text(f"Refund keys-{number}?")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Refund keys-0?")
+    page.goto("/ui/workers")
+    rows = page.locator("[data-row]")
+    for _ in range(rows.count()):
+        page.keyboard.press("j")
+    expect(rows.last).to_be_focused()
+
+
+def test_values_differ_from_placeholders_and_clocks_are_compared(page: Page) -> None:
+    """A value in a field has the colour of text; the time of an engine that is not the browser's is a notice."""
+    page.goto("/ui/performance")
+    color = "(each) => getComputedStyle(each).color"
+    since = page.locator("input[name=since]")
+    assert since.evaluate(color) == page.locator("body").evaluate(color)
+    assert since.evaluate('(each) => getComputedStyle(each, "::placeholder").color') != since.evaluate(color)
+    notice = page.locator("#clock")
+    expect(notice).to_be_hidden()
+    page.clock.set_fixed_time("2020-01-01T00:00:00Z")
+    page.reload()
+    expect(notice).to_contain_text("that of your browser differs")

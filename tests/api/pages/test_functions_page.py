@@ -88,7 +88,7 @@ async def test_functions_are_listed_with_their_runs(engine: VirtualEngine) -> No
     browser = browser_of(engine)
     page = await browser.open("/ui/functions")
     other, _, row = page.texts("tbody tr")
-    assert other == 'a/"b" <i> shop 0 0 0 0 0'
+    assert other == 'a/"b" <i> shop invoked only 0 0 0 0 0'
     assert row.startswith(
         "fulfil shop event order if event.data.total > 0 cron 0 3 * * * Europe/Berlin 2026-01-01 02:00"
     )
@@ -117,9 +117,13 @@ async def test_a_function_has_its_configuration_and_its_times(engine: VirtualEng
     assert page.texts("section tbody tr")[0] == f"{slow.run_id} 8m 20s"
     assert (await browser.open(page.link(slow.run_id))).path == f"/ui/runs/{slow.run_id}"
     assert "completed 5" in page.text
+    assert "of 5 completed runs, whenever they ended; failed runs do not count" in page.text
+    assert "These are runs that completed or failed" in page.text
+    assert "The page of a function" not in page.text
     assert "Since 2025-12-31 23:00:00 : 5 ended; 4.3 ended per hour." in page.text
     odd = await browser.open((await browser.open("/ui/functions")).link('a/"b" <i>'))
     assert odd.texts("h1") == ['a/"b" <i>']
+    assert odd.texts(".facts dd")[:2] == ["shop", "invoked only"]
     assert not odd.all("#start")
     assert (await browser.open("/ui/function?id=none")).status == 404
 

@@ -86,6 +86,17 @@ async def test_every_page_has_the_same_header(engine: VirtualEngine) -> None:
     assert {name: header(page) for name, page in pages.items() if header(page) != expected} == {}
 
 
+async def test_every_page_has_the_time_of_the_engine(engine: VirtualEngine) -> None:
+    """In the footer, and in a notice that a script shows if the browser has another time; strangers see neither."""
+    page = await browser_of(engine).open("/ui/nothing")
+    assert "engine time 2026-01-01 00:00:00" in page.texts("footer")[0]
+    (notice,) = page.all("#clock")
+    assert "hidden" in notice.attributes
+    assert notice.attributes["data-now"] == str(engine.now_ms)
+    page = await browser_of(engine, KEYS).open("/ui/login")
+    assert (page.all("#clock"), page.all("footer time")) == ([], [])
+
+
 async def test_strangers_see_no_numbers(engine: VirtualEngine) -> None:
     """Neither beside the login nor on an error."""
     browser = browser_of(engine, KEYS)

@@ -48,7 +48,7 @@ REASON = ALL + "x" * (REASON_CHARACTERS_MAX - len(ALL))
 HUGE = IMAGE + "x" * (4 * MIB - 1_000)
 # A page of all of them has less than this; most of it is the text of tracebacks and results that are open.
 PAGE_BYTES_MAX = MIB
-PAGES_MAX = 500
+PAGES_MAX = 600
 PAGES_OF_A_KIND_MAX = 24
 ELEMENTS = {"img", "iframe", "object", "embed", "base", "style", "math", "foreignobject", "use"}
 

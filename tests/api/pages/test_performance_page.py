@@ -55,6 +55,8 @@ async def test_the_slowest_are_listed_with_their_runs(engine: VirtualEngine) -> 
     assert "Steps whose ids differ only in a number, such as those of a loop, share one row" in page.text
     page = await browser.open(page.link("functions"))
     assert "share one row" not in page.text
+    assert "Runs that completed or failed in this time count" in page.text
+    assert "The page of a function has the exact percentiles of its latest completed runs" in page.text
     slow, fast = page.texts("tbody tr")
     (run,) = engine.runs("load")
     assert slow == f"load 1 0 1h 0m 1h 0m 1h 0m …{run.run_id[-6:]}"

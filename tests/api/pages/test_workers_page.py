@@ -214,7 +214,11 @@ async def test_readers_see_workers_and_an_empty_engine_says_so() -> None:
         facade = facade_of(empty.engine)
         browser = Browser(make_api(facade, empty.index, bytes, keys=Keys("event", "api", "read")))
         browser.client.headers["Authorization"] = "Bearer read"
-        assert "No function is registered yet" in (await browser.open("/ui/workers")).text
+        page = await browser.open("/ui/workers")
+        assert "No function is registered yet" in page.text
+        assert "A worker is a process that runs the code of an app" in page.text
+        assert "A shard is a part of the runs" in page.text
+        assert "or throttle=, is listed while runs hold it or wait" in (await browser.open("/ui/limits")).text
         assert (await browser.open("/ui/workers?page=2")).status == 400
 
 

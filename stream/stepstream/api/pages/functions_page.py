@@ -27,7 +27,7 @@ from stepstream.api.pages.parts.components import (
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html, see_done
 from stepstream.api.pages.parts.fields import ACCEPTED, Refusal
 from stepstream.api.pages.parts.layout import document
-from stepstream.api.pages.performance_page import PERCENTILES, folded_hint, timings_table
+from stepstream.api.pages.performance_page import PERCENTILES, STEPS_COUNTED, folded_hint, timings_table
 from stepstream.api.pages.scope_forms import (
     change_pause,
     pause_changes,
@@ -128,7 +128,7 @@ def _row(view: FunctionView, now_ms: int) -> h.Element:
             h.li[f"{more} more"] if more > 0 else None,
         ]
         if triggers
-        else None,
+        else _untriggered(known),
         at(min((times[0] for times in due if times), default=0)),
         _count_link(view, "open", sum(view.counts.get(each, 0) for each in OPEN_RUN_STATUSES)),
         *(_count_link(view, status, view.counts.get(status, 0)) for status in ENDED_RUN_STATUSES),
@@ -150,6 +150,11 @@ def _count_link(view: FunctionView, status: str, count: int, word: str = "") -> 
     target = url("runs", query=[("filter", str(Filter().having("function", view.id).having("status", status)))])
     said = f"{word} {count:,}".strip()
     return h.a(href=target)[said] if count else said
+
+
+def _untriggered(known: FunctionRegistered | None) -> str | None:
+    """Return how the runs of a function without triggers start; None for a function that is not registered."""
+    return "invoked only" if known and not known.retired else None
 
 
 def _trigger(trigger: Trigger) -> h.Node:
@@ -243,7 +248,12 @@ def _facts(known: FunctionRegistered, now_ms: int) -> h.Element:
         [
             ("Name", text(known.name) if known.name else None),
             ("App", text(known.app)),
-            ("Triggers", h.ul(".plain")[[h.li[_trigger(each)] for each in known.triggers]] if known.triggers else None),
+            (
+                "Triggers",
+                h.ul(".plain")[[h.li[_trigger(each)] for each in known.triggers]]
+                if known.triggers
+                else _untriggered(known),
+            ),
             ("Next times", [[at(due), " "] for due in times] or None),
             ("Limits", h.ul(".plain")[(h.li[text(rule_text(rule))] for rule in known.gates)] if known.gates else None),
             (
@@ -279,6 +289,7 @@ def _counts(view: FunctionView, now_ms: int) -> h.Node:
             "Since ",
             at(rated_since(now_ms)),
             f": {_rate(view.rate)}; {per_hour:,.1f} ended per hour." if view.rate.ended else ": no run ended.",
+            " These are runs that completed or failed; the numbers by status are those of all runs that are kept.",
         ],
     ]
 
@@ -290,7 +301,10 @@ def _durations(found: Durations) -> h.Node:
     latest = f"the latest {MEASURED_MAX:,} completed runs" if found.runs == MEASURED_MAX else of
     return h.section(aria_labelledby="durations")[
         h.h2("#durations")["Durations"],
-        h.p(".hint")[f"From start to end, with waits, of {latest}. Half take at most p50, 90 % p90, and 99 % p99."],
+        h.p(".hint")[
+            f"From start to end, with waits, of {latest}, whenever they ended; failed runs do not count. "
+            "Half take at most p50, 90 % p90, and 99 % p99."
+        ],
         facts(
             [
                 ("p50", length_text(found.p50_ms)),
@@ -307,7 +321,7 @@ def _steps(id: str, found: Sequence[Timing]) -> h.Node:
         return None
     return h.section(aria_labelledby="step-times")[
         h.h2("#step-times")["Its slowest steps"],
-        h.p(".hint")[PERCENTILES],
+        h.p(".hint")[f"{STEPS_COUNTED} {PERCENTILES}"],
         folded_hint(found),
         timings_table(TimingsOf.STEPS, found),
         h.p[h.a(href=url("performance", query=[("function", id)]))["All steps of this function"]],

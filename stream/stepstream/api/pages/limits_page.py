@@ -45,6 +45,13 @@ _CHANGED = (Column("Limit"), *labelled("Key", "Numbers", "Pause", "Last change",
 _CHANGES = (Column("At"), *labelled("Change", "Until", "By"), _WHY)
 
 
+_EMPTY = (
+    "No run holds a limit or waits for one. A limit of a function or an app, such as concurrency= or throttle=, is "
+    "listed while runs hold it or wait for it: how much is in use, by which runs, and which wait. All limits are "
+    "described in "
+)
+
+
 async def show_limits(site: Site, visit: Visit) -> Response:
     """Answer with a part of the list."""
     asked = known_params(visit, "name", "after")
@@ -58,7 +65,7 @@ async def show_limits(site: Site, visit: Visit) -> Response:
         _missing(page),
         listing("Table of limits", _COLUMNS, [_row(each) for each in page.limits])
         if page.limits
-        else note("No run holds a limit or waits for one."),
+        else note([_EMPTY, h.code["docs/flow-control.md"], "."]),
         [
             h.h2["Changed by operators"],
             listing("Table of changes", _CHANGED, [_changed_row(each) for each in page.changed]),

@@ -37,14 +37,17 @@ _ORDERS: Mapping[TimingOrder, str] = {
     TimingOrder.ENDED: "most often",
 }
 _COLUMNS = (*numbers("Ended", "Failed", "p50", "p95", "Slowest"), Column("Slowest run", label="slowest run"))
-PERCENTILES = (
-    "Half of them take at most p50, and 95 % at most p95. A time after ≤ is rounded up, by at most 9 %; the page of a "
-    "function has the exact percentiles of its latest runs."
+PERCENTILES = "Half of them take at most p50, and 95 % at most p95. A time after ≤ is rounded up, by at most 9 %."
+STEPS_COUNTED = (
+    "How long the last attempt of a step took, without waiting. Steps that completed or failed count, those of open, "
+    "failed and cancelled runs too."
 )
 _HINTS: Mapping[TimingsOf, str] = {
-    TimingsOf.STEPS: "How long the last attempt of a step took, without waiting. "
-    "The waits of a run are on its timeline, and those of open runs under Waiting.",
-    TimingsOf.FUNCTIONS: "How long runs took from start to end, with their waits. Cancelled runs do not count.",
+    TimingsOf.STEPS: f"{STEPS_COUNTED} {PERCENTILES} The waits of a run are on its timeline, and those of open runs "
+    "under Waiting.",
+    TimingsOf.FUNCTIONS: "How long runs took from start to end, with their waits. Runs that completed or failed in "
+    f"this time count, cancelled ones do not. {PERCENTILES} The page of a function has the exact percentiles of its "
+    "latest completed runs.",
 }
 
 
@@ -70,7 +73,7 @@ async def show_performance(site: Site, visit: Visit) -> Response:
             h.a(href=_url(TimingsAsked(asked.of)))["Clear"],
         ],
         [
-            h.p(".hint")[_HINTS[asked.of], " ", PERCENTILES],
+            h.p(".hint")[_HINTS[asked.of]],
             _earlier_hint(asked),
             folded_hint(found[:ROWS]),
             timings_table(asked.of, found[:ROWS]),

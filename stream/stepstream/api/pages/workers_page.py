@@ -52,6 +52,13 @@ _SHARDS = (
     Column("Age of the oldest record", "number", "oldest record", "How long the first of these records has waited"),
     Column("Standby lag", "number", "standby lag", "Rows that the warm copy in this engine has not read"),
 )
+_OF_WORKERS = (
+    "A worker is a process that runs the code of an app, or the steps of one of its queues. Each app and queue is "
+    "listed with its workers, and with the commands that wait for one (its lag). More about these terms: "
+)
+_OF_SHARDS = (
+    "A shard is a part of the runs and their limits: one engine at a time serves it, and processes its records."
+)
 _REASON_CHARACTERS = 1_000
 _OPEN = Filter().having("status", "open")
 
@@ -84,8 +91,10 @@ async def _workers_page(site: Site, visit: Visit, refusal: Refusal) -> Response:
         note(["This engine is not ready: ", text(unready, _REASON_CHARACTERS)], "bad") if unready else None,
         _mixed(workers),
         h.h2["Workers"],
+        h.p(".hint")[_OF_WORKERS, h.code["docs/glossary.md"], "."],
         _workers_table(site, visit, workers, refusal) if workers else note(_no_workers(shards)),
         h.h2["Shards"],
+        h.p(".hint")[_OF_SHARDS],
         _shards_table(shards),
         h.p(".hint")[_seen(shards)],
         h.p(".hint")[

@@ -8,7 +8,7 @@ import htpy as h
 
 from stepstream import __version__
 from stepstream.api.pages.parts.assets import asset_url
-from stepstream.api.pages.parts.components import text, url
+from stepstream.api.pages.parts.components import at, text, url
 from stepstream.api.pages.parts.context import Visit
 from stepstream.api.pages.parts.forms import session_form
 from stepstream.api.pages.parts.sessions import Role
@@ -41,7 +41,7 @@ _ENTRIES = (
 _KEYS = (
     ("j", "next row"),
     ("k", "previous row"),
-    ("o", "open the row"),
+    ("o or Enter", "open the row"),
     ("[", "earlier part of the timeline, or newer runs"),
     ("]", "later part of the timeline, or older runs"),
     ("/", "search"),
@@ -67,8 +67,9 @@ def document(visit: Visit | None, title: str, current: str, counts: Mapping[str,
         h.body[
             h.a(".skip", href="#main")["Skip to the content"],
             _header(known, current, counts),
+            _clock(known) if known else None,
             h.main("#main", tabindex="-1")[content],
-            _footer(),
+            _footer(known),
             _keys(),
         ],
     ]
@@ -126,9 +127,19 @@ def _visitor(visit: Visit) -> h.Element | None:
     return h.div(".visitor")[h.span["read only" if visit.role == Role.READ else text(visit.user)], leave]
 
 
-def _footer() -> h.Element:
+def _clock(visit: Visit) -> h.Element:
+    """Return the notice that page.js shows to readers whose clock has another time than the engine's."""
+    return h.p("#clock", hidden=True, data_now=str(visit.now_ms))[
+        "The clock of the engine was at ",
+        at(visit.now_ms),
+        " when this page was loaded; that of your browser differs.",
+    ]
+
+
+def _footer(visit: Visit | None) -> h.Element:
     zone = time.strftime("%Z (UTC%z)")
-    return h.footer[f"stepstream {__version__} · times in {zone} · ", h.kbd["?"], " shows the keys"]
+    now = [" · engine time ", at(visit.now_ms)] if visit else None
+    return h.footer[f"stepstream {__version__} · times in {zone}", now, " · ", h.kbd["?"], " shows the keys"]
 
 
 def _keys() -> h.Element:

@@ -11,7 +11,9 @@ function move(page, step) {
   const next = current < 0 ? (step > 0 ? 0 : rows.length - 1) : current + step;
   const row = rows[Math.min(Math.max(next, 0), rows.length - 1)];
   // The first link of a row stands for it: focus, and not a colour of our own, shows where the reader is.
-  row.querySelector("a, button")?.focus();
+  const target = row.querySelector("a, button") ?? row;
+  if (target === row) row.tabIndex = -1;
+  target.focus();
   row.scrollIntoView({ block: "nearest" });
 }
 

@@ -15,3 +15,8 @@ if (here.searchParams.has("done")) {
   here.searchParams.delete("done");
   history.replaceState(history.state, "", here);
 }
+
+// An engine that replays a recorded day, or whose clock is wrong, has another "now" than the reader.
+const CLOCKS_DIFFER_MS = 120_000;
+const clock = document.getElementById("clock");
+if (clock) clock.hidden = Math.abs(Date.now() - Number(clock.dataset.now)) < CLOCKS_DIFFER_MS;

@@ -197,7 +197,7 @@ def _pages(kind: _Kind, after: Cursor, last: Cursor | None) -> h.Element:
 
 
 def _approval(visit: Visit, asked: ApprovalView) -> h.Element:
-    return h.article(".approval", aria_label=f"{printable(asked.title)} of run {asked.run_id}")[
+    return h.article(".approval", data_row=True, aria_label=f"{printable(asked.title)} of run {asked.run_id}")[
         h.h2[h.a(href=approval_url(asked))[text(asked.title)]],
         approval_facts(asked),
         h.details[h.summary["Decide"], decision_form(visit, asked)] if visit.may_operate else None,
