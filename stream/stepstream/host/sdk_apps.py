@@ -185,6 +185,7 @@ class SdkApps:
             failures=self.registry.failures,
             metadata=runs.metadata,
             publisher=publisher,
+            waits=self._connect.calls.waits,
             realtime=RealtimeTokens(signing.all),
         )
         routers = [

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stepstream import App, Context, NonRetriableError, RetryAfterError, on
+from stepstream.contract.ids import run_id_at, run_ms
 from stepstream.gateway.rest.sdk_shapes import moment_of
 from tests.gateway.rest.sites import SdkClient, running
 
@@ -149,9 +150,10 @@ async def test_runs_are_listed_in_the_order_of_a_query(client: SdkClient) -> Non
 
 
 async def test_a_trigger_is_earlier_than_its_run(client: SdkClient) -> None:
-    """Suites compare its time with that of the run, also within one millisecond."""
+    """Suites compare its time with that in the id of the run."""
     await client.send({"name": "long"})
     run = client.engine.run()
     query = "query ($id: String!) { runTrigger(runID: $id) { timestamp } }"
     trigger = (await client.ask(query, id=run.run_id))["runTrigger"]
-    assert moment_of(trigger["timestamp"], "timestamp") == run.accepted_at - 1
+    assert moment_of(trigger["timestamp"], "timestamp") == run_ms(run.run_id) - 1
+    assert run_ms(run_id_at(1_796_079_183_402, run.run_id[10:])) == 1_796_079_183_402

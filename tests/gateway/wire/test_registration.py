@@ -131,7 +131,7 @@ def test_every_option_that_the_engine_has_is_mapped(sdk: str) -> None:
     assert registered.gates == (
         GateRule(f"idempotency of {of}.id", 1, DAY_MS, key="event.data.id", excess=Excess.IDEMPOTENT),
         GateRule(f"debounce of {of}.u", 1, 5 * MINUTE_MS, key=key, excess=Excess.DEBOUNCED, most_ms=2 * HOUR_MS),
-        GateRule(f"singleton of {of}.u", 1, key=key, excess=Excess.REPLACE),
+        GateRule(f"singleton of {of}.u", 1, key=key, excess=Excess.REPLACE, condition="(event.data.u) != false"),
         GateRule(f"throttle of {of}.u", 4, MINUTE_MS, 1, key),
         GateRule(f"step concurrency of {of}.u", 3, key=key, steps=True, work=True),
         GateRule("step concurrency of namespace by 'x'", 9, key="'x'", steps=True, work=True),

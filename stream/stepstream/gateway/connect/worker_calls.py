@@ -58,6 +58,10 @@ class WorkerCalls:
             if call.phase is not WorkerCallPhase.ENDED:
                 self._abandon(call)
 
+    def waits(self, run_id: str) -> bool:
+        """Return whether a call of a run waits for a worker."""
+        return any(call.request.run_id == run_id for calls in self._waiting.values() for call in calls.values())
+
     def interrupt(self, app: str = "") -> None:
         """Raise NotCalled in the calls of an app, or of all apps, that no worker has."""
         for call in [call for calls in self._waiting.values() for call in calls.values() if app in ("", call.app)]:

@@ -3,12 +3,21 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stepstream.contract.codec import Raw, encode
+from stepstream.contract.events import CANCELLED, FAILED, FINISHED, EventRecord
 from stepstream.contract.gates import Excess
 from stepstream.contract.kinds import RunStatus
 from stepstream.gateway.rest.parts import RestParts
 from stepstream.gateway.rest.recent_events import AcceptedEvent
-from stepstream.gateway.rest.sdk_shapes import accepted_json, event_fields, events_of, listed_event, moment_of
-from stepstream.gateway.wire.internal_events import own_name
+from stepstream.gateway.rest.sdk_shapes import (
+    accepted_json,
+    event_fields,
+    events_of,
+    listed_event,
+    moment_of,
+    record_fields,
+)
+from stepstream.gateway.wire.internal_events import SDK_PREFIX, own_name
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.tables.seen_events import SeenEvent
 from stepstream.runtime.readmodel.views import RunSummary
@@ -17,6 +26,11 @@ from stepstream.runtime.readmodel.views import RunSummary
 _PAGES_MAX = 10
 # The latest events of each name that a filter has.
 _EVENTS_FILTERED_MAX = 1_000
+_ENDED_BY = {
+    FINISHED: (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED),
+    FAILED: (RunStatus.FAILED,),
+    CANCELLED: (RunStatus.CANCELLED,),
+}
 
 
 async def runs_of_event(parts: RestParts, event_id: str, limit: int) -> list[RunSummary]:
@@ -74,9 +88,27 @@ async def filtered_events(parts: RestParts, given: Mapping[str, Any]) -> list[di
     """Return the events that the fields of EventsFilter describe, the newest first, of each name the latest ones."""
     after, before = (moment_of(str(given[name]), name) if given.get(name) else 0 for name in ("from", "until"))
     names = given.get("eventNames") or [""]
-    found = [each for name in names for each in await listed_events(parts, name, "", _EVENTS_FILTERED_MAX)]
+    if not given.get("includeInternalEvents"):
+        names = [name for name in names if not name.startswith(SDK_PREFIX)]
+    found = [each for name in names for each in await _events_named(parts, name)]
     found.sort(key=lambda each: each[0], reverse=True)
     return [event for at, event in found if after <= at and (not before or at < before)]
+
+
+async def _events_named(parts: RestParts, name: str) -> list[tuple[int, dict[str, Any]]]:
+    """Return the latest events of a name; those about the end of runs are made from the runs."""
+    statuses = _ENDED_BY.get(own_name(name))
+    if statuses is None:
+        return await listed_events(parts, name, "", _EVENTS_FILTERED_MAX)
+    page = await parts.index.queries.search(Filter().having("status", *statuses), limit=_EVENTS_FILTERED_MAX)
+    return [(run.ended_at, _end_event(run, own_name(name))) for run in page.runs]
+
+
+def _end_event(run: RunSummary, name: str) -> dict[str, Any]:
+    """Return the event about the end of a run, under the id of the run, without its result."""
+    data = Raw(encode({"function_id": run.function, "run_id": run.run_id, "status": run.status}))
+    event = record_fields(EventRecord(name, data, run.run_id, run.ended_at))
+    return listed_event(event, run.run_id, run.ended_at)
 
 
 def _newest(parts: RestParts, name: str, cursor: str) -> Iterator[AcceptedEvent]:

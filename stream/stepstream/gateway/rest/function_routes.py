@@ -8,13 +8,12 @@ from stepstream.contract.errors import Conflict
 from stepstream.contract.functions import CronTrigger, FunctionRegistered
 from stepstream.contract.limits import MIB
 from stepstream.gateway.rest.parts import RestParts
-from stepstream.gateway.rest.replies import not_found, unsupported
+from stepstream.gateway.rest.replies import not_found
 from stepstream.gateway.rest.sent_events import read_invocation
 from stepstream.gateway.wire.calls import function_uuid
 from stepstream.gateway.wire.signing import ServerKind
 
 INVOKE_BYTES_MAX = MIB
-_LIMITS = "limits that are changed while it runs"
 
 
 def live_functions(parts: RestParts) -> list[FunctionRegistered]:
@@ -78,22 +77,3 @@ def add_probes(router: APIRouter, parts: RestParts) -> None:
             raise HTTPException(404, "this server is not in dev mode")
         functions = [function_json(each) for each in live_functions(parts)]
         return {"functions": functions, "handlers": [], "startOpts": {"autodiscover": False, "poll": False}}
-
-
-def add_test_endpoints(router: APIRouter, parts: RestParts) -> None:
-    """Add the endpoints that only test suites ask, in dev mode."""
-    if parts.options.kind != ServerKind.DEV:
-        return
-
-    @router.delete("/fn/remove")
-    async def remove_app(url: str) -> dict[str, bool]:
-        if parts.apps is None or not await parts.apps.remove(url):
-            raise not_found(f"app at {url!r}")
-        return {"ok": True}
-
-    @router.post("/fn/step-limit")
-    @router.delete("/fn/step-limit")
-    @router.post("/fn/state-size-limit")
-    @router.delete("/fn/state-size-limit")
-    async def change_limits() -> None:
-        raise unsupported(_LIMITS)

@@ -12,6 +12,7 @@ from graphql.validation import VariablesInAllowedPositionRule
 from stepstream.contract.codec import Json, encode
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.events import CRON
+from stepstream.contract.ids import run_ms
 from stepstream.gateway.rest.event_lookups import filtered_events, listed_events
 from stepstream.gateway.rest.function_routes import live_functions, start_function
 from stepstream.gateway.rest.graphql_fields import (
@@ -111,15 +112,13 @@ async def _run_trigger(_: Any, info: Any, runID: str) -> dict[str, Any] | None:
         return None
     events = events_of(run)
     first: dict[str, Any] = next(iter(events), {})
-    accepted = parts.recent.find(first.get("id", ""))
-    # Suites compare it with the time in the id of the run, and both may be in one millisecond.
-    received_at = min(accepted.received_at if accepted else run.accepted_at, run.accepted_at - 1)
     return {
         # Events of the engine itself, as those of cron, have no ULID.
         "IDs": [ulid_of(parts.recent.internal_id(event["id"])) or run.run_id for event in events],
         "eventName": first.get("name"),
         "payloads": [json_text(event) for event in events],
-        "timestamp": iso(received_at),
+        # The time in the id of a run is that of its event, and suites expect the event to be earlier.
+        "timestamp": iso(run_ms(run.run_id) - 1),
         "isBatch": len(events) > 1,
         "batchID": None,
         "cron": first["data"].get("cron") if first.get("name") == sdk_name(CRON) else None,

@@ -142,6 +142,10 @@ def run_fields(run: RunSummary, parts: RestParts) -> dict[str, Any]:
     async def trace(_info: Any, preview: bool | None = None) -> Span | None:
         return await run_trace(parts, found, preview=preview is not False) if (found := await whole()) else None
 
+    # Suites expect a run to be queued until a worker is connected that can run its code.
+    is_queued = (
+        isinstance(run, RunView) and run.status == RunStatus.RUNNING and not run.steps and parts.waits(run.run_id)
+    )
     events = events_of(run)
     first: dict[str, Any] = next(iter(events), {"id": "", "name": "", "data": {}})
     function = next((each for each in parts.engine.overview.functions() if each.id == run.function), None)
@@ -158,7 +162,7 @@ def run_fields(run: RunSummary, parts: RestParts) -> dict[str, Any]:
         "startedAt": iso(run.started_at),
         "endedAt": iso(run.ended_at),
         "finishedAt": iso(run.ended_at),
-        "status": run_state(run.status),
+        "status": run_state(RunStatus.QUEUED if is_queued else run.status),
         "eventID": first["id"],
         "eventName": first["name"],
         "event": lambda _info: find_event(parts, first["id"]),

@@ -99,7 +99,7 @@ class RestParts:
     Without `inputs` events come from the read model, and memos cannot be fetched. Without `checkpoints` none is
     accepted, without `peers` there are no other gateways, and without `apps` no app can be removed. `failures` are the
     registrations that failed. Without `metadata` that of runs is dropped. `publisher` writes what apps publish, and
-    `realtime` issues the tokens of subscriptions.
+    `realtime` issues the tokens of subscriptions. `waits` returns whether a call of a run waits for a connected worker.
     """
 
     engine: EngineFacade
@@ -116,4 +116,5 @@ class RestParts:
     failures: FailedRegistrations | None = None
     metadata: MetadataLog | None = None
     publisher: LivePublisher | None = None
+    waits: Callable[[str], bool] = lambda _: False
     realtime: RealtimeTokens = field(default_factory=RealtimeTokens)

@@ -6,13 +6,14 @@ from stepstream.gateway.rest.access import guard, refuse_foreign
 from stepstream.gateway.rest.cancel_routes import add_cancellations
 from stepstream.gateway.rest.checkpoint_routes import add_checkpoints
 from stepstream.gateway.rest.event_routes import add_events, add_sending, add_signals
-from stepstream.gateway.rest.function_routes import add_functions, add_probes, add_test_endpoints
+from stepstream.gateway.rest.function_routes import add_functions, add_probes
 from stepstream.gateway.rest.graphql_routes import add_graphql
 from stepstream.gateway.rest.input_routes import add_inputs
 from stepstream.gateway.rest.parts import RestParts
 from stepstream.gateway.rest.realtime_routes import add_realtime
 from stepstream.gateway.rest.replies import route_class
 from stepstream.gateway.rest.run_routes import add_runs
+from stepstream.gateway.rest.suite_routes import add_test_endpoints
 
 _OPEN = (add_sending, add_probes)
 _GUARDED = (

@@ -89,7 +89,7 @@ class HttpTransport:
             response, location = await self._once(url, headers, body)
             if not location:
                 return response
-            target = urljoin(url, location)
+            target = _redirected(url, location)
             if _host(target) != _host(url):
                 raise Unreachable(f"the app redirects to another host: {target[:200]}")
             url = target
@@ -133,6 +133,12 @@ class HttpTransport:
             jar = aiohttp.DummyCookieJar()
             self._session = aiohttp.ClientSession(connector=self._options.connector(), timeout=timeout, cookie_jar=jar)
         return self._session
+
+
+def _redirected(url: str, location: str) -> str:
+    """Return where a redirect leads; without a query it keeps that of the call, which names the function."""
+    target = urlsplit(urljoin(url, location))
+    return target._replace(query=target.query or urlsplit(url).query).geturl()
 
 
 def _host(url: str) -> tuple[str, str | None]:

@@ -19,6 +19,8 @@ OK, STREAMED, PARTIAL, UNAUTHORIZED = 200, 201, 206, 401
 STALE = "StaleDispatchError"
 NOT_AN_SDK = "not-an-sdk"
 _SHOWN_BYTES_MAX = 8 * 1024
+# The code by which clients of the protocol recognize an answer that is too large.
+_TOO_LARGE = '{"code":"output_too_large"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
     given = {name.lower(): text for name, text in headers.items()}
     if len(body) > ANSWER_BYTES_MAX:
         message = f"the answer has {len(body):,} bytes; at most {ANSWER_BYTES_MAX:,} are allowed"
-        return _failed(made_error(message, "output-too-large"), given)
+        return _failed(made_error(message, "output-too-large", stack=_TOO_LARGE), given)
     if status == STREAMED:
         return _streamed(given, body)
     if 200 <= status < 300 and not given.get("x-inngest-sdk"):

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from stepstream.contract.codec import encode
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.functions import FunctionRegistered, Trigger
+from stepstream.contract.gates import Excess, GateRule
 from stepstream.contract.limits import ENDPOINT_CHARACTERS_MAX, RETRIES_DEFAULT, RETRIES_MAX
 from stepstream.gateway.wire.dues import wire_duration_ms
 from stepstream.gateway.wire.internal_events import own_condition, own_name
@@ -158,7 +159,8 @@ def read_function(config: FunctionConfig, app: str, version: str) -> tuple[str, 
     except DefinitionError as error:
         raise InvalidInput(str(error).removeprefix(f"function {config.id!r}: ")) from None
     digest = sha256(encode(config) + version.encode()).hexdigest()
-    return url, replace(registered, version=digest[:_VERSION_CHARACTERS], endpoint=url)
+    gates = tuple(_unless_false(rule) for rule in registered.gates)
+    return url, replace(registered, gates=gates, version=digest[:_VERSION_CHARACTERS], endpoint=url)
 
 
 def _called_by_the_gateway(_: object) -> None:
@@ -263,6 +265,12 @@ def _singleton(given: _Singleton | None) -> Singleton | None:
     if given.mode not in ("skip", "cancel"):
         raise InvalidInput(f"{given.mode[:80]!r} is not skip or cancel", "singleton.mode")
     return Singleton("cancel" if given.mode == "cancel" else "skip", given.key)
+
+
+def _unless_false(rule: GateRule) -> GateRule:
+    """Return the rule of a singleton whose key may be false, by which an SDK says that the run is not limited."""
+    is_singleton = rule.excess in (Excess.SKIPPED, Excess.REPLACE) and rule.key
+    return replace(rule, condition=f"({rule.key}) != false") if is_singleton else rule
 
 
 def _period(text: str) -> timedelta:
