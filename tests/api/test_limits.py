@@ -98,7 +98,8 @@ async def test_a_limit_is_changed_and_reset(
     assert f"local asked for set of limit {LIMIT} for the key 'a': new quota" in caplog.messages
     assert (await client.put(f"/v1/limits/{LIMIT}", json={"paused": True})).json() == {"changed": True}
     await engine.until_idle()
-    assert all(each["paused"] for each in (await client.get("/v1/limits")).json()["limits"])
+    limits = (await client.get("/v1/limits")).json()["limits"]
+    assert all(each["paused"] and each["pause"] == {"by": "local"} for each in limits)
     for status in (200, 409):
         answer = await client.put(f"/v1/limits/{LIMIT}", json={"paused": False, "why": "API is up"})
         assert answer.status_code == status
@@ -106,6 +107,9 @@ async def test_a_limit_is_changed_and_reset(
         assert (await client.delete(f"/v1/limits/{LIMIT}?key=a&why=done")).status_code == status
     shown = (await client.get(f"/v1/limits/{LIMIT}", params={"key": "a"})).json()
     assert (shown["limit"]["limit"], shown["limit"]["in_use"]) == (2, 3)
+    for status in (200, 409):
+        again = await client.put(f"/v1/limits/{LIMIT}?key=b", json={"limit": 5, "why": "limits.yaml"})
+        assert again.status_code == status
     assert [each["key"] for each in shown["changed"]] == ["a", ""]
 
 

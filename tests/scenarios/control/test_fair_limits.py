@@ -3,10 +3,10 @@
 import asyncio
 
 from stepstream import App, Concurrency, Context, Event, Limit, on
-from stepstream.testing import VirtualEngine
+from tests.scenarios.conftest import EngineOf
 
 
-async def test_a_flood_delays_another_tenant_by_one_start() -> None:
+async def test_a_flood_delays_another_tenant_by_one_start(engine_of: EngineOf) -> None:
     """The run of the other tenant is the first in the queue; the tenant with a weight of 2 has two of three starts."""
     app, started = App("limits"), list[str]()
     api = Limit("api", 1, "1m", fair="event.data.tenant", weight="event.data.tenant == 'c' ? 2 : 1")
@@ -19,7 +19,7 @@ async def test_a_flood_delays_another_tenant_by_one_start() -> None:
     async def call(ctx: Context) -> None:
         started.append(ctx.event.data["tenant"])
 
-    async with VirtualEngine(app) as engine:
+    async with engine_of(app) as engine:
         await engine.send(*(Event("flood", {"tenant": "a"}) for _ in range(7)))
         await engine.send(Event("call", {"tenant": "b"}))
         (why,) = await engine.why("call")
@@ -31,7 +31,7 @@ async def test_a_flood_delays_another_tenant_by_one_start() -> None:
     assert started == ["a", "b", "a", "c", "c", "a", "c", "c", "a"]
 
 
-async def test_bodies_of_tenants_alternate() -> None:
+async def test_bodies_of_tenants_alternate(engine_of: EngineOf) -> None:
     """Of those in a queue one runs at a time, and each tenant has every second one, though one asked for all first."""
     app, ran = App("limits", queues=["gpu"]), list[str]()
     by_tenant = Concurrency(1, scope="app", fair="event.data.tenant")
@@ -42,7 +42,7 @@ async def test_bodies_of_tenants_alternate() -> None:
         parts = (gpu.run(f"part {part}", ran.append, ctx.event.data["tenant"]) for part in range(4))
         await asyncio.gather(*parts)
 
-    async with VirtualEngine(app) as engine:
+    async with engine_of(app) as engine:
         await engine.send(Event("scan", {"tenant": "a"}), Event("scan", {"tenant": "b"}))
         await engine.advance("1m")
     assert sorted(ran) == ["a"] * 4 + ["b"] * 4

@@ -5,7 +5,19 @@ from typing import Any
 
 import pytest
 
-from stepstream import App, Concurrency, Context, Event, Limit, StepError, Throttle, on
+from stepstream import (
+    App,
+    Batch,
+    Concurrency,
+    Context,
+    Debounce,
+    Event,
+    Limit,
+    Singleton,
+    StepError,
+    Throttle,
+    on,
+)
 from stepstream.runtime.readmodel.views import RunView
 from tests.scenarios.conftest import EngineOf
 
@@ -65,6 +77,59 @@ async def test_starts_in_a_period_are_spread_evenly(engine_of: EngineOf) -> None
             await engine.advance("1m")
         assert engine.runs("caller")[0].output == [1, 2, 3]
     assert [(at - begun) // MINUTE_MS for at in started] == [0, 10, 20]
+
+
+async def test_a_run_with_a_priority_passes_those_that_asked_shortly_before(engine_of: EngineOf) -> None:
+    """It is queued as if it had come ten minutes earlier, so one that asked before that starts first."""
+    app, started = App("limits"), list[str]()
+
+    @app.function(on("order"), concurrency=Concurrency(1, counts="runs"), priority="event.data.plan == 'pro' ? 600 : 0")
+    async def order(ctx: Context) -> None:
+        await ctx.step.run("start", started.append, ctx.event.data["name"])
+        await ctx.step.sleep("nap", "1h")
+
+    async with engine_of(app) as engine:
+        for name, plan in (("first", ""), ("early", ""), ("late", ""), ("pro", "pro")):
+            await engine.send(Event("order", {"name": name, "plan": plan}))
+            await engine.advance("6m")
+        await engine.advance("4h")
+    assert started == ["first", "early", "pro", "late"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"concurrency": Concurrency(1, counts="runs")},
+        {"throttle": Throttle(1, "1h")},
+        {"limits": [Limit("api", 1, "1h")]},
+        {"singleton": Singleton("wait")},
+        {"debounce": Debounce("1h", key="event.data.n")},
+        {"debounce": Debounce("1h", keep="all")},
+        {"batch": Batch(9, "1h")},
+    ],
+    ids=["runs", "throttle", "named", "singleton", "debounce", "debounce-all", "batch"],
+)
+async def test_a_run_that_a_limit_delays_can_be_cancelled(engine_of: EngineOf, option: dict[str, Any]) -> None:
+    """Its code never runs, and the runs behind it start as if it had not been there."""
+    app, started = App("limits"), list[int]()
+
+    @app.function(on("go"), **option)
+    async def work(ctx: Context) -> None:
+        await ctx.step.run("start", started.extend, [event.data["n"] for event in ctx.events])
+        if "concurrency" in option or "singleton" in option:
+            await ctx.step.sleep("nap", "30m")
+
+    async with engine_of(app) as engine:
+        for n in range(3):
+            await engine.send(Event("go", {"n": n}))
+        waiting = [run for run in engine.runs() if run.status == "queued"]
+        cancelled = next(run for run in waiting if data_of(run)["n"] == (1 if len(waiting) < 3 else 0))
+        assert await engine.cancel(cancelled.run_id)
+        await engine.advance("5h")
+        assert {run.status for run in engine.runs() if run.run_id == cancelled.run_id} == {"cancelled"}
+        assert [run.run_id for run in engine.runs() if run.status == "queued"] == []
+    assert data_of(cancelled)["n"] not in started
+    assert len(set(started)) == 2
 
 
 async def test_a_queued_run_that_is_cancelled_answers_its_caller(engine_of: EngineOf) -> None:

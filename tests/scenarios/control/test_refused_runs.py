@@ -106,6 +106,24 @@ async def test_a_caller_gets_the_id_of_the_run_that_is_open(engine_of: EngineOf)
         assert building.run_id in str(second.output)
 
 
+async def test_runs_of_a_singleton_wait_for_one_another(engine_of: EngineOf) -> None:
+    """Those of one key run one after the other, in the order of their events; other keys do not wait."""
+    app, started = App("refused"), list[str]()
+
+    @app.function(on("go"), singleton=Singleton("wait", key="event.data.account"))
+    async def book(ctx: Context) -> None:
+        await ctx.step.run("start", started.append, ctx.event.data["account"] + str(ctx.event.data["n"]))
+        await ctx.step.sleep("nap", "10m")
+
+    async with engine_of(app) as engine:
+        for account, n in (("a", 1), ("a", 2), ("b", 1), ("a", 3)):
+            await engine.send(Event("go", {"account": account, "n": n}))
+        assert started == ["a1", "b1"]
+        await engine.advance("30m")
+        assert [run.status for run in engine.runs()] == ["completed"] * 4
+    assert started == ["a1", "b1", "a2", "a3"]
+
+
 async def test_a_key_starts_one_run(engine_of: EngineOf) -> None:
     """A caller that asks again gets the id of the first run, also after that has ended."""
     app = App("refused")

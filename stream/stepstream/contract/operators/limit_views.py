@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from stepstream.contract.codec import TypedRecord
 from stepstream.contract.gates import Excess, GateRule, gate_id, rule_text
+from stepstream.contract.operators.control import Pause
 from stepstream.contract.operators.limit_settings import LimitSetting
 
 
@@ -51,8 +52,8 @@ class LimitView(msgspec.Struct, frozen=True):
     next asked, `next_start` when a limit with a period allows the next start. `holders` and `waiters` are the first run
     ids, in order; a limit with a period has no holders. `place` is that of the requested run in the queue, from 1; 0 if
     it does not wait, or has more than a thousand before it. `step` is the id of the step that waits, if it is not the
-    run. The limit counts `steps` instead of runs. One that is `paused` lets none pass. `excess`, `most_ms`
-    and `size` are those of GateRule, and so are `metered`, `renewed` and `work`.
+    run. The limit counts `steps` instead of runs. One that is `paused` lets none pass, and `pause` says who asked for
+    that. `excess`, `most_ms` and `size` are those of GateRule, and so are `metered`, `renewed` and `work`.
     """
 
     name: str
@@ -70,6 +71,7 @@ class LimitView(msgspec.Struct, frozen=True):
     step: str = ""
     steps: bool = False
     paused: bool = False
+    pause: Pause | None = None
     excess: Excess = Excess.WAIT
     most_ms: int = 0
     size: int = 0

@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from stepstream.contract.gates import Excess, Gate, gate_id
+from stepstream.contract.operators.control import Pause
 from stepstream.contract.operators.limit_settings import LimitSetting
 from stepstream.engine.state.draft import Draft
 from stepstream.engine.state.tables import limit_setting_key
@@ -16,10 +17,10 @@ def in_force(draft: Draft, gate: Gate) -> Gate:
     return replace(gate, limit=0) if any(each.pause for each in settings) else _numbers(gate, settings)
 
 
-def shown(draft: Draft, gate: Gate) -> tuple[Gate, bool]:
-    """Return a gate with the numbers that count now, or will after its pause, and whether it is paused."""
+def shown(draft: Draft, gate: Gate) -> tuple[Gate, Pause | None]:
+    """Return a gate with the numbers that count now, or will after its pause, and that pause."""
     settings = _settings(draft, gate)
-    return _numbers(gate, settings), any(each.pause for each in settings)
+    return _numbers(gate, settings), next((each.pause for each in settings if each.pause), None)
 
 
 def _settings(draft: Draft, gate: Gate) -> list[LimitSetting]:

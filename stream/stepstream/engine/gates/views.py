@@ -85,7 +85,7 @@ def show_run_limit(draft: Draft, asked: RunLimitRequested) -> None:
 
 
 def _view(draft: Draft, state: GateState, most: int, place: int = 0) -> LimitView:
-    gate, is_paused = shown(draft, state.gate)
+    gate, pause = shown(draft, state.gate)
     queue = list(islice(in_order(draft, state, _ROWS_MAX), most))
     return LimitView(
         gate.name,
@@ -96,12 +96,13 @@ def _view(draft: Draft, state: GateState, most: int, place: int = 0) -> LimitVie
         state.held,
         state.waiting,
         queue[0][1].since if queue else 0,
-        0 if is_paused else next_start(draft, state),
+        0 if pause else next_start(draft, state),
         _holders(draft, state, most),
         tuple(dict.fromkeys(waiter.run_id for _, waiter in queue)),
         place,
         steps=gate.steps,
-        paused=is_paused,
+        paused=pause is not None,
+        pause=pause,
         excess=gate.excess,
         most_ms=gate.most_ms,
         size=gate.size,

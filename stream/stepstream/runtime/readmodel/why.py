@@ -230,7 +230,7 @@ def _rules(function: FunctionRegistered | None) -> Sequence[GateRule]:
 def _limited(run: RunView, known: Surroundings) -> Why:
     since = _last_moved(run)
     if known.limit:
-        text = limit_text("it", known.limit, local_time(known.limit.next_start))
+        text = limit_text("it", known.limit, local_time)
         return Why(WhyCode.LIMIT, text, since=since, remedy=limit_remedy(known.limit))
     limits = " and ".join(rule_text(rule) for rule in _rules(known.function) if rule.excess.waits)
     text = "it waits for a limit on the runs of its function" + (f": {limits}" if limits else "")
@@ -273,7 +273,7 @@ def _of_step(step: StepView, run: RunView, now_ms: int, known: Surroundings) -> 
             text = f"{waited} the run of {step.detail!r} that it invoked{ends}"
             return Why(WhyCode.CHILD, text, step.id, since, until)
     if known.limit and known.limit.step == step.id:
-        text = limit_text(name, known.limit, local_time(known.limit.next_start))
+        text = limit_text(name, known.limit, local_time)
         return Why(WhyCode.LIMIT, text, step.id, since, remedy=limit_remedy(known.limit))
     queue = queue_of(step.kind, step.detail)
     if step.status == StepStatus.RETRYING and until > now_ms:
