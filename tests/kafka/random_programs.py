@@ -20,6 +20,7 @@ from stepstream import (
     Event,
     Limit,
     RateLimit,
+    Singleton,
     StepError,
     Throttle,
     on,
@@ -30,7 +31,7 @@ from stepstream.testing import VirtualEngine
 ROUNDS = 8
 _DEPTH_MAX = 2
 # What invokes a function with a limit; the others are single steps.
-_LIMITED = ("turn", "once", "rate", "throttle", "debounce", "batch")
+_LIMITED = ("turn", "work", "single", "once", "rate", "throttle", "debounce", "batch")
 LEAVES = ("run", "flaky", "broken", "sleep", "wait", "signal", "send", "invoke", "queue", "race", "limit", *_LIMITED)
 # What may differ: times, ids, which derive from times or from places in a log, and the order of the branches' results.
 _FREE = frozenset({"run_id", "seq", "at", "started_at", "step", "caller", "seen", "own"})
@@ -81,7 +82,14 @@ def _limited_functions(app: App) -> dict[str, Any]:
     async def handler(ctx: Context) -> int:
         return await ctx.step.run("count", lambda: len(ctx.events))
 
+    async def parked(ctx: Context) -> int:
+        await ctx.step.sleep("park", "10s")
+        return await handler(ctx)
+
+    work = Concurrency(1, counts="work", key=key)
     return {
+        "work": app.function(id="work", concurrency=work, priority="1")(parked),
+        "single": app.function(id="single", singleton=Singleton("wait", key=key))(parked),
         "turn": app.function(id="turn", concurrency=Concurrency(1, counts="runs", fair=key))(handler),
         "once": app.function(id="once", idempotency=key)(handler),
         "rate": app.function(id="rate", rate_limit=RateLimit(1, "1m", key=key))(handler),

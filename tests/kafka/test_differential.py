@@ -76,7 +76,7 @@ def test_histories_on_kafka_are_those_in_memory(bootstrap: str, tmp_path: Path) 
 
 
 def test_programs_have_steps_of_all_kinds() -> None:
-    """Limits are among them: on steps and on runs, throttles, rate limits, keys, debounces and batches."""
+    """Limits are among them: on steps, runs and work, singletons, throttles, rates, keys, debounces and batches."""
     programs = [make_program(seed) for seed in range(COUNT)]
     assert [kind for kind in LEAVES if not any(names_of(program, kind) for program in programs)] == []
 
