@@ -25,6 +25,29 @@ _ONE_EDIT = tuple(
             "tenants",
         ),
         (
+            "two limits are passed in the wrong order",
+            _PASSING,
+            (
+                "    rules.sort(key=lambda rule: (rule.work, rule.steps))\n",
+                "    rules.sort(key=lambda rule: (rule.work, rule.steps, bool(rule.key)))\n",
+            ),
+            "tenants",
+        ),
+        (
+            "a permit is returned before the commit",
+            "runtime/shard/loop.py",
+            (
+                "        await self._log.begin()\n        await self._log.send(batch.outputs, rows)\n",
+                "        left = [output for output in batch.outputs if b'gate.left' in output.value]\n"
+                "        await self._log.begin()\n"
+                "        await self._log.send(left, [])\n"
+                "        await self._log.commit({})\n"
+                "        await self._log.begin()\n"
+                "        await self._log.send([each for each in batch.outputs if each not in left], rows)\n",
+            ),
+            "pieces",
+        ),
+        (
             "a permit is returned and can be returned again",
             _GATE,
             ("        return\n    draft.delete(holder)\n", "        return\n"),

@@ -53,6 +53,7 @@ from stepstream.engine.state.tables import (
 )
 from stepstream.runtime.storage.journal import MemoryStore
 
+_SCOPES = ("function", "app", "namespace")
 _LASTING = {
     table.prefix
     for table in (CRONS, REGISTRATIONS, LOOKBACK_WINDOWS, KEPT_HEAD, POSITIONS, SCOPE_CHANGES, STARTS, TRIGGERS)
@@ -239,6 +240,42 @@ def check_gates(stores: Sequence[MemoryStore]) -> Iterator[str]:
         stopped = known.due or _asks_later(known, passing[holder.partition("/")[0]])
         if known.queued and not stopped and not waiting[known.gates[known.granted].id]:
             yield f"{holder} waits for a gate that does not know of it"
+        yield from _check_order(holder, known)
+
+
+def _check_order(holder: str, known: Run | OpenStep) -> Iterator[str]:
+    """A run or a step that waits for a limit holds no permit of a wider one, which others could use meanwhile."""
+    if not known.queued:
+        return
+    waits_for, held = known.gates[known.granted], known.gates[: known.granted]
+    wider = [gate.id for gate in held if gate.has_permits and _width(gate) > _width(waits_for)]
+    if wider and known.asked > known.granted:
+        yield f"{holder} holds {wider} while it waits for {waits_for.id!r}"
+
+
+def _width(gate: Gate) -> int:
+    return next((width for width, scope in enumerate(_SCOPES) if f" of {scope}" in gate.name), 0)
+
+
+def check_held(logged: Sequence[Mapping[bytes, bytes]]) -> Iterator[str]:
+    """Each permit of a run in the changelogs is in its gate: it is returned in the transaction that says so."""
+    rows = {key: value for shard in logged for key, value in shard.items()}
+    held = {_gate_and_holder(key) for key, value in rows.items() if _is_permit(key, value)}
+    for key, value in rows.items():
+        if not key.startswith(RUNS.prefix):
+            continue
+        run = decode_row(RUNS.prefix, value)
+        assert isinstance(run, Run)
+        for gate in run.gates[: run.granted]:
+            if gate.has_permits and (gate.id, run.run_id) not in held:
+                yield f"{run.run_id} has returned its permit of {gate.id!r} before the commit that says so"
+
+
+def _is_permit(key: bytes, value: bytes) -> bool:
+    if not key.startswith(GATE_RUNS.prefix):
+        return False
+    row = decode_row(GATE_RUNS.prefix, value)
+    return isinstance(row, GateRun) and row.place is None
 
 
 def _asks_later(known: Run | OpenStep, run: Run | OpenStep) -> bool:

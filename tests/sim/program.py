@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -21,8 +21,8 @@ class Program:
     `is_applied` returns whether a step of a run has a committed result, and `progress_of` what its body has reported.
     `repeated` reports bodies that started although there was a result, or with another progress, or beside too many
     others. After `expiry` the last row that expires is gone. `epoch_of` returns the epoch of an open run, 0 if it has
-    ended; `pieces` are the bodies and pieces of code that are executing, each with the key of their limit, their run
-    and its epoch.
+    ended, and `check_permits` what is wrong with the permits of runs at any time; `pieces` are the bodies and pieces of
+    code that are executing, each with the key of their limit, their run and its epoch.
     """
 
     app: App
@@ -37,6 +37,7 @@ class Program:
     failed: set[tuple[str, str]] = field(default_factory=set)
     expiry: str = "2h"
     epoch_of: Callable[[str], int] = lambda _run_id: 0
+    check_permits: Callable[[], Iterable[str]] = tuple
     pieces: dict[object, tuple[str, str, int]] = field(default_factory=dict)
 
     @contextmanager
@@ -48,6 +49,7 @@ class Program:
         mark, run_id = object(), ctx.run_id
         self.pieces[mark] = key, run_id, ctx._replay.epoch
         running = [run for of, run, epoch in self.pieces.values() if of == key and self.epoch_of(run) == epoch]
+        self.repeated += self.check_permits()
         if len(running) > most:
             self.repeated.append(f"{run_id}: {len(running)} pieces of {key!r} are executing, and its limit is {most}")
         try:

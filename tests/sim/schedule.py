@@ -21,6 +21,7 @@ from tests.sim.faults import Disk, Fault, Faults, Kind, Rebalances
 from tests.sim.invariants import (
     check_batches,
     check_grants,
+    check_held,
     check_history,
     check_rows,
     check_same,
@@ -102,7 +103,7 @@ async def _run(setting: Setting, faults: Faults) -> Outcome:
     else:
         program.body_passes = faults.rebalances.body_passes
         world = GroupWorld(program.app, faults, setting, program.limits, faults.rebalances)
-    program.epoch_of = world.epoch_of
+    program.epoch_of, program.check_permits = world.epoch_of, lambda: check_held(_logged(world, setting.shards))
     async with world:
         operating = world.operating()
         await program.script(world)
@@ -154,6 +155,11 @@ def _written(journal: MemoryJournal, shard: int) -> list[tuple[bytes, bytes]]:
     """Return the changes in the changelog of a shard, in order: keys with values, which are empty for a deletion."""
     records = journal.read(CHANGELOG, shard, 0, journal.end(CHANGELOG, shard))
     return [(record.key, record.value) for record in records]
+
+
+def _logged(world: World, shards: int) -> list[dict[bytes, bytes]]:
+    assert isinstance(world.journal, MemoryJournal)
+    return [_rows(_written(world.journal, shard)) for shard in range(shards)]
 
 
 def _rows(changes: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
