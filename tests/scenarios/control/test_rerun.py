@@ -7,6 +7,7 @@ import pytest
 
 from stepstream import App, Context, Event, StepError, on
 from stepstream.contract.errors import Conflict, InvalidInput
+from stepstream.contract.ids import step_hash
 from tests.scenarios.conftest import EngineOf
 
 
@@ -68,7 +69,7 @@ async def test_a_rerun_from_a_step_copies_results_before_it(engine_of: EngineOf)
             ("ship", False),
         ]
         assert isinstance(run.rerun, dict)
-        assert run.rerun == {"origin": first, "step": "charge", "by": "test"}
+        assert run.rerun == {"origin": first, "step": "charge", "by": "test", "edited_steps": [step_hash("pick", 0)]}
         # What a rerun has copied is copied again.
         third = await engine.rerun(again, from_step="ship")
         assert next(run.output for run in engine.runs() if run.run_id == third) == "by hand-charge-ship"
