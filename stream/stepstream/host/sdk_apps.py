@@ -142,7 +142,9 @@ class SdkApps:
         self.listening = asyncio.Event()
         ports = RegistryPorts(hosting.prepare, hosting.append, hosting.serves, self._changed)
         self.registry = AppRegistry(ports, connections.addresses, failures := SyncFailures())
-        self._client = AppClient(connections.session, settings.signing_keys, self._register, failures)
+        self._client = AppClient(
+            connections.session, settings.signing_keys, self._register, failures, connections.peers
+        )
         searched = [port for port in poll.ports if port != settings.port]
         self.poller = AppPoller(self._client, connections.session, hosting.report, searched)
         for url in poll.urls:

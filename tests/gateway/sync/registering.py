@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from stepstream.api.bodies import BodyBudget
 from stepstream.contract.errors import Conflict
 from stepstream.contract.functions import FunctionRegistered, readable_functions
+from stepstream.gateway.runs.peers import Peers
 from stepstream.gateway.sync.addresses import AddressPolicy
 from stepstream.gateway.sync.app_client import AppClient
 from stepstream.gateway.sync.register_route import Access, sync_routes
@@ -63,10 +64,14 @@ class Gateway:
         return {id for id, record in self.functions.items() if not record.retired}
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[tuple[AppClient, httpx.AsyncClient]]:
-        """Yield the client of apps, and a client of the routes, which apps use; the API key is `secret`."""
+    async def running(self, url: str = "") -> AsyncIterator[tuple[AppClient, httpx.AsyncClient]]:
+        """Yield the client of apps, and a client of the routes, which apps use; the API key is `secret`.
+
+        Other gateways reach this one at `url`.
+        """
         session = aiohttp.ClientSession(connector=self.addresses.connector())
-        client = AppClient(session, self.keys, self.registry.register, self.registry.failures)
+        peers = Peers(session, url, self.keys.all)
+        client = AppClient(session, self.keys, self.registry.register, self.registry.failures, peers)
         access = Access(
             self.keys,
             foreign=lambda headers: "a page must not" if "origin" in headers else "",

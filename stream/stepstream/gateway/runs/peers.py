@@ -2,10 +2,10 @@
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 
@@ -97,6 +97,22 @@ class Peers:
                 return answer.status
         except (aiohttp.ClientError, OSError) as error:
             raise _unreachable(url, type(error).__name__) from None
+
+    def asked_by(self, deploy: str) -> str:
+        """Return the URL of the other gateway that has asked an app to register, by what the app returns of that."""
+        return self.of(_signed_url_in(deploy))
+
+    async def hand_over(
+        self, url: str, path: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
+        """Let another gateway answer a request; return its answer. Raise Unreachable if there is none."""
+        timeout = aiohttp.ClientTimeout(total=_ANSWER_S_MAX, sock_connect=_CONNECT_S_MAX)
+        options: Any = {"params": query, "data": body, "timeout": timeout, "allow_redirects": False}
+        try:
+            async with self.session.post(url + path, headers={**headers, PASSED_ON: "1"}, **options) as answer:
+                return answer.status, await read_body(answer, MIB, _ANSWER_S_MAX)
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(f"the gateway at {url} does not answer: {type(error).__name__}") from None
 
     async def fetch(self, path: str, authorization: str) -> RunInput | None:
         """Return the input of a run that another gateway has at a path, None if none has the run.

@@ -8,9 +8,11 @@ from http import HTTPStatus
 import aiohttp
 
 from stepstream.contract.errors import InvalidInput, StepstreamError
+from stepstream.gateway.runs import transport as calls
 from stepstream.gateway.runs.bodies import read_body
+from stepstream.gateway.runs.peers import PASSED_ON, Peers, client_at
 from stepstream.gateway.sync.registry import Synced
-from stepstream.gateway.sync.signing_keys import SYNC_KIND, SigningKeys
+from stepstream.gateway.sync.signing_keys import EXPECTED_KIND, SYNC_KIND, SigningKeys
 from stepstream.gateway.sync.sync_failures import SyncFailures
 from stepstream.gateway.wire.canonical import canonical
 from stepstream.gateway.wire.registration import (
@@ -21,6 +23,10 @@ from stepstream.gateway.wire.registration import (
 )
 
 SYNC_S_MAX = 10.0
+REGISTER_PATH = "/fn/register"
+# The parameter of a request to an app, with which the app registers.
+DEPLOY = "deployId"
+_PASSED_HEADERS = frozenset({"authorization", "content-type", EXPECTED_KIND.lower()})
 IN_BAND = "in_band"
 _TEXT_CHARACTERS_MAX = 300
 
@@ -41,16 +47,23 @@ Register = Callable[[AppRegistration], Awaitable[Synced]]
 class AppClient:
     """Asks apps to register; what they then send to this process on their own is passed to `arrived`.
 
-    Failed attempts are recorded in `failures`.
+    Failed attempts are recorded in `failures`. What an app sends to another one of the `peers`, because a load balancer
+    chooses, is passed on to this process.
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, keys: SigningKeys, register: Register, failures: SyncFailures
+        self,
+        session: aiohttp.ClientSession,
+        keys: SigningKeys,
+        register: Register,
+        failures: SyncFailures,
+        peers: Peers | None = None,
     ) -> None:
         self._session = session
         self._keys = keys
         self._register = register
         self._failures = failures
+        self._peers = peers
         # The names in the engine of the apps that have registered, by the URL at which they were asked.
         self._apps: dict[str, str] = {}
         self._outcomes: dict[str, Synced | StepstreamError | None] = {}
@@ -61,6 +74,20 @@ class AppClient:
         """Note how the registration ended that an app sent because of the request `deploy`."""
         if deploy in self._outcomes:
             self._outcomes[deploy] = outcome
+
+    async def passed_on(self, deploy: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes] | None:
+        """Let the gateway that asked an app to register answer its request; return the answer, None if there is none.
+
+        Then the app registers here: the registration is as good, but the command that asked for it fails.
+        """
+        url = self._peers.asked_by(deploy) if self._peers and PASSED_ON not in headers else ""
+        if not self._peers or not url:
+            return None
+        passed = {name: value for name, value in headers.items() if name.lower() in _PASSED_HEADERS}
+        try:
+            return await self._peers.hand_over(url, REGISTER_PATH, {DEPLOY: deploy}, body, passed)
+        except calls.Unreachable:
+            return None
 
     async def sync(self, url: str) -> Synced:
         """Register the app at a URL; raise SyncError, or InvalidInput with what is wrong in its configuration.
@@ -81,7 +108,7 @@ class AppClient:
 
     async def _outcome(self, url: str) -> AppRegistration | Synced | StepstreamError:
         """Return the registration in the answer of an app, or how the one ended that it sent on its own."""
-        deploy = uuid.uuid4().hex
+        deploy = client_at(uuid.uuid4().hex, self._peers.signed_url if self._peers else "")
         self._outcomes[deploy] = None
         try:
             answer, content = await self._ask(url, deploy)
@@ -110,7 +137,7 @@ class AppClient:
         try:
             async with (
                 asyncio.timeout(SYNC_S_MAX),
-                self._session.put(url, params={"deployId": deploy}, data=body, headers=headers) as answer,
+                self._session.put(url, params={DEPLOY: deploy}, data=body, headers=headers) as answer,
             ):
                 content = await read_body(answer, REGISTRATION_BYTES_MAX, SYNC_S_MAX)
         except TimeoutError:
@@ -131,7 +158,8 @@ def _refusal(url: str, status: int, content: bytes) -> str:
     match status:
         case 200:
             remedy = "set INNGEST_BASE_URL, or INNGEST_DEV, of the app to the URL of this server"
-            return f"{url} answers, but has not registered here; {remedy}"
+            balanced = "behind a load balancer it may have registered at another gateway; give each one --peer-url"
+            return f"{url} answers, but has not registered here; {remedy}; {balanced}"
         case 401:
             return f"{url} refuses the signature; set its INNGEST_SIGNING_KEY to STEPSTREAM_SIGNING_KEY of this server"
         case 404 | 405:

@@ -15,8 +15,8 @@ from starlette.routing import Route
 from stepstream.api.bodies import BodyBudget, OverloadedError
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError, TooLarge
 from stepstream.gateway.rest.replies import iso
-from stepstream.gateway.sync.app_client import AppClient, Register, SyncError
-from stepstream.gateway.sync.registry import AppRegistry
+from stepstream.gateway.sync.app_client import DEPLOY, REGISTER_PATH, AppClient, Register, SyncError
+from stepstream.gateway.sync.registry import AppRegistry, Synced
 from stepstream.gateway.sync.signing_keys import EXPECTED_KIND, SERVER_KIND, SigningKeys
 from stepstream.gateway.wire.calls import app_uuid
 from stepstream.gateway.wire.registration import (
@@ -79,19 +79,20 @@ def sync_routes(
     kind, refusals = access.keys.kind, Recurrence()
 
     async def accept(request: Request) -> Response:
-        deploy = request.query_params.get("deployId", "")
+        deploy = request.query_params.get(DEPLOY, "")
         try:
-            synced = await register(await _registration(request, access, bodies, registry))
+            access.check_app(request.headers)
+            async with bodies.body(request, REGISTRATION_BYTES_MAX) as body:
+                if answer := await client.passed_on(deploy, request.headers, body):
+                    return Response(answer[1], answer[0], {SERVER_KIND: kind}, "application/json")
+                app = _registration(request, body, kind, registry)
+            synced = await register(app)
         except StepstreamError as error:
             client.arrived(deploy, error)
-            # Not all SDKs show the answer to their registration.
-            if (more := refusals.occurs(str(error))) is not None:
-                logger.info("a registration is refused: %s%s", error, more)
+            _log_refusal(error, refusals)
             return _failure(error, kind)
         client.arrived(deploy, synced)
-        app_id = app_uuid(synced.app)
-        found = {"ok": True, "modified": synced.modified, "sync_id": str(uuid.uuid4()), "app_id": app_id}
-        return JSONResponse(found, headers={SERVER_KIND: kind})
+        return _registered(synced, kind)
 
     async def ask(request: Request) -> Response:
         try:
@@ -112,26 +113,35 @@ def sync_routes(
 
     return APIRouter(
         routes=[
-            Route("/fn/register", accept, methods=["POST"]),
+            Route(REGISTER_PATH, accept, methods=["POST"]),
             Route("/v1/apps/sync", ask, methods=["POST"]),
             Route("/v1/apps", list_apps, methods=["GET"]),
         ]
     )
 
 
-async def _registration(request: Request, access: Access, bodies: BodyBudget, registry: AppRegistry) -> AppRegistration:
+def _log_refusal(error: StepstreamError, refusals: Recurrence) -> None:
+    # Not all SDKs show the answer to their registration.
+    if (more := refusals.occurs(str(error))) is not None:
+        logger.info("a registration is refused: %s%s", error, more)
+
+
+def _registered(synced: Synced, kind: str) -> Response:
+    app_id = app_uuid(synced.app)
+    found = {"ok": True, "modified": synced.modified, "sync_id": str(uuid.uuid4()), "app_id": app_id}
+    return JSONResponse(found, headers={SERVER_KIND: kind})
+
+
+def _registration(request: Request, body: bytes, kind: str, registry: AppRegistry) -> AppRegistration:
     """Return the app that a request registers; raise a StepstreamError, which is noted, if it is refused."""
-    kind = access.keys.kind
-    access.check_app(request.headers)
-    async with bodies.body(request, REGISTRATION_BYTES_MAX) as body:
-        try:
-            _check_kind(request.headers.get(EXPECTED_KIND, kind), kind)
-            return read_registration(body)
-        except StepstreamError as error:
-            app, url = named_in(body)
-            if app or url:
-                registry.failures.failed(error, app, url)
-            raise
+    try:
+        _check_kind(request.headers.get(EXPECTED_KIND, kind), kind)
+        return read_registration(body)
+    except StepstreamError as error:
+        app, url = named_in(body)
+        if app or url:
+            registry.failures.failed(error, app, url)
+        raise
 
 
 def apps_json(registry: AppRegistry) -> list[dict[str, Any]]:
