@@ -165,9 +165,10 @@ def imports_stand_at_the_top(source: Source) -> Findings:
 # The modules that import others by name, and only to start faster: at the first use of what they import.
 DEFERRED_IMPORTS = {
     "stream/stepstream/__init__.py",
-    "stream/stepstream/cli/mcp/mcp_command.py",
+    "stream/stepstream/cli/mcp_command.py",
     "stream/stepstream/cli/registry.py",
     "stream/stepstream/gateway/rest/graphql_routes.py",
+    "stream/stepstream/host/agents.py",
     "stream/stepstream/host/read_models.py",
     "stream/stepstream/pytest_plugin.py",
     "stream/stepstream/sdk/deferred.py",

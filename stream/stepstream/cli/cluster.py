@@ -3,7 +3,7 @@
 import logging
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from stepstream.cli.options import (
     Host,
     LogFormat,
     LogLevel,
+    Mcp,
     MetricsHost,
     Namespace,
     Page,
@@ -90,6 +91,7 @@ def engine(
     failover_s: Failover = None,
     sources: Sources = None,
     page: Page = None,
+    mcp: Mcp = None,
     retention: Retention = None,
     retention_bytes: RetentionBytes = None,
     read_model: ReadModel = None,
@@ -100,16 +102,15 @@ def engine(
     Logs(log_format, log_level)
 
     async def serve() -> None:
+        http: dict[str, Any] = {"host": host, "port": port, "page": page, "mcp": mcp}
         settings = settings_from(
+            **http,
             data_dir=data_dir,
-            host=host,
-            port=port,
             metrics_host=metrics_host,
             metrics_port=metrics_port,
             standby=standby,
             failover_s=failover_s,
             sources=sources,
-            page=page,
             retention=retention,
             retention_bytes=retention_bytes,
             read_model=read_model,

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from stepstream.cli.options import (
     Host,
     LogFormat,
     LogLevel,
+    Mcp,
     Page,
     Port,
     Retention,
@@ -87,6 +88,7 @@ def dev(
     port: Port = None,
     reload: Annotated[bool, typer.Option(help="Restart when a Python file in the folder of FILE changes.")] = True,
     page: Page = None,
+    mcp: Mcp = None,
     open: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = False,
     retention: Retention = None,
     retention_bytes: RetentionBytes = None,
@@ -97,12 +99,11 @@ def dev(
 ) -> None:
     """Run engine, worker and HTTP API in one process; Ctrl-C stops it once running steps have finished."""
     end_quietly()
+    http: dict[str, Any] = {"host": host, "port": port, "page": page, "mcp": mcp}
     try:
         settings = settings_from(
+            **http,
             data_dir=data_dir,
-            host=host,
-            port=port,
-            page=page,
             retention=retention,
             retention_bytes=retention_bytes,
             fsync=fsync,

@@ -7,6 +7,7 @@ import typer
 
 from stepstream.api.page_options import PageMode
 from stepstream.host.monitoring.logs import Format, Level
+from stepstream.mcp.modes import McpMode
 
 Target = Annotated[
     str, typer.Argument(metavar="FILE[:APP]", help="The Python file with your App; add :NAME if it has several.")
@@ -36,6 +37,13 @@ Host = Annotated[str | None, typer.Option(help="Address to listen on (default: 1
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one (default: 8288).")]
 Page = Annotated[
     PageMode | None, typer.Option(help="Serve the page: off, read-only (no forms that act) or on (default: on).")
+]
+Mcp = Annotated[
+    McpMode | None,
+    typer.Option(
+        help="Serve agents by MCP at /mcp: off, read-only (no tool that acts) or on (default: off). Needs the extra "
+        "stepstream[mcp]."
+    ),
 ]
 MetricsHost = Annotated[
     str | None, typer.Option(help="Address of the port for probes and metrics (default: 127.0.0.1).")

@@ -39,7 +39,7 @@ COMMANDS = {
     ),
     "timings": Command("control.timings", "List how long steps took and how many failed, the slowest first."),
     "mcp": Command(
-        "mcp.mcp_command", "Serve an agent by MCP: its tools send events, and start, find, explain and rerun runs."
+        "mcp_command", "Serve an agent by MCP: its tools send events, and start, find, explain and rerun runs."
     ),
     "replay": Command(
         "replay", "Replay recorded events through your functions, on a virtual clock that follows the events."

@@ -16,6 +16,7 @@ from stepstream.contract.limits import MIB
 from stepstream.contract.logs import StepLogged
 from stepstream.gateway.connect.connect_readings import connect_readings
 from stepstream.gateway.rest.realtime_routes import SOCKET_PATH
+from stepstream.host.agents import agents_served
 from stepstream.host.connect_port import listen_for_workers
 from stepstream.host.deadletters.latest import LatestDeadLetters, LocalDeadLetterLog
 from stepstream.host.folder import locked_folder
@@ -192,7 +193,11 @@ async def serve(
             reporter.ready(port)
             apps.listening.set()
 
-        async with probes(settings, lambda: True, lambda: engine.unready, metrics.text), polled(apps):
+        async with (
+            agents_served(api, settings, listener, bodies),
+            probes(settings, lambda: True, lambda: engine.unready, metrics.text),
+            polled(apps),
+        ):
             await serve_http(site, listener, stop, ready, sockets=[SOCKET_PATH])
         reporting.cancel()
         apps.drain()

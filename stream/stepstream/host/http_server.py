@@ -14,6 +14,7 @@ from typing import Any
 
 import h11
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from stepstream.api.bodies import BodyBudget
@@ -240,13 +241,12 @@ def engine_api(
     metrics: Callable[[], bytes],
     settings: Settings,
     stop: asyncio.Event,
-    bodies: BodyBudget | None = None,
+    bodies: BodyBudget,
     now_ms: Callable[[], int] | None = None,
-) -> Callable[..., Awaitable[None]]:
+) -> Starlette:
     """Return the API and the page of an engine; the streams of the page end when `stop` is set.
 
-    `bodies` is the budget of all requests, if the process serves others than those of the API. `now_ms` returns the
-    time, by default that of the wall clock.
+    `bodies` is the budget of all requests of the process. `now_ms` returns the time, by default that of the wall clock.
     """
     streams, page = Streams(index.changes, stop), settings.page_options
     return make_api(

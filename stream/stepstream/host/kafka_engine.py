@@ -6,8 +6,10 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
+from stepstream.api.bodies import BodyBudget
 from stepstream.api.facade import EngineFacade
 from stepstream.contract.topics import DEAD_LETTERS, REPLIES
+from stepstream.host.agents import agents_served
 from stepstream.host.deadletters.latest import ClusterDeadLetterLog, LatestDeadLetters
 from stepstream.host.folder import locked_folder
 from stepstream.host.http_server import engine_api, probes, serve_http
@@ -73,8 +75,10 @@ async def serve_engine(settings: Settings, kafka: KafkaSettings, ready: Callable
     with locked_folder(settings.data_dir):
 
         async def serve(facade: EngineFacade, index: RunIndex, metrics: Metrics) -> None:
-            api = engine_api(facade, index, metrics.text, settings, stop)
-            await serve_http(api, listener, stop, lambda port: ready(port, layout.shards))
+            bodies = BodyBudget()
+            api = engine_api(facade, index, metrics.text, settings, stop, bodies)
+            async with agents_served(api, settings, listener, bodies):
+                await serve_http(api, listener, stop, lambda port: ready(port, layout.shards))
 
         await _serve_shards(settings, cluster, layout, serve)
 

@@ -17,6 +17,7 @@ from stepstream.contract.limits import BODY_THREADS_MAX, DAY_MS, MEMORY_BYTES_MA
 from stepstream.contract.text.durations import duration_ms
 from stepstream.contract.text.names import check_topic_part
 from stepstream.gateway.sync.signing_keys import SigningKeys
+from stepstream.mcp.modes import McpMode
 from stepstream.runtime.kafka.client.settings import KafkaSettings
 from stepstream.runtime.readmodel.pruning import (
     FOREVER_MS,
@@ -78,6 +79,7 @@ class Settings:
     connect_port     the port to which workers of Inngest SDKs connect; None for the one after `port`
     connect_url      the URL at which workers reach that port, for example through a proxy; empty for the host they name
     peer_url         the URL at which other gateways reach the HTTP port of this one; empty if they do not
+    mcp              whether agents are served at /mcp: off, read-only or on
     """
 
     data_dir: Path = Path(".stepstream")
@@ -111,6 +113,7 @@ class Settings:
     connect_port: int | None = None
     connect_url: str = ""
     peer_url: str = ""
+    mcp: McpMode = McpMode.OFF
 
     def __post_init__(self) -> None:
         for name in ("event_key", "api_key", "read_key"):
@@ -326,4 +329,5 @@ def settings_from(environment: Mapping[str, str] | None = None, **options: objec
         _port("connect_port", connect_port) if connect_port else None,
         read("connect_url", ""),
         read("peer_url", ""),
+        _choice("mcp", read("mcp", McpMode.OFF), McpMode),
     )

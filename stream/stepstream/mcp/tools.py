@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import Field
 
-from stepstream.cli.mcp.bounded import bounded
 from stepstream.client.client import Client
 from stepstream.client.errors import RunNotEnded
 from stepstream.client.results import FunctionInfo, Run, RunError, RunReason, RunStep
+from stepstream.mcp.bounded import bounded
 
 LISTED_MAX = 100
 WAIT_S_MAX = 120.0

@@ -1,4 +1,4 @@
-"""The MCP server, called by the client of the official package: in process, and as a child process."""
+"""The tools of the MCP server, called by the client of the official package: in process, and as a child process."""
 
 import json
 import os
@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 
 from stepstream import Client
 from stepstream.cli.main import cli
-from stepstream.cli.mcp.bounded import RESULT_BYTES_MAX, bounded
-from stepstream.cli.mcp.mcp_server import make_server
-from stepstream.cli.mcp.tools import ACTING, READING
+from stepstream.mcp.bounded import RESULT_BYTES_MAX, bounded
+from stepstream.mcp.mcp_server import make_server
+from stepstream.mcp.tools import ACTING, READING
 from stepstream.testing import VirtualEngine
 from tests.client.serving import engine_served
 from tests.client.shop import app
+from tests.mcp.calling import called, refused
 
 KEYS: dict[str, Any] = {"api_key": "api-key", "event_key": "event-key"}
 
@@ -33,22 +34,6 @@ async def agent_of_engine(*, is_read_only: bool = False) -> AsyncIterator[tuple[
         Agent(make_server(client, is_read_only=is_read_only)) as agent,
     ):
         yield agent, engine
-
-
-async def called(agent: Agent, tool: str, **arguments: Any) -> Any:
-    """Return the result of a tool, as an object."""
-    result = await agent.call_tool(tool, arguments)
-    assert not result.is_error, result.content
-    (text,) = result.content
-    assert json.loads(getattr(text, "text", "")) == result.structured_content
-    return result.structured_content
-
-
-async def refused(agent: Agent, tool: str, **arguments: Any) -> str:
-    """Return the error of a tool."""
-    result = await agent.call_tool(tool, arguments)
-    assert result.is_error
-    return str(getattr(result.content[0], "text", ""))
 
 
 @pytest.mark.slow
@@ -157,7 +142,7 @@ def test_the_command_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
     """Without the extra, or with a wrong address, the error has the remedy."""
     done = CliRunner().invoke(cli, ["mcp", "--url", "ftp://x"])
     assert (done.exit_code, "give it as http://HOST:PORT" in done.output) == (2, True)
-    monkeypatch.delitem(sys.modules, "stepstream.cli.mcp.mcp_server", raising=False)
+    monkeypatch.delitem(sys.modules, "stepstream.mcp.mcp_server", raising=False)
     monkeypatch.setitem(sys.modules, "mcp.server.mcpserver", None)
     done = CliRunner().invoke(cli, ["mcp"])
     assert (done.exit_code, "pip install 'stepstream[mcp]'" in done.output) == (2, True)

@@ -37,7 +37,7 @@ def mcp(url: Url = URL_DEFAULT, api_key: ApiKey = "", key: EventKey = "", read_o
 
 def _load() -> Any:
     try:
-        return importlib.import_module("stepstream.cli.mcp.mcp_server")
+        return importlib.import_module("stepstream.mcp.mcp_server")
     except ImportError as error:
         missing = f"the package mcp is not installed ({error})"
         raise fail(f"{missing}; install it by `pip install 'stepstream[mcp]'`", EXIT_USAGE) from None

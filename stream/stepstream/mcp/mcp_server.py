@@ -9,10 +9,10 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 
 from stepstream import __version__
-from stepstream.cli.mcp.tools import ACTING, READING, ActingTools, Result
 from stepstream.client.client import Client
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.text.printable import printable
+from stepstream.mcp.tools import ACTING, READING, ActingTools, Result
 
 INSTRUCTIONS = """\
 Tools for stepstream, which runs durable functions. A run is one execution of a function; it has steps, and may wait for

@@ -1,1 +1,0 @@
-"""The server by which agents see and control runs (MCP)."""
