@@ -25,11 +25,17 @@ async def refund(ctx: Context) -> Any:
     await ctx.step.wait_for_approval("ask", title="Refund?", timeout="3d")
 
 
+@app.function(on("talk"))
+async def talk(ctx: Context) -> Any:
+    """Wait for a request."""
+    await ctx.step.wait_for_request("say", timeout="3d")
+
+
 @pytest.fixture
 async def engine() -> AsyncIterator[VirtualEngine]:
-    """An engine with three open runs that wait for approvals, a dead letter and a bulk operation."""
+    """An engine with runs that wait for approvals and for a request, a dead letter and a bulk operation."""
     async with VirtualEngine(app) as made:
-        await made.send(*(Event("refund", {}, id=f"r{number}") for number in range(3)))
+        await made.send(*(Event("refund", {}, id=f"r{number}") for number in range(3)), Event("talk"))
         await made.embedded.append([NewRecord(EVENTS, -1, b"k", b"\xff", ())])
         await made.until_idle()
         yield made
@@ -38,6 +44,7 @@ async def engine() -> AsyncIterator[VirtualEngine]:
 async def addresses(engine: VirtualEngine, browser: Browser) -> Mapping[str, str]:
     """Return the address of a page for each route, and of some without one."""
     asked = engine.index.open_approvals()[0]
+    talking = engine.run("talk")
     run, approval = f"/ui/runs/{asked.run_id}", f"{asked.run_id}/{asked.step}"
     preview = await browser.open("/ui/bulk-preview?action=pause&filter=function:refund")
     operation = (await browser.submit(preview, "main form")).path
@@ -49,6 +56,7 @@ async def addresses(engine: VirtualEngine, browser: Browser) -> Mapping[str, str
         "/runs/{run_id}/rerun": f"{run}/rerun",
         "/waiting": "/ui/waiting",
         "/approvals/{run_id}/{step}": f"/ui/approvals/{approval}",
+        "/requests/{run_id}/{step}": f"/ui/requests/{talking.run_id}/{talking.steps[0].step}",
         "/approve/{token}": link,
         "/errors": "/ui/errors",
         "/events": "/ui/events",
@@ -82,7 +90,7 @@ async def test_every_page_has_the_same_header(engine: VirtualEngine) -> None:
     assert (PAGES.keys() | LINK_PAGES.keys()) - NOT_PAGES <= pages.keys()
     assert {name: page.status for name, page in pages.items() if page.status != 200} == {"an error": 404}
     expected = header(pages["/runs"])
-    assert expected[:2] == ["Runs 3 open", "Waiting 3 to decide"]
+    assert expected[:2] == ["Runs 4 open", "Waiting 3 to decide"]
     assert {name: header(page) for name, page in pages.items() if header(page) != expected} == {}
 
 

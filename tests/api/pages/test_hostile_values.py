@@ -128,6 +128,7 @@ async def attack(ctx: Context) -> object:
             ctx.step.wait_for_event(f"w{SCRIPT}", event=IMAGE, if_="async.data.a == event.data.t", timeout="1d"),
             ctx.step.wait_for_signal(f"s{SCRIPT}{ctx.event.id}", signal=QUOTES + ctx.event.id, timeout="1d"),
             ctx.step.sleep(IMAGE, "1d"),
+            ctx.step.wait_for_request(f"r{SCRIPT}", schema=HostileForm, timeout="1d"),
             ctx.step.wait_for_approval(
                 f"a{SCRIPT}",
                 title=text_of(ctx),

@@ -123,6 +123,17 @@ def test_a_rerun_shows_what_was_edited() -> None:
     assert "completed (edited)" in text
 
 
+def test_a_step_that_asks_shows_what_its_author_wrote() -> None:
+    """An approval and a request are named as such, and not by the signals of the engine that answer them."""
+    run, asks = _RUN["run_id"], {"kind": "signal", "until": 0}
+    approval = _STEP | asks | {"step": "a1", "id": "ask", "detail": f"approval/{run}/a1"}
+    request = _STEP | asks | {"step": "r1", "id": "orders/add", "detail": f"request/{run}/r1"}
+    text = printed(_RUN | {"steps": [approval, request]})
+    assert "a decision" in text
+    assert "a request 'orders/add'" in text
+    assert run not in text.partition(run)[2]
+
+
 def test_a_series_shows_its_neighbours() -> None:
     """A run names the run that it continues, its number in the series, and its successor."""
     text = printed(_RUN | {"continuation": {"from": "1" * 26, "number": 1_200, "to": "2" * 26}})

@@ -35,6 +35,7 @@ from stepstream.api.pages.runs.run_page import show_run, stream_run
 from stepstream.api.pages.runs.runs_page import find_run, show_runs, stream_runs
 from stepstream.api.pages.waiting.approval_page import answer_approval, show_approval
 from stepstream.api.pages.waiting.link_page import answer_link, show_link
+from stepstream.api.pages.waiting.request_page import send_request, show_request
 from stepstream.api.pages.waiting.waiting_page import show_waiting, stream_waiting
 from stepstream.api.pages.workers_page import pause_queue, show_workers
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError
@@ -80,6 +81,7 @@ PAGES: Mapping[str, Show] = {
     "/find": find_run,
     "/waiting": show_waiting,
     "/approvals/{run_id}/{step}": show_approval,
+    "/requests/{run_id}/{step}": show_request,
     "/errors": show_errors,
     "/events": show_events,
     "/event": show_event,
@@ -102,6 +104,7 @@ ACTIONS: Mapping[str, Act] = {
     "/runs/{run_id}/rerun": rerun,
     "/runs/{run_id}/signal": send_signal,
     "/approvals/{run_id}/{step}": answer_approval,
+    "/requests/{run_id}/{step}": send_request,
     "/function": start_function,
     "/function/pause": pause_function,
     "/queue/pause": pause_queue,

@@ -14,6 +14,7 @@ from stepstream.contract.text.waits import read_several
 from stepstream.contract.text.wording import duration_text
 from stepstream.runtime.readmodel.activity import activities
 from stepstream.runtime.readmodel.usage import UsageView, usage_text
+from stepstream.runtime.readmodel.views import asked_of
 from stepstream.runtime.readmodel.why import at_once_text
 
 # On a terminal; in a pipe nothing is cut.
@@ -115,7 +116,7 @@ def _print_steps(screen: Screen, run: Json, failed: Sequence[Json]) -> None:
     rows = [
         (
             step["id"],
-            step["kind"],
+            asked_of(run["run_id"], step["step"], step["detail"]) or step["kind"],
             _status(step, run),
             step["attempts"] or "",
             _waits_for(step, run),
@@ -197,6 +198,11 @@ def _print_event(screen: Screen, event: Json) -> None:
 def _waits_for(step: Json, run: Json) -> str:
     """Return what a step waits for; for an event, with the values of the run's own event that it must match."""
     detail = str(step["detail"])
+    match asked_of(run["run_id"], step["step"], detail):
+        case "approval":
+            return "a decision"
+        case "request":
+            return f"a request {step['id']!r}"
     if step["kind"] != StepKind.WAIT or not run["events"]:
         return detail
     words, several = read_several(detail)

@@ -29,7 +29,12 @@ from stepstream.runtime.readmodel.tables.bulks import find_bulk, list_bulks
 from stepstream.runtime.readmodel.tables.error_groups import ErrorGroup, list_groups
 from stepstream.runtime.readmodel.tables.logged_lines import LoggedLine, read_lines
 from stepstream.runtime.readmodel.tables.recorded import RecordedRun, recorded_run
-from stepstream.runtime.readmodel.tables.run_requests import RequestState, find_request
+from stepstream.runtime.readmodel.tables.run_requests import (
+    AcceptingStep,
+    RequestState,
+    find_accepting,
+    find_request,
+)
 from stepstream.runtime.readmodel.tables.seen_events import (
     EventPage,
     WholeEvent,
@@ -127,6 +132,10 @@ class RunQueries:
     async def run_request(self, run_id: str, name: str, id: str) -> RequestState | None:
         """Return what a run has done with a request, None if there is no such run."""
         return await self._ask(lambda db: find_request(db, run_id, name, id))
+
+    async def accepting(self, run_id: str, step: str) -> AcceptingStep | None:
+        """Return what a step accepts or accepted, None if it accepts no requests."""
+        return await self._ask(lambda db: find_accepting(db, run_id, step))
 
     async def waiting(self, kind: WaitKind, limit: int, after: tuple[str, str] = ("", "")) -> list[WaitingStep]:
         """Return the waiting steps of a kind, by what they wait for: those after a step."""

@@ -10,6 +10,8 @@ from stepstream.contract.codec import Json, load_json
 from stepstream.contract.errors import StepstreamError
 from stepstream.contract.kinds import NOT_STARTED, OPEN_STEP_STATUSES, RunStatus, StepKind
 from stepstream.contract.model_usage import ModelUsage
+from stepstream.contract.operators.approvals import approval_signal
+from stepstream.contract.operators.run_requests import request_signal
 from stepstream.contract.text.names import workers_name
 from stepstream.runtime.readmodel.activity import ACTIVITY_FIELDS, Activity, activities
 from stepstream.runtime.readmodel.failed_attempts import FailedAttempt, read_attempts
@@ -64,6 +66,12 @@ class StepView:
 def queue_of(kind: str, detail: str) -> str:
     """Return the queue of a step's body, or "" if the app's own workers run it."""
     return detail.removeprefix("queue ") if kind == StepKind.RUN else ""
+
+
+def asked_of(run_id: str, step: str, detail: str) -> str:
+    """Return what a step waits for whose signal has a name of the engine: "approval" or "request"; else ""."""
+    own = {approval_signal(run_id, step): "approval", request_signal(run_id, step): "request"}
+    return own.get(detail, "")
 
 
 @dataclass(frozen=True, slots=True)

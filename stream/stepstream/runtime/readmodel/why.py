@@ -259,7 +259,7 @@ def _of_step(step: StepView, run: RunView, now_ms: int, known: Surroundings) -> 
             own = run.events[0] if isinstance(run.events, list) and run.events else None
             return Why(WhyCode.EVENT, f"{waited} {awaited(step.detail, own)}{without}", step.id, since, until)
         case StepKind.SIGNAL if step.detail == request_signal(run.run_id, step.step):
-            remedy = f"send it with POST /v1/runs/{run.run_id}/requests/{quote(step.id)}"
+            remedy = f"send it: on this page, or with POST /v1/runs/{run.run_id}/requests/{quote(step.id)}"
             return Why(WhyCode.REQUEST, f"{waited} the request {step.id!r}{without}", step.id, since, until, remedy)
         case StepKind.SIGNAL:
             if step.detail.startswith(APPROVAL_SIGNALS):

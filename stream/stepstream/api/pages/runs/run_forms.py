@@ -10,10 +10,8 @@ from stepstream.api.pages.parts.context import Visit
 from stepstream.api.pages.parts.fields import Refusal, area, choice, line
 from stepstream.api.pages.parts.forms import post_form
 from stepstream.contract.kinds import OPEN_STEP_STATUSES, RunStatus, StepKind, StepStatus
-from stepstream.contract.operators.approvals import approval_signal
-from stepstream.contract.operators.run_requests import request_signal
 from stepstream.contract.text.printable import printable
-from stepstream.runtime.readmodel.views import RunView, StepView
+from stepstream.runtime.readmodel.views import RunView, StepView, asked_of
 
 FROM_FAILURE = "failure"
 CANCEL, PAUSE = "cancel", "pause"
@@ -34,17 +32,11 @@ def may_rerun(visit: Visit, run: RunView) -> bool:
 
 def run_forms(visit: Visit, run: RunView, refusal: Refusal) -> h.Node:
     """Return the forms that act on a run."""
-    asked = [
-        h.p[h.a(href=url("approvals", run.run_id, step.step))["Decide the approval ", text(step.id)]]
-        for step in run.steps
-        if _is_waiting_signal(step) and step.detail == approval_signal(run.run_id, step.step)
-    ]
     if not visit.may_operate:
-        return asked
+        return None
     if is_open(run.status):
         signals = [_signal_form(visit, run, step, refusal.of(step.step)) for step in awaited_signals(run)]
         return [
-            asked,
             signals,
             _cancel_form(visit, run, refusal.of(CANCEL)),
             _pause_form(visit, run, refusal.of(PAUSE)),
@@ -77,13 +69,9 @@ def _stopped_label(run: RunView) -> str:
 def awaited_signals(run: RunView) -> Iterator[StepView]:
     """Yield the open steps of a run that wait for a signal that neither answers an approval nor is a request."""
     for step in run.steps:
-        own = [name(run.run_id, step.step) for name in (approval_signal, request_signal)]
-        if _is_waiting_signal(step) and step.detail not in own:
+        is_waiting = step.kind == StepKind.SIGNAL and step.status == StepStatus.WAITING
+        if is_waiting and not asked_of(run.run_id, step.step, step.detail):
             yield step
-
-
-def _is_waiting_signal(step: StepView) -> bool:
-    return step.kind == StepKind.SIGNAL and step.status == StepStatus.WAITING
 
 
 def request_fields(from_step: str) -> h.Node:

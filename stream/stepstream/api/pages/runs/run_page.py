@@ -30,6 +30,7 @@ from stepstream.api.pages.runs.origin import edited_event, edited_values
 from stepstream.api.pages.runs.related import related_runs
 from stepstream.api.pages.runs.run_forms import may_rerun, run_forms
 from stepstream.api.pages.runs.steps_view import steps_view
+from stepstream.api.pages.waiting.questions_view import questions_view
 from stepstream.api.streams import NOTHING, Update
 from stepstream.contract.codec import Json
 from stepstream.contract.ids import sender_of_event
@@ -52,6 +53,7 @@ _MESSAGES = {
     "resumed": "The run is resumed.",
     "not-paused": "The run was not paused.",
     "delivered": "The signal was delivered.",
+    "requested": "The run has taken the request.",
     "not-delivered": "No run waits for that signal; signals are not stored.",
 }
 _EVENTS_MAX = 50
@@ -122,6 +124,7 @@ async def _run_part(site: Site, visit: Visit, run: RunView, refusal: Refusal) ->
         _facts(run, now_ms),
         _attributes(run),
         _state(run),
+        await questions_view(site, visit, run),
         run_forms(visit, run, refusal),
         error_view(run.error, "Error"),
         steps_view(run, related.invoked, now_ms, query, may_rerun=may_rerun(visit, run)),

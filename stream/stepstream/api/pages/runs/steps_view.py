@@ -43,7 +43,7 @@ from stepstream.contract.text.printable import printable
 from stepstream.contract.text.wording import counted, length_text
 from stepstream.runtime.readmodel.failed_attempts import MESSAGE_CHARACTERS_MAX, FailedAttempt, place_of
 from stepstream.runtime.readmodel.usage import tokens_text, usage_text
-from stepstream.runtime.readmodel.views import RunSummary, RunView, StepView
+from stepstream.runtime.readmodel.views import RunSummary, RunView, StepView, asked_of
 
 _WIDTH, _HEIGHT = 1_000, 14
 _NARROWEST = 3
@@ -246,7 +246,7 @@ def _step(step: StepView, segments: Sequence[Segment], shown: _Shown) -> h.Node:
                 aria_expanded="true" if is_opened else "false",
             )[text(step.id)]
         ],
-        h.td[_kind(step)],
+        h.td[_kind(step, shown.run)],
         h.td[_step_state(step, shown.run), attempts, h.div(".copied")[copied] if copied else None],
         h.td(".bar")[_bar(segments, shown.window, [each.at for each in step.failures])],
         h.td(".number", data_label=_TOOK.label)[took],
@@ -255,9 +255,9 @@ def _step(step: StepView, segments: Sequence[Segment], shown: _Shown) -> h.Node:
     return [str(row), _details(step, shown)] if is_opened else str(row)
 
 
-def _kind(step: StepView) -> h.Node:
+def _kind(step: StepView, run: RunView) -> h.Node:
     if step.usage is None:
-        return step.kind
+        return asked_of(run.run_id, step.step, step.detail) or step.kind
     return ["ai", " ", h.span(".tokens", title=usage_text(step.usage))[tokens_text(step.usage)]]
 
 
@@ -298,7 +298,7 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
                     ("Last heartbeat", at(step.heartbeat_at)),
                     ("Model", text(step.usage.model) if step.usage and step.usage.model else None),
                     ("Tokens", usage_text(step.usage) if step.usage else None),
-                    ("Waits for" if step.status in OPEN_STEP_STATUSES else "Waited for", text(queue_label(step), 2_000))
+                    ("Waits for" if step.status in OPEN_STEP_STATUSES else "Waited for", _awaited(step, run_id))
                     if step.detail
                     else ("", None),
                     ("Sent events", _sent_events(step)),
@@ -315,6 +315,17 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
             h.a(href=rerun_url(run_id, step.step))["Rerun from step ", text(step.id)] if shown.may_rerun else None,
         ]
     ]
+
+
+def _awaited(step: StepView, run_id: str) -> h.Node:
+    """Return what a step waits for, with a link to the page of an approval or a request."""
+    match asked_of(run_id, step.step, step.detail):
+        case "approval":
+            return h.a(href=url("approvals", run_id, step.step))["the decision of ", text(step.id)]
+        case "request":
+            return h.a(href=url("requests", run_id, step.step))["the request ", text(step.id)]
+        case _:
+            return text(queue_label(step), 2_000)
 
 
 def _sent_events(step: StepView) -> h.Node:

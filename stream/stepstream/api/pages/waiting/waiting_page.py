@@ -223,7 +223,7 @@ def _row(kind: _Kind, columns: Sequence[Column], step: WaitingStep) -> h.Element
         *detail,
         run_link(step.run_id),
         function_link(step.function),
-        text(step.id),
+        h.a(href=url("requests", step.run_id, step.step))[text(step.id)] if kind == _Kind.REQUESTS else text(step.id),
         at(step.since),
         at(step.until),
     )

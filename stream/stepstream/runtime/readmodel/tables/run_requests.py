@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from stepstream.contract.codec import Json
 from stepstream.contract.history import StepPlanned
 from stepstream.contract.ids import step_hash
-from stepstream.contract.kinds import ENDED_RUN_STATUSES
+from stepstream.contract.kinds import ENDED_RUN_STATUSES, StepStatus
 from stepstream.contract.operators.run_requests import AcceptedRequest, reply_step_id, request_start
 from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.views import json_of
@@ -34,10 +34,42 @@ class RequestState:
         return self.status in ENDED_RUN_STATUSES
 
 
+@dataclass(frozen=True, slots=True)
+class AcceptingStep:
+    """A step that accepts requests of the name `name`, or did; times in Unix ms, `form` a JSON schema or None."""
+
+    run_id: str
+    step: str
+    name: str
+    function: str
+    status: str
+    since: int
+    until: int
+    form: Json
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether the step waits for a request."""
+        return self.status == StepStatus.WAITING
+
+
 def accept(db: Database, entry: StepPlanned, accepted: AcceptedRequest) -> None:
     """Store what a step accepts."""
     row = (entry.run_id, entry.step, bytes(accepted.form).decode())
     db.execute("INSERT INTO run_requests VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
+
+
+def find_accepting(db: Database, run_id: str, step: str) -> AcceptingStep | None:
+    """Return what a step accepts or accepted, None if it accepts no requests."""
+    query = (
+        "SELECT s.step, s.id, r.function, s.status, s.first_at, s.until, q.form FROM run_requests q "
+        "JOIN steps s USING (run_id, step) JOIN runs r USING (run_id) WHERE q.run_id = ? AND q.step = ?"
+    )
+    row = db.execute(query, (run_id, step)).fetchone()
+    if row is None:
+        return None
+    id, name, function, status, since, until, form = row
+    return AcceptingStep(run_id, id, name, function, status, since, until, json_of(form))
 
 
 def find_request(db: Database, run_id: str, name: str, id: str) -> RequestState | None:
