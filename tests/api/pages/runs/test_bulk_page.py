@@ -63,6 +63,41 @@ async def test_runs_are_cancelled_after_a_preview(engine: VirtualEngine) -> None
     assert listed.texts("tbody td")[1:5] == ["Cancel", "completed", "12 of 12", "12 cancelled"]
 
 
+async def test_a_bulk_cancellation_leads_to_the_runs_that_it_cancelled(engine: VirtualEngine) -> None:
+    """Its own filter finds them no longer; the filter that does is one of the API too."""
+    browser = browser_of(engine)
+    earlier = engine.runs("wait")[0].run_id
+    await engine.cancel(earlier)
+    await engine.advance("1m")
+    page = await previewed(browser, "function:wait status:open", "Cancel all of these runs")
+    shown = await browser.submit(page, "main form", why="a mistake")
+    await engine.advance("5s")
+    shown = await browser.open(shown.path)
+    assert "11 cancelled" in shown.text
+    assert "No run" in (await browser.open(shown.link("function:wait status:open"))).text
+    target = shown.link("The runs of its filter that were cancelled since its start")
+    listed = await browser.open(target)
+    assert [row.count("cancelled") > 0 for row in listed.texts("tbody tr")] == [True] * 11
+    filter = listed.all("#filter")[0].attributes["value"] or ""
+    answer = await browser.client.get("/v1/runs", params={"filter": filter})
+    assert earlier not in [run["run_id"] for run in answer.json()["runs"]]
+    assert len(answer.json()["runs"]) == 11
+
+
+async def test_a_bulk_pause_leads_to_the_runs_that_are_paused(engine: VirtualEngine) -> None:
+    """And a resume, whose filter finds only paused runs, to the runs that it resumed."""
+    browser = browser_of(engine)
+    for filter, label, leads in (
+        ("function:wait paused:false", "Pause all of these runs", "The runs of its filter that are paused"),
+        ("paused:true", "Resume all of these runs", "The runs of its filter, whether they are paused or not"),
+    ):
+        page = await previewed(browser, filter, label)
+        shown = await browser.submit(page, "main form")
+        await engine.advance("5s")
+        listed = await browser.open((await browser.open(shown.path)).link(leads))
+        assert len(listed.all("tbody tr")) >= 12
+
+
 async def test_runs_are_rerun_from_their_failure(engine: VirtualEngine) -> None:
     """The preview offers both ways; a form that is sent twice starts one operation."""
     browser = browser_of(engine)

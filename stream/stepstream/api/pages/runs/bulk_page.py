@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import htpy as h
 from starlette.responses import Response
@@ -139,9 +140,7 @@ async def show_bulk(site: Site, visit: Visit) -> Response:
                 ("Stopped by", text(found.ended_by) if found.ended_by else ""),
             ]
         ),
-        h.p[h.a(href=filter_url("bulk", found.operation))["The runs that it started"]]
-        if found.action == BulkAction.RERUN and found.sent
-        else None,
+        _results(found) if found.sent else None,
         _failures(found),
         post_form(visit, url("bulk", found.operation, "cancel"), "Stop", h.button(".danger")["Stop"])
         if is_open
@@ -194,6 +193,28 @@ def bulk_links(visit: Visit, filter: Filter, *, may_be_open: bool) -> h.Node:
             if may_be_open or action == BulkAction.RERUN
         ]
     ]
+
+
+def _results(found: BulkChanged) -> h.Element | None:
+    """Return the link to the runs that an operation changed, which its own filter may not find any longer.
+
+    The runs that it started have its id. Of the others, the list of runs has only what changed and when.
+    """
+    if found.action == BulkAction.RERUN:
+        return h.p[h.a(href=filter_url("bulk", found.operation))["The runs that it started"]]
+    if not found.filter:
+        return None
+    changed = Filter.parse(found.filter)
+    match found.action:
+        case BulkAction.CANCEL:
+            since = datetime.fromtimestamp(found.started_at // 1_000, tz=UTC).isoformat()
+            changed = changed.having("status", RunStatus.CANCELLED).having("ended_after", since)
+            label = "The runs of its filter that were cancelled since its start"
+        case BulkAction.PAUSE:
+            changed, label = changed.having("paused", "true"), "The runs of its filter that are paused"
+        case BulkAction.RESUME:
+            changed, label = changed.without("paused"), "The runs of its filter, whether they are paused or not"
+    return h.p[h.a(href=_runs_url(str(changed)))[label]]
 
 
 def _runs_url(filter: str) -> str:
