@@ -105,6 +105,14 @@ async def test_every_page_has_the_time_of_the_engine(engine: VirtualEngine) -> N
     assert (page.all("#clock"), page.all("footer time")) == ([], [])
 
 
+async def test_the_search_says_that_it_compares_whole_values(engine: VirtualEngine) -> None:
+    """At the field and where nothing was found, with the filter that finds the beginning of a value."""
+    browser = browser_of(engine)
+    page = await browser.open("/ui/find?id=r")
+    assert "whole value of an attribute" in (page.all("#find")[0].attributes["title"] or "")
+    assert "Ids of events and values of attributes are compared whole; order_id:47*" in page.text
+
+
 async def test_strangers_see_no_numbers(engine: VirtualEngine) -> None:
     """Neither beside the login nor on an error."""
     browser = browser_of(engine, KEYS)

@@ -27,6 +27,7 @@ _HTMX = json.dumps(
         "morphIgnore": ["open", "hidden", "data-htmx-powered"],
     }
 )
+_FIND = "Find a run by its id, the end of its id, the id of its event, or the whole value of an attribute"
 _ENTRIES = (
     ("Runs", "runs"),
     ("Waiting", "waiting"),
@@ -87,8 +88,9 @@ def _header(visit: Visit | None, current: str, counts: Mapping[str, int]) -> h.E
                 "#find",
                 type="search",
                 name="id",
-                placeholder="Run id, its end, event id, or attribute",
-                aria_label="Find a run by its id, the end of its id, the id of its event, or the value of an attribute",
+                placeholder="Run id or its end, or a whole event id or value",
+                title=_FIND,
+                aria_label=_FIND,
                 autocomplete="off",
             )
         ],

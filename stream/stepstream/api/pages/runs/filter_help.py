@@ -24,7 +24,8 @@ TERMS = (
     ("caller:RUN_ID origin:RUN_ID", "runs that a run invoked; reruns of it"),
     ("rerun:false bulk:OPERATION", "runs that were not rerun; runs that a bulk operation started"),
     ("app:shop paused:true", "runs of an app; runs that an operator paused"),
-    ("4711", "runs with this id, event id or value of any attribute"),
+    ("order_id:47*", "runs with a value of an attribute that begins so"),
+    ("4711", "runs with this id or end of it, or with exactly this event id or value of any attribute"),
     ("status:failed,cancelled -function:mail", "one of several values; a minus excludes"),
 )
 # Texts that an expression can contain in quotes without an escape.
@@ -46,6 +47,9 @@ def nothing_found(filter: Filter) -> h.Element:
             h.a(href=url("runs"))["Show all runs"],
             h.br,
             [[h.code[text(term.attribute)], " was taken as the name of an attribute of runs. "] for term in attributes],
+            "Ids of events and values of attributes are compared whole; ",
+            h.code["order_id:47*"],
+            " finds the values of an attribute that begin so. ",
             "Except for cel:, filters do not search the data of events. To search it, use ",
             _search_of_data(attributes),
             ".",
