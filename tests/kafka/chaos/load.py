@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from stepstream.contract.codec import encode
 from stepstream.contract.events import EventRecord, event_record
+from stepstream.contract.limits import LOGGED_EVENT_BYTES_MAX
 from stepstream.contract.topics import COMMANDS, EVENTS, INBOX
 from stepstream.runtime.kafka.client.cluster import Cluster
 from stepstream.runtime.kafka.client.producer import Producer
@@ -17,7 +18,7 @@ APP = "chaos"
 _COMMANDS = f"{COMMANDS}.{APP}"
 _TRIES = 5
 _DEEP = 5_000
-_OVER_AN_EVENT = 600_000
+_OVER_AN_EVENT = LOGGED_EVENT_BYTES_MAX + 100_000
 # The largest message of the topic, less the overhead of a record.
 _EVENT_BYTES_MAX = 8 * 1024 * 1024 - 200
 _HUGE = 12 * 1024 * 1024
