@@ -36,6 +36,7 @@ HOMES: Mapping[str, str | tuple[str, ...] | None] = {
 ENTRY_POINTS = {
     "stepstream": "users import it",
     "stepstream.__main__": "python -m stepstream",
+    "stepstream.ai.frontends": "users import it",
     "stepstream.ai.openai_agents": "users import it",
     "stepstream.ai.pydantic_ai": "users import it",
     "stepstream.ai.requests": "sdk/deferred.py loads it by name",

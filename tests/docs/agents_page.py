@@ -55,3 +55,15 @@ async def openai_agent(engine: VirtualEngine) -> None:
     run = engine.run("help-customer")
     assert run.output == "It is locked."
     assert "card 7 is locked" in str([step.output for step in run.steps])
+
+
+@AGENTS.shows("chat")
+async def front_end(engine: VirtualEngine) -> None:
+    """The run publishes the events of its agent, from the first request to the end of the text."""
+    await engine.send(Event("chat.asked", {"text": "Where is order 7?"}))
+    run = engine.run("chat")
+    (approval,) = [step.id for step in run.steps if step.id.startswith("agent/approve/refund/")]
+    await engine.decide(approval, approved=True)
+    events = await engine.stream(run.run_id, "events")
+    assert {event["event_kind"] for event in events} >= {"part_start", "function_tool_call", "function_tool_result"}
+    assert events[-1]["event_kind"] == "part_end"

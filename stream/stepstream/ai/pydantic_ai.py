@@ -14,7 +14,15 @@ require("pydantic_ai", "Pydantic AI", "ai")
 
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
 from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelAPIError, ModelRetry, ToolFailed, UserError
-from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart, ToolReturn
+from pydantic_ai.messages import (
+    FunctionToolCallEvent,
+    FunctionToolResultEvent,
+    ModelMessage,
+    ModelResponse,
+    ToolCallPart,
+    ToolReturn,
+    ToolReturnPart,
+)
 from pydantic_ai.models import CompletedStreamedResponse, Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
@@ -22,7 +30,7 @@ from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, RunCont
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool, WrapperToolset
 
 from stepstream.ai.approvals import Approvals, ToolRequest, refusal_of
-from stepstream.ai.requests import answer_of, published, raise_for_step, with_defaults
+from stepstream.ai.requests import answer_of, raise_for_step, streamed, text_of, with_defaults
 from stepstream.sdk.channels import Channel
 from stepstream.sdk.context import Context
 from stepstream.sdk.deferred import converter_of, dump_any
@@ -56,6 +64,8 @@ class Durable(AbstractCapability[Any]):
         model: The steps for requests to the model, such as `ctx.step.options(retries=10)`; by default `ctx.step`.
         tools: The steps for calls of tools.
         stream: A channel to which the text of the model is published while the model writes it.
+        events: A channel to which the events of the agent are published as they happen, for a front end: see
+            `stepstream.ai.frontends`.
         approvals: How approvals are asked for.
 
     Example:
@@ -78,6 +88,7 @@ class Durable(AbstractCapability[Any]):
         model: Step | None = None,
         tools: Step | None = None,
         stream: str | Channel[str] = "",
+        events: str = "",
         approvals: Approvals | None = None,
     ) -> None:
         self.id = None
@@ -86,6 +97,7 @@ class Durable(AbstractCapability[Any]):
         self.model = model or ctx.step
         self.tools = tools or ctx.step
         self.stream = stream
+        self.events = events
         self.approvals = approvals or Approvals()
         self.requests = 0
 
@@ -113,6 +125,13 @@ class Durable(AbstractCapability[Any]):
         decisions = await asyncio.gather(*(self._decide(call) for call in requests.approvals))
         found = zip(requests.approvals, decisions, strict=True)
         return DeferredToolResults(approvals={call.tool_call_id: decision for call, decision in found})
+
+    async def publish(self, event: Any) -> None:
+        """Publish an event of the agent on the channels that it has."""
+        if self.stream and (text := text_of(event)):
+            await self.ctx.publish(self.stream, text)
+        if self.events:
+            await self.ctx.publish(self.events, dump_any(event))
 
     async def _decide(self, call: ToolCallPart) -> ToolApproved | ToolDenied:
         arguments = json.dumps(call.args_as_dict(), ensure_ascii=False, indent=2)
@@ -189,10 +208,9 @@ class _DurableModel(WrapperModel):
         self, messages: list[ModelMessage], settings: ModelSettings, parameters: ModelRequestParameters
     ) -> ModelResponse:
         durable = self._durable
-        if not durable.stream:
+        if not (durable.stream or durable.events):
             return await self.wrapped.request(messages, settings, parameters)
-        request = self.wrapped.request_stream(messages, settings, parameters)
-        return await published(request, functools.partial(durable.ctx.publish, durable.stream))
+        return await streamed(self.wrapped.request_stream(messages, settings, parameters), durable.publish)
 
 
 def _tokens(response: ModelResponse) -> int:
@@ -217,6 +235,14 @@ class _DurableToolset(WrapperToolset[Any]):
         return _returned(result)
 
     async def _call(self, call: _ToolCall) -> dict[str, Any]:
+        called = ToolCallPart(call.name, call.args, call.ctx.tool_call_id or "")
+        await self.durable.publish(FunctionToolCallEvent(called, args_valid=True))
+        result = await self._result_of(call)
+        if part := _part_of(called, result):
+            await self.durable.publish(FunctionToolResultEvent(part))
+        return result
+
+    async def _result_of(self, call: _ToolCall) -> dict[str, Any]:
         try:
             value = await self.wrapped.call_tool(call.name, call.args, call.ctx, call.tool)
         except ModelRetry as error:
@@ -231,6 +257,20 @@ class _DurableToolset(WrapperToolset[Any]):
             remedy = f"a tool that uses ctx.step is inline: @agent.tool(metadata={{{METADATA!r}: {INLINE!r}}})"
             raise StepUsageError(f"{error}; {remedy}") from error
         return {"return": dump_any(value)} if isinstance(value, ToolReturn) else {"value": dump_any(value)}
+
+
+def _part_of(call: ToolCallPart, result: dict[str, Any]) -> ToolReturnPart | None:
+    """Return what a call of a tool returned as a part of a message, None if its result comes later."""
+    name, id = call.tool_name, call.tool_call_id
+    match result:
+        case {"retry": message}:
+            return ToolReturnPart(name, message, id, outcome="retried")
+        case {"failed": message}:
+            return ToolReturnPart(name, message, id, outcome="failed")
+        case {"return": {"return_value": value}} | {"value": value}:
+            return ToolReturnPart(name, value, id)
+        case _:
+            return None
 
 
 def _returned(result: dict[str, Any]) -> Any:

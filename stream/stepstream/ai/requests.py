@@ -1,6 +1,6 @@
 """Asks a language model once, by the direct interface of Pydantic AI; `sdk/deferred.py` loads it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -72,14 +72,25 @@ def with_defaults(settings: Mapping[str, Any] | None) -> ModelSettings:
 
 async def published(request: AbstractAsyncContextManager[StreamedResponse], publish: Publish) -> ModelResponse:
     """Return the response to a request that streams; pass each piece of its text to `publish` as it arrives."""
+
+    async def publish_text(event: Any) -> None:
+        if text := text_of(event):
+            await publish(text)
+
+    return await streamed(request, publish_text)
+
+
+async def streamed(
+    request: AbstractAsyncContextManager[StreamedResponse], publish: Callable[[Any], Awaitable[None]]
+) -> ModelResponse:
+    """Return the response to a request that streams; pass each of its events to `publish` as it arrives."""
     async with request as stream:
         async for event in stream:
-            if text := _text_of(event):
-                await publish(text)
+            await publish(event)
         return stream.get()
 
 
-def _text_of(event: Any) -> str:
+def text_of(event: Any) -> str:
     """Return the piece of text that an event of a stream adds, "" if it adds none."""
     match event:
         case PartStartEvent(part=TextPart(content=text)) | PartDeltaEvent(delta=TextPartDelta(content_delta=text)):
