@@ -226,7 +226,7 @@ async def test_dead_letters_and_errors_of_expressions_are_counted() -> None:
         await ctx.step.wait_for_event("paid", event="paid", if_="async.data.sum > 5", timeout="1d")
 
     async with Measured(app) as engine:
-        poison = [(EVENTS, b"{"), (EVENTS, b'{"name":"x","data":{"a":"' + b"y" * 600_000 + b'"}}'), (FUNCTIONS, b"5")]
+        poison = [(EVENTS, b"{"), (EVENTS, b'{"name":"x","data":{"a":"' + b"y" * 3_200_000 + b'"}}'), (FUNCTIONS, b"5")]
         records = [NewRecord(topic, 0, b"", value) for topic, value in poison]
         engine.journal.write(JournalWrite(records), engine.now_ms)
         await engine.send(Event("order", {"total": "much"}), Event("order", {"total": 6}))

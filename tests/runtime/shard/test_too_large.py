@@ -72,7 +72,7 @@ async def test_signal_name_must_be_valid(name: str) -> None:
             await app.signal(name)
 
 
-LARGE = "x" * 10 * MIB
+LARGE = "x" * 14 * MIB
 RECORDS = [
     (SignalSent("answer", Raw(f'"{LARGE}"'.encode())), HISTORY),
     (WaitOpened(StepRef("01", "s"), Bucket("come"), Predicate(residual=LARGE), 2**48), CHANGELOG),
@@ -90,7 +90,7 @@ async def test_input_with_too_large_a_result_becomes_a_dead_letter(record: Inbox
         assert engine.run("other").output == "fine"
         (found,) = engine.journal.read(DEAD_LETTERS, 0, 0, 10)
         assert found.value == large
-        assert f"and {topic} accepts 8,387,584" in (dict(found.headers)["stepstream-reason"] or b"").decode()
+        assert f"and {topic} accepts 12,581,888" in (dict(found.headers)["stepstream-reason"] or b"").decode()
         tables = engine.embedded.store_of(0)
         assert (len(tables.scan(SIGNALS.prefix, 0)), tables.scan(EVENT_NAMES.prefix, 0)) == (1, [])
         assert await engine.signal("answer", "late")
