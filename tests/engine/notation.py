@@ -238,7 +238,8 @@ def _function(words: Words) -> FunctionRegistered:
     triggers: list[Trigger] = [
         EventTrigger(event, condition) for event, _, condition in (on.partition("?") for on in _listed(words, "on"))
     ]
-    triggers += [CronTrigger(*cron.split("@")) for cron in _listed(words, "cron")]
+    crons = (cron.partition("@") for cron in _listed(words, "cron"))
+    triggers += [CronTrigger(expression, zone or "UTC") for expression, _, zone in crons]
     lookback_ms, on_failure = words.number("lookback"), words.text("on_failure")
     retired, queues = words.has("retired"), tuple(_listed(words, "queues"))
     attributes = dict(pair.split(":", 1) for pair in _listed(words, "attributes"))

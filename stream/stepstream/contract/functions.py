@@ -35,10 +35,14 @@ class EventTrigger(msgspec.Struct, frozen=True, tag="event", tag_field="type", o
 
 
 class CronTrigger(msgspec.Struct, frozen=True, tag="cron", tag_field="type", omit_defaults=True):
-    """Start at the times of a cron expression of 5 fields, in an IANA time zone."""
+    """Start at the times of a cron expression of 5 fields, in an IANA time zone.
+
+    With `jitter_ms` each start is later by less than that, which differs by function and time.
+    """
 
     expression: str
     timezone: str = "UTC"
+    jitter_ms: int = 0
 
 
 Trigger = EventTrigger | CronTrigger

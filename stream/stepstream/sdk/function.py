@@ -22,6 +22,7 @@ from stepstream.contract.limits import (
     ATTRIBUTES_PER_RUN_MAX,
     CHAIN_RUNS_MAX,
     FUNCTION_ID_CHARACTERS_MAX,
+    HOUR_MS,
     INPUT_SCHEMA_BYTES_MAX,
     RETRIES_DEFAULT,
     RETRIES_MAX,
@@ -42,6 +43,7 @@ Backoff = Duration | Sequence[Duration] | Callable[[int], Duration]
 
 _NAME_OR_WILDCARD = re.compile(r"[^*]+[/.]\*")
 _BACKOFF_S = (15, 30, 60, 120, 300, 600, 1_200, 2_400, 3_600, 7_200)
+_CRON_JITTER_MS_MIN = 1_000
 _JITTER_MS_MAX = 30_000
 
 
@@ -68,12 +70,13 @@ def on(event: str, *, if_: str = "") -> EventTrigger:
     return EventTrigger(event, if_)
 
 
-def cron(expression: str, *, tz: str = "UTC") -> CronTrigger:
+def cron(expression: str, *, tz: str = "UTC", jitter: Duration | None = None) -> CronTrigger:
     """Start a function at the times of a cron expression.
 
     Args:
         expression: Five fields: minute, hour, day of the month, month, day of the week.
         tz: An IANA time zone, for example `Europe/Berlin`.
+        jitter: By how much a start may be late, at most an hour; functions of one expression start at different times.
 
     Raises `DefinitionError`, for example for an expression that never fires.
     """
@@ -89,7 +92,17 @@ def cron(expression: str, *, tz: str = "UTC") -> CronTrigger:
         next(CronSim(expression, datetime(2000, 1, 1, tzinfo=zone)))
     except (CronSimError, StopIteration) as error:
         raise DefinitionError(f"cron({expression!r}): {error or 'it never fires'}") from None
-    return CronTrigger(expression, tz)
+    return CronTrigger(expression, tz, _jitter_ms(expression, jitter) if jitter is not None else 0)
+
+
+def _jitter_ms(expression: str, jitter: Duration) -> int:
+    try:
+        found = duration_ms(jitter)
+    except InvalidInput as error:
+        raise DefinitionError(f"cron({expression!r}, jitter={jitter!r}): {error.reason}") from None
+    if not _CRON_JITTER_MS_MIN <= found <= HOUR_MS:
+        raise DefinitionError(f"cron({expression!r}, jitter={jitter!r}): use a duration from 1 second to 1 hour")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

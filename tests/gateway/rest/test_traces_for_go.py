@@ -9,6 +9,7 @@ import pytest
 from stepstream import App, Batch, Context, StepError, cron, on
 from stepstream.contract.ids import is_run_id
 from stepstream.contract.limits import HOUR_MS
+from stepstream.gateway.rest.sdk_shapes import moment_of
 from tests.gateway.rest.sites import SdkClient, running
 
 app = App("shop")
@@ -63,7 +64,7 @@ async def collect(ctx: Context) -> int:
     return len(ctx.events)
 
 
-@app.function(cron("0 5 * * *"), id="shop-daily")
+@app.function(cron("0 5 * * *", jitter="30s"), id="shop-daily")
 async def daily(_ctx: Context) -> None:
     """Run once a day."""
 
@@ -178,5 +179,12 @@ async def test_a_run_of_cron_names_its_trigger_by_a_ulid(client: SdkClient) -> N
     """The event of a schedule has none, and clients in Go parse the ids."""
     await client.engine.advance("1d")
     run = client.engine.run("shop-daily")
-    found = await client.ask("query ($id: String!) { runTrigger(runID: $id) { IDs cron } }", id=run.run_id)
-    assert found["runTrigger"] == {"IDs": [run.run_id], "cron": "0 5 * * *"}
+    query = "query ($id: String!) { runTrigger(runID: $id) { IDs cron payloads } }"
+    trigger = (await client.ask(query, id=run.run_id))["runTrigger"]
+    assert (trigger["IDs"], trigger["cron"]) == ([run.run_id], "0 5 * * *")
+    (data,) = (json.loads(payload)["data"] for payload in trigger["payloads"])
+    assert data["scheduledAt"].endswith("T05:00:00.000Z")
+    assert (
+        moment_of(data["scheduledAt"], "") < moment_of(data["fireAt"], "") < moment_of(data["scheduledAt"], "") + 30_000
+    )
+    assert data.keys() == {"cron", "timezone", "scheduledAt", "fireAt"}

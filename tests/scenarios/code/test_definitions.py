@@ -202,6 +202,8 @@ WRONG_DEFINITIONS: dict[str, tuple[Callable[[App], object], list[str]]] = {
     "event-surrogate": (lambda _: on("x\udfff"), ["1 to 255 characters"]),
     "cron-fields": (lambda _: cron("0 9 * *"), ["5 fields"]),
     "cron-range": (lambda _: cron("61 9 * * *"), ["'61 9 * * *'"]),
+    "cron-jitter": (lambda _: cron("0 9 * * *", jitter="2h"), ["jitter='2h'", "1 second to 1 hour"]),
+    "cron-jitter-text": (lambda _: cron("0 9 * * *", jitter="soon"), ["jitter='soon'"]),
     "cron-zone": (lambda _: cron("0 9 * * *", tz="Mars/Olympus"), ["Mars/Olympus", "Europe/Berlin"]),
     "cancel-wildcard": (lambda _: CancelOn("order.*"), ["CancelOn('order.*')", "wildcards"]),
     "cancel-name": (lambda _: CancelOn(""), ["1 to 255 characters"]),

@@ -1,6 +1,7 @@
 """Cron triggers have 5 fields and a time zone."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -62,3 +63,21 @@ async def test_a_function_may_have_a_cron_and_an_event_trigger(engine_of: Engine
         await engine.send(Event("now"))
         await engine.advance("1h")
         assert sorted(str(run.output) for run in engine.runs()) == ["now", "stream/cron", "stream/cron"]
+
+
+async def test_jitter_spreads_the_starts_of_functions(engine_of: EngineOf) -> None:
+    """Each start is late by less than the jitter, at another time for each function and day."""
+    app = App("starting")
+
+    async def started(ctx: Context) -> list[int]:
+        return [ctx.event.data["scheduled_at"], ctx.event.ts - ctx.event.data["scheduled_at"]]
+
+    for number in range(3):
+        app.function(cron("0 9 * * *", jitter="5m"), id=f"daily-{number}")(started)
+    async with engine_of(app) as engine:
+        start = engine.now_ms
+        await engine.advance("48h")
+        found: Any = [run.output for run in engine.runs()]
+    assert sorted(scheduled_at - start for scheduled_at, _ in found) == [32_400_000] * 3 + [118_800_000] * 3
+    assert len({late for _, late in found}) == 6
+    assert all(0 < late < 300_000 for _, late in found)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from zlib import crc32
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
@@ -380,5 +381,12 @@ def fire_cron(draft: Draft, function_id: str, index: int) -> None:
     draft.arm(following, _cron_timer(function_id, index))
     if due == _DUE_UNKNOWN:
         return
-    data = dump_json({"cron": trigger.expression, "timezone": trigger.timezone})
-    request_run(draft, function, EventRecord(CRON, data, id=f"{function_id}:{index}:{due}", ts=due))
+    id, fields = f"{function_id}:{index}:{due}", {"cron": trigger.expression, "timezone": trigger.timezone}
+    jitter_ms = _jitter_ms(id, trigger.jitter_ms)
+    data = dump_json({**fields, "scheduled_at": due} if jitter_ms else fields)
+    request_run(draft, function, EventRecord(CRON, data, id=id, ts=due + jitter_ms))
+
+
+def _jitter_ms(id: str, jitter_ms: int) -> int:
+    """Return by how much a start is late: the same for the same one, at least 1 ms and less than `jitter_ms`."""
+    return 1 + crc32(id.encode()) % (jitter_ms - 1) if jitter_ms > 1 else 0

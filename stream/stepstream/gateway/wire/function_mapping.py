@@ -46,6 +46,7 @@ class _Trigger(msgspec.Struct, frozen=True):
     event: str = ""
     expression: str = ""
     cron: str = ""
+    jitter: str = ""
 
 
 class _Runtime(msgspec.Struct, frozen=True):
@@ -192,14 +193,14 @@ def _step(config: FunctionConfig) -> tuple[str, int]:
 
 
 def _trigger(given: _Trigger) -> Trigger:
-    """Return a trigger; the jitter of a cron expression is ignored, since the engine spreads the load itself."""
+    """Return a trigger."""
     if not given.cron:
         return on(own_name(given.event), if_=own_condition(given.expression))
     found = _CRON.fullmatch(given.cron.strip())
     if not found:
         raise InvalidInput("a cron expression has 5 fields", "cron")
-    expression = found[2].strip()
-    return cron(_CRON_WORDS.get(expression, expression), tz=found[1] or "UTC")
+    expression, jitter = found[2].strip(), _length(given.jitter, "cron.jitter")
+    return cron(_CRON_WORDS.get(expression, expression), tz=found[1] or "UTC", jitter=jitter)
 
 
 def _cancel(given: _Cancel) -> CancelOn:

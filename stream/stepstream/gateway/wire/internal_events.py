@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from stepstream.contract.codec import Json, Raw, encode, load_json
 from stepstream.contract.errors import InvalidInput
@@ -69,6 +70,10 @@ def _data(event: EventRecord, function: str) -> Json:
     data = load_json(event.data, own=True)
     if not isinstance(data, dict):
         return {}
+    if event.name == CRON:
+        scheduled_at = data.pop("scheduled_at", event.ts)
+        times = {"scheduledAt": scheduled_at, "fireAt": event.ts}
+        return {**data, **{name: _iso(at) for name, at in times.items() if isinstance(at, int)}}
     if event.name == INVOKED:
         return {**data, "_inngest": _inner(data, {"fn_id": function, "correlation_id": event.id.replace(":", ".", 1)})}
     if event.name in _END_NAMES:
@@ -81,6 +86,10 @@ def _data(event: EventRecord, function: str) -> Json:
         error = _error(data)
         return {**shown, **error, "_inngest": _inner(data, {"status": status, **error})}
     return data
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _error(data: Mapping[str, Json]) -> dict[str, Json]:
