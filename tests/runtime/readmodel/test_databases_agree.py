@@ -80,6 +80,7 @@ ASKED: Mapping[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "logs": [((id_of(1),), {}), ((id_of(1),), {"step": "s1"})],
     "approval": [((id_of(2), "s2"), {})],
     "run_request": [((id_of(2), "ask", "r1"), {}), (("none", "ok", "r1"), {})],
+    "accepting": [((id_of(2), "s3"), {}), ((id_of(2), "s2"), {}), (("none", "s3"), {})],
     "waiting": [((kind, 2), {}) for kind in (StepKind.WAIT, StepKind.SIGNAL, StepKind.SLEEP, REQUEST)]
     + [((StepKind.WAIT, 5, (id_of(3), "s2")), {})],
     "count_waiting": [((), {})],
