@@ -262,3 +262,20 @@ def test_an_illegal_move_is_an_error_that_names_it() -> None:
     with pytest.raises(IllegalCallMove, match="appended may not take step 'a' from new to durable"):
         table.move(call, CallEvent.APPENDED, CallState.DURABLE)
     assert call.state is CallState.NEW
+
+
+def test_an_attempt_that_failed_is_not_started_a_second_time() -> None:
+    """The engine may call for an attempt before it knows that the attempt ran by the permit of its run, and failed."""
+    calls, call = CallTable(), Call(A, "a", StepKind.RUN)
+    for event, to in (
+        (CallEvent.DISCOVER, CallState.NEW),
+        (CallEvent.PLAN, CallState.OPEN),
+        (CallEvent.DUE, CallState.DUE),
+        (CallEvent.BEGIN, CallState.RUNNING),
+    ):
+        calls.move(call, event, to)
+    assert not calls.retry(call)
+    assert not calls.call_for(call, 0)
+    assert (call.state, call.attempt) == (CallState.OPEN, 1)
+    assert calls.call_for(call, 1)
+    assert call.state is CallState.DUE

@@ -290,11 +290,14 @@ def _asks_later(known: Run | OpenStep, run: Run | OpenStep) -> bool:
 def check_work(stores: Sequence[MemoryStore], commanded: Set[str]) -> Iterator[str]:
     """A run holds a permit of a limit on work only while a worker has something to do for it: a command in `commanded`.
 
-    This holds whenever the system is idle.
+    It also holds one while an attempt that it covers waits for limits of the step. This holds whenever the system is
+    idle.
     """
+    attempts = ((holder.partition("/")[0], known) for holder, known in _passing(stores).items())
+    covers = {run_id for run_id, known in attempts if isinstance(known, OpenStep) and known.covered and known.queued}
     for run in _rows(stores, RUNS):
         assert isinstance(run, Run)
-        if counts_work(run) and not run.queued and run.run_id not in commanded:
+        if counts_work(run) and not run.queued and run.run_id not in commanded | covers:
             yield f"{run.run_id} of {run.function} holds a permit, and no worker has anything to do for it"
 
 

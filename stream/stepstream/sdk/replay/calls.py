@@ -120,7 +120,7 @@ class StepFuture(asyncio.Future[Outcome | None]):
 class Call:
     """A step that the code awaits. `open` says that the engine has it as an open step.
 
-    `attempt` is the attempt of its body that runs or is due, `due` the newest one that the engine called for while an
+    `attempt` is the attempt of its body that runs or is next, `due` the newest one that the engine called for while an
     earlier attempt was running. `task` is the task that awaits it. `arguments` are what the code passes to it, and
     `fingerprint` is their checksum, 0 unless the code uses the id more than once. `progress` is what the last heartbeat
     of its body said, null if there is none. `size` is how many bytes the body holds while it runs. If its function
@@ -194,8 +194,11 @@ class CallTable:
     def call_for(self, call: Call, attempt: int, *, covered: bool = False) -> bool:
         """Take in that the engine calls for an attempt of a body; return whether the attempt may begin.
 
-        A body that runs already has a separate permit from now on, unless it is still `covered`.
+        A body that runs already has a separate permit from now on, unless it is still `covered`. Its attempt may have
+        failed meanwhile: then the engine called for it before it knew.
         """
+        if attempt < call.attempt:
+            return False
         if call.state in (CallState.OPEN, CallState.DUE, CallState.RUNNING):
             call.covered = covered
         if call.state is CallState.RUNNING:
@@ -213,7 +216,7 @@ class CallTable:
         call.open = True
         is_due = call.due > call.attempt
         call.covered &= is_due
-        call.attempt = max(call.due, call.attempt)
+        call.attempt = call.due if is_due else call.attempt + 1
         self.move(call, CallEvent.RETRY, CallState.DUE if is_due else CallState.OPEN)
         return is_due
 
