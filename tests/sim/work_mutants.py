@@ -66,14 +66,6 @@ _PIECES = tuple(
             ("        if not self.exists or _is_in(self._user, _USED):\n", "        if not self.exists:\n"),
         ),
         (
-            "all parallel bodies run by the permit of their run",
-            "sdk/replay/operations.py",
-            (
-                "if call is next_by_permit or not call.covered]\n        begin += [call for call in new if call.is_own",
-                "]\n        begin += [call for call in new if call.is_own or call.shares",
-            ),
-        ),
-        (
             "a run is parked although an attempt waits for a permit",
             _RUNS,
             ("    elif not continue_by_attempt(draft, run):\n", "    else:\n"),
