@@ -194,8 +194,9 @@ class CallTable:
     def call_for(self, call: Call, attempt: int, *, covered: bool = False) -> bool:
         """Take in that the engine calls for an attempt of a body; return whether the attempt may begin.
 
-        A body that runs already has a separate permit from now on, unless it is still `covered`. Its attempt may have
-        failed meanwhile: then the engine called for it before it knew.
+        A body that runs already has a separate permit from now on, unless it is still `covered`. An attempt that has
+        failed is not repeated: it ran by the permit of the run, and the engine granted a separate one before it
+        knew of the failure.
         """
         if attempt < call.attempt:
             return False
