@@ -259,7 +259,7 @@ def _of_step(step: StepView, run: RunView, now_ms: int, known: Surroundings) -> 
             own = run.events[0] if isinstance(run.events, list) and run.events else None
             return Why(WhyCode.EVENT, f"{waited} {awaited(step.detail, own)}{without}", step.id, since, until)
         case StepKind.SIGNAL if step.detail == request_signal(run.run_id, step.step):
-            remedy = f"send it: on this page, or with POST /v1/runs/{run.run_id}/requests/{quote(step.id)}"
+            remedy = f"send it: on the page of the run, or with POST /v1/runs/{run.run_id}/requests/{quote(step.id)}"
             return Why(WhyCode.REQUEST, f"{waited} the request {step.id!r}{without}", step.id, since, until, remedy)
         case StepKind.SIGNAL:
             if step.detail.startswith(APPROVAL_SIGNALS):
@@ -267,7 +267,7 @@ def _of_step(step: StepView, run: RunView, now_ms: int, known: Surroundings) -> 
                 post = f"POST /v1/approvals/{run.run_id}/{step.step}"
                 remedy = f"decide it: on the page Waiting, with {decide}, or with {post}"
                 return Why(WhyCode.APPROVAL, f"{waited} a person's decision{without}", step.id, since, until, remedy)
-            remedy = "send it: on this page, with `stepstream signal`, or with POST /v1/signals"
+            remedy = "send it: on the page of the run, with `stepstream signal`, or with POST /v1/signals"
             return Why(WhyCode.SIGNAL, f"{waited} the signal {step.detail!r}{without}", step.id, since, until, remedy)
         case StepKind.INVOKE:
             text = f"{waited} the run of {step.detail!r} that it invoked{ends}"
