@@ -1,4 +1,4 @@
-"""The MCP server, by which agents see and control the runs of an engine; the only module that imports `mcp`."""
+"""The MCP server, by which agents see and control the runs of an engine."""
 
 import functools
 from collections.abc import Awaitable, Callable
