@@ -2,7 +2,6 @@
 
 import http
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import HTTPException, Request
@@ -12,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException as AnyHttpException
 
 from stepstream.contract.errors import Conflict, InvalidInput, StepstreamError, TooLarge
+from stepstream.gateway.wire.internal_events import utc_text
 from stepstream.runtime.readmodel.queries import QueryTooSlow
 
 KIND_HEADER = "X-Inngest-Server-Kind"
@@ -19,9 +19,7 @@ KIND_HEADER = "X-Inngest-Server-Kind"
 
 def iso(at_ms: int) -> str | None:
     """Return a time (Unix ms) as the SDKs parse it; None for 0, which is unknown."""
-    if not at_ms:
-        return None
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc_text(at_ms) if at_ms else None
 
 
 def enveloped(data: Any, now_ms: int) -> dict[str, Any]:

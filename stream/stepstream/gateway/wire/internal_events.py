@@ -73,7 +73,7 @@ def _data(event: EventRecord, function: str) -> Json:
     if event.name == CRON:
         scheduled_at = data.pop("scheduled_at", event.ts)
         times = {"scheduledAt": scheduled_at, "fireAt": event.ts}
-        return {**data, **{name: _iso(at) for name, at in times.items() if isinstance(at, int)}}
+        return {**data, **{name: utc_text(at) for name, at in times.items() if isinstance(at, int)}}
     if event.name == INVOKED:
         return {**data, "_inngest": _inner(data, {"fn_id": function, "correlation_id": event.id.replace(":", ".", 1)})}
     if event.name in _END_NAMES:
@@ -88,7 +88,8 @@ def _data(event: EventRecord, function: str) -> Json:
     return data
 
 
-def _iso(at_ms: int) -> str:
+def utc_text(at_ms: int) -> str:
+    """Return a time (Unix ms) as the SDKs parse it."""
     return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
