@@ -83,13 +83,13 @@ from stepstream.contract.operators.control import (
     ScopePauseRequested,
     UnpauseRequested,
 )
-from stepstream.contract.outcomes import ErrorInfo, Failure, Value
+from stepstream.contract.outcomes import ErrorInfo
 from stepstream.contract.progress import HeartbeatReported, StateSet
 from stepstream.contract.run_state import StateValues
 from stepstream.contract.text.waits import read_several
 from stepstream.engine.state.records import EventReceived, Input
 from tests.engine.gate_notation import read_gates, read_limit_change, read_limit_question
-from tests.engine.outcome_notation import read_outcome, read_progress, show_outcome, show_progress
+from tests.engine.outcome_notation import read_outcome, read_progress, show_end, show_outcome, show_progress
 from tests.engine.plan_notation import read_plans
 from tests.engine.runs.bulk_notation import read_bulk, show_bulk
 from tests.engine.words import RunOf, Words
@@ -207,8 +207,7 @@ def _report(verb: str, words: Words, run_id: str, epoch: int) -> Input:  # noqa:
         case "continue":
             return RunContinued(run_id, epoch, _data(words))
         case "raise":
-            attempt, retry, raw = words.number("attempt"), words.number("retry", -1), words.text("raw")
-            return RunFailed(run_id, epoch, ErrorInfo("Oops"), attempt, retry, Raw(raw.encode()) if raw else NULL)
+            return RunFailed(run_id, epoch, ErrorInfo("Oops"), *_failure(words))
         case "execute":
             return ExecutionStarted(run_id, epoch)
         case "set":
@@ -225,6 +224,11 @@ def _memo(word: str) -> Memo:
     step, _, rest = word.partition(":")
     outcome, _, seen = rest.partition("@")
     return Memo(step, step, StepKind.RUN, read_outcome(outcome), int(seen or 0))
+
+
+def _failure(words: Words) -> tuple[int, int, Raw, bool]:
+    attempt, retry, raw = words.number("attempt"), words.number("retry", -1), words.text("raw")
+    return attempt, retry, Raw(raw.encode()) if raw else NULL, words.has("final")
 
 
 def _data(words: Words, default: Raw = EMPTY_OBJECT) -> Raw:
@@ -316,10 +320,7 @@ def _show_entry(entry: HistoryEntry) -> str:  # noqa: C901 - a table
         case RunDeadlineChanged():
             return f"{'expired' if entry.expired else 'executes'} until {entry.deadline}"
         case RunEnded():
-            outcome = Failure(entry.error, entry.raw) if entry.error else Value(entry.output)
-            warnings = "".join(f" warned {warning}" for warning in entry.warnings)
-            event = f" by {entry.cancelled_by.name}:{entry.cancelled_by.id}" if entry.cancelled_by else ""
-            return f"{entry.status} {entry.run_id} {show_outcome(outcome)}{event}{warnings}"
+            return show_end(entry)
         case _:
             return _show_step_entry(entry)
 

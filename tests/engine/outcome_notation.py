@@ -1,8 +1,9 @@
-"""The notation of the outcome of a step, and of the progress of its body."""
+"""The notation of the outcome of a step and of a run, and of the progress of its body."""
 
 from typing import Any, assert_never
 
 from stepstream.contract.codec import NULL, Raw, load_json
+from stepstream.contract.history import RunEnded
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from tests.engine.words import Words
 
@@ -35,6 +36,14 @@ def show_outcome(outcome: Outcome) -> str:
             return "~"
         case _:
             assert_never(outcome)
+
+
+def show_end(entry: RunEnded) -> str:
+    """Return the end of a run: status, run, outcome, what cancelled it, and its warnings."""
+    outcome = Failure(entry.error, entry.raw) if entry.error else Value(entry.output)
+    event = f" by {entry.cancelled_by.name}:{entry.cancelled_by.id}" if entry.cancelled_by else ""
+    warnings = "".join(f" warned {warning}" for warning in entry.warnings)
+    return f"{entry.status} {entry.run_id} {show_outcome(outcome)}{' final' * entry.non_retriable}{event}{warnings}"
 
 
 def read_progress(words: Words) -> Raw:

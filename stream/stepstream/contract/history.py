@@ -206,7 +206,7 @@ class RunEnded(_Entry, frozen=True, tag="run.ended"):
     """The run ended: completed, failed, cancelled or skipped; `warnings` are all that were recorded for it.
 
     `cancelled_by` is the event that cancelled it, if one did, and `continued_by` the run as which it continued, if any.
-    `raw` is that of Failure.
+    `raw` is that of Failure, and `non_retriable` that of RunFailed.
     """
 
     status: RunStatus
@@ -217,6 +217,7 @@ class RunEnded(_Entry, frozen=True, tag="run.ended"):
     cancelled_by: EventRef | None = None
     continued_by: str = ""
     raw: Raw = NULL
+    non_retriable: bool = False
 
 
 HistoryEntry = (

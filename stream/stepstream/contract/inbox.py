@@ -333,7 +333,10 @@ class RunContinued(TypedRecord, frozen=True, tag="run.continued"):
 
 
 class RunFailed(TypedRecord, frozen=True, tag="run.failed"):
-    """The code between steps raised; it is retried in `retry_ms`, or with -1 ends the run. `raw`: see Failure."""
+    """The code between steps raised; it is retried in `retry_ms`, or with -1 ends the run. `raw`: see Failure.
+
+    The error is `non_retriable` if it says so itself, and not because the code has no attempts left.
+    """
 
     run_id: str
     epoch: int
@@ -341,6 +344,7 @@ class RunFailed(TypedRecord, frozen=True, tag="run.failed"):
     attempt: int
     retry_ms: int = -1
     raw: Raw = NULL
+    non_retriable: bool = False
 
 
 class CommandsLost(TypedRecord, frozen=True, tag="commands.lost"):

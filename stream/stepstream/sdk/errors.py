@@ -153,7 +153,14 @@ class ForeignError(StepstreamError):
 
 
 class FinalForeignError(ForeignError, NonRetriableError):
-    """An SDK of another language reported that another attempt cannot help."""
+    """No attempt follows an error that an SDK of another language reported.
+
+    It is `non_retriable` if the SDK says so, and not because the step has no attempts left.
+    """
+
+    def __init__(self, info: ErrorInfo, raw: Raw = NULL, *, non_retriable: bool = True) -> None:
+        super().__init__(info, raw)
+        self.non_retriable = non_retriable
 
 
 class DelayedForeignError(ForeignError, RetryAfterError):
@@ -345,3 +352,8 @@ def is_final(error: BaseException) -> bool:
         return all(is_final(part) for part in error.exceptions)
     # The same code gives the same wrong input again.
     return isinstance(error, StepError | NonRetriableError | InvalidInput | DefinitionError)
+
+
+def is_non_retriable(error: BaseException) -> bool:
+    """Return whether an error says itself that another attempt cannot help."""
+    return error.non_retriable if isinstance(error, FinalForeignError) else is_final(error)

@@ -58,6 +58,17 @@ def test_the_events_of_a_failure_have_the_error_object_of_an_sdk() -> None:
 
 
 @table()
+def test_the_end_of_a_run_says_that_its_error_forbade_a_retry() -> None:
+    """The history keeps what the report said.
+
+    10 | function f on=go | -
+    10 | event go         | began r1 f; start r1
+    11 | raise r1 final   | failed r1 !Oops final; stop r1 failed; emit stream/function.finished#r1:finished;
+       |                  | emit stream/function.failed#r1:failed
+    """
+
+
+@table()
 def test_a_cancelled_run_does_not_start_its_handler() -> None:
     """A cancellation does not call on_failure, and its caller gets an answer.
 

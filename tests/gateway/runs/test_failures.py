@@ -11,6 +11,7 @@ from tests.gateway.runs.endpoint import (
     hashed,
     op,
     ops,
+    planned,
     raised,
     ran,
     registered,
@@ -19,6 +20,7 @@ from tests.gateway.runs.endpoint import (
 )
 
 GO = Event("demo/go", {"n": 7})
+PLANS = ops(planned("a"), planned("b"))
 
 
 async def test_a_step_that_raises_is_called_again() -> None:
@@ -118,6 +120,25 @@ async def test_a_failure_handler_gets_the_error_object() -> None:
     assert event["data"]["error"] == {"error": "invalid status code: 500", **error}
     assert event["data"]["function_id"] == "demo-f"
     assert (event["data"]["event"]["name"], event["data"]["event"]["data"]) == ("demo/go", {"n": 7})
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "text"),
+    [
+        (FakeEndpoint(raised(), returned()), "invalid status code: 500"),
+        (FakeEndpoint(raised(X_Inngest_No_Retry="true"), returned()), "NonRetriableError"),
+        (FakeEndpoint(PLANS, returned(), a=raised(), b=ops(ran("b"))), "invalid status code: 500"),
+        (FakeEndpoint(PLANS, returned(), a=raised(X_Inngest_No_Retry="true"), b=ops(ran("b"))), "NonRetriableError"),
+    ],
+)
+async def test_a_failure_handler_sees_whether_the_app_forbade_a_retry(endpoint: FakeEndpoint, text: str) -> None:
+    """The app does by a header: when the function raises, or in the call for one step."""
+    handler = registered("demo-f-failure", event="stream/function.failed")
+    async with virtual(endpoint, registered(retries=0), handler) as engine:
+        await engine.send(GO)
+    event = endpoint.asked[-1].body["event"]
+    assert event["name"] == "inngest/function.failed"
+    assert event["data"]["error"]["error"] == text
 
 
 async def test_the_caller_of_a_failed_function_gets_its_error_object() -> None:

@@ -110,6 +110,15 @@ def test_failure_of_user_code_has_the_error_of_the_protocol() -> None:
     assert "raw_error" not in shown
 
 
+def test_failure_that_forbids_a_retry_has_the_name_of_the_protocol() -> None:
+    """An error that the app did not want to be retried differs by it from one after the last attempt."""
+    error = {"name": "E", "message": "m"}
+    data = {"status": "failed", "error": {**error, "code": ""}, "raw_error": error, "non_retriable": True}
+    shown = _loaded(event_json(EventRecord(FAILED, Raw(encode(data)), "R:failed", 7)))["data"]
+    assert shown["error"] == {"error": "NonRetriableError", **error}
+    assert "non_retriable" not in shown
+
+
 @pytest.mark.parametrize(
     ("given", "own"),
     [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stepstream import App, Context, Event, on
+from stepstream import App, Context, Event, NonRetriableError, on
 from tests.scenarios.conftest import EngineOf
 
 
@@ -94,3 +94,29 @@ async def test_an_end_can_wake_a_waiting_run(engine_of: EngineOf) -> None:
         await engine.send(Event("job"), Event("watch"))
         await engine.advance("1h")
         assert engine.run("watcher").output == 42
+
+
+async def test_events_of_a_failure_say_whether_its_error_forbade_a_retry(engine_of: EngineOf) -> None:
+    """So does the event of the failure handler; an error after the last attempt says nothing about a retry."""
+    app = App("failure")
+    received: list[tuple[str, object]] = []
+
+    async def note(ctx: Context) -> None:
+        data = ctx.event.data
+        received.append((data["function_id"], data.get("non_retriable")))
+
+    @app.function(on("bad"), retries=0, on_failure=note)
+    async def bad(ctx: Context) -> None:
+        raise ValueError("no")
+
+    @app.function(on("worse"), on_failure=note)
+    async def worse(ctx: Context) -> None:
+        raise NonRetriableError("never")
+
+    @app.function(on("stream/function.finished"), on("stream/function.failed"))
+    async def listener(ctx: Context) -> None:
+        await note(ctx)
+
+    async with engine_of(app) as engine:
+        await engine.send(Event("bad"), Event("worse"))
+    assert sorted(received, key=str) == [("bad", None)] * 3 + [("worse", True)] * 3

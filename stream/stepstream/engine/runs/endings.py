@@ -126,6 +126,8 @@ def end_run(
     outcome: Outcome,
     cancelled_by: EventRef | None = None,
     continued_by: str = "",
+    *,
+    non_retriable: bool = False,
 ) -> None:
     """End a run: delete all its rows, answer its caller, publish its end, and start its failure handler.
 
@@ -136,7 +138,7 @@ def end_run(
     error, raw = (outcome.error, outcome.raw) if isinstance(outcome, Failure) else (None, NULL)
     _delete_rows(draft, run, status)
     close_cancel_waits(draft, run.run_id, start.cancel_waits)
-    fields = (status, run.function, output, error, run.warnings, cancelled_by, continued_by, raw)
+    fields = (status, run.function, output, error, run.warnings, cancelled_by, continued_by, raw, non_retriable)
     draft.record_end(run, RunEnded, *fields)
     draft.count("open_runs", run.function, amount=-1)
     draft.count("runs_ended", run.function, status)
@@ -148,10 +150,15 @@ def end_run(
     draft.time("run", run.function, run.started_at)
     if status != RunStatus.COMPLETED:
         draft.command(run.app, RunStopped(run.run_id, status))
+    end = _end_data(run, status, start.events, outcome)
+    if continued_by:
+        end["continued_by"] = continued_by
+    if non_retriable:
+        end["non_retriable"] = True
     if not run.suppress_end_events:
-        _emit_end(draft, run, status, _end_data(run, status, start.events, outcome, continued_by))
+        _emit_end(draft, run, status, end)
     if status == RunStatus.FAILED and run.on_failure and start.events:
-        _start_handler(draft, run, start.events, outcome)
+        _start_handler(draft, run, end)
 
 
 def _delete_rows(draft: Draft, run: Run, reason: str) -> None:
@@ -200,14 +207,10 @@ def answer_callers(draft: Draft, due: AnswersContinued) -> None:
         draft.continue_later(run_routing(due.run_id), replace(due, callers=later))
 
 
-def _end_data(
-    run: Run, status: RunStatus, events: tuple[EventRecord, ...], outcome: Outcome, continued_by: str = ""
-) -> dict[str, object]:
+def _end_data(run: Run, status: RunStatus, events: tuple[EventRecord, ...], outcome: Outcome) -> dict[str, object]:
     data: dict[str, object] = {"function_id": run.function, "run_id": run.run_id, "status": status}
     if events:
         data["event"] = events[0]
-    if continued_by:
-        data["continued_by"] = continued_by
     if isinstance(outcome, Failure):
         data["error"] = outcome.error
         if outcome.raw is not NULL:
@@ -226,9 +229,8 @@ def _emit_end(draft: Draft, run: Run, status: RunStatus, end: dict[str, object])
         draft.emit(run, EventRecord(CANCELLED, data, f"{run.run_id}:cancelled", draft.now))
 
 
-def _start_handler(draft: Draft, run: Run, events: tuple[EventRecord, ...], outcome: Outcome) -> None:
-    data = Raw(encode(_end_data(run, RunStatus.FAILED, events, outcome)))
-    event = EventRecord(FAILED, data, f"{run.run_id}:failed", draft.now)
+def _start_handler(draft: Draft, run: Run, end: dict[str, object]) -> None:
+    event = EventRecord(FAILED, Raw(encode(end)), f"{run.run_id}:failed", draft.now)
     hash_part = run_hash(run.on_failure, event.id)
     handler = run_id_at(draft.now, hash_part)
     request = RunRequested(handler, run.on_failure, run.app, (event,), suppress_end_events=True, chain=run.chain + 1)

@@ -179,7 +179,7 @@ def fail_run(draft: Draft, report: RunFailed) -> None:
     if run is None or run.due or report.attempt < run.attempt:
         return
     if report.retry_ms < 0:
-        end_run(draft, run, RunStatus.FAILED, Failure(report.error, report.raw))
+        end_run(draft, run, RunStatus.FAILED, Failure(report.error, report.raw), non_retriable=report.non_retriable)
         return
     if run.expired:
         cancel_overdue(draft, run)

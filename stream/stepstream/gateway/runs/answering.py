@@ -99,7 +99,7 @@ class Answering(ABC):
                     self._return(output)
             case Failed():
                 if not answer.stale:
-                    self._fail(self.caller.error(answer.error, answer.retry_after, final=answer.final or is_targeted))
+                    self._fail(self.caller.failure(answer, is_last=is_targeted))
             case Ops():
                 await self._process(answer)
                 if is_targeted and not self.over:

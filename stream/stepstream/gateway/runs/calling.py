@@ -157,13 +157,23 @@ class Caller:
 
     def error(self, error: RemoteError, retry_after: Due | None, *, final: bool) -> ForeignError:
         """Return an error of an app as an exception that says whether and when another attempt follows."""
-        raw = error.raw if len(bytes(error.raw)) <= ERROR_OBJECT_BYTES_MAX else NULL
+        raw = _kept(error)
         if final:
             return FinalForeignError(error.info, raw)
         if retry_after is None:
             return ForeignError(error.info, raw)
         after = timedelta(milliseconds=retry_after.retry_delay_ms(self.now_ms()))
         return DelayedForeignError(error.info, raw, after)
+
+    def failure(self, answer: Failed, *, is_last: bool) -> ForeignError:
+        """Return the error of a failed call of the code between steps; no attempt follows the last one."""
+        if is_last and not answer.final:
+            return FinalForeignError(answer.error.info, _kept(answer.error), non_retriable=False)
+        return self.error(answer.error, answer.retry_after, final=answer.final)
+
+
+def _kept(error: RemoteError) -> Raw:
+    return error.raw if len(bytes(error.raw)) <= ERROR_OBJECT_BYTES_MAX else NULL
 
 
 def known_version(snapshot: Snapshot) -> int:

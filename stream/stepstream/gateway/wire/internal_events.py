@@ -22,8 +22,9 @@ _END_NAMES = (FINISHED, FAILED, CANCELLED)
 _QUOTED = re.compile(r"""(['"])(inngest/[a-z.]+)\1""")
 # What an error has in these events: not the codes of one SDK.
 _ERROR_FIELDS = ("name", "message", "stack", "cause", "__serialized")
-# The text by which the protocol says that user code failed. SDKs answer so for an attempt that raised.
+# The texts by which the protocol says that user code failed: an attempt that raised, or one that forbids a retry.
 _RAISED = "invalid status code: 500"
+_NON_RETRIABLE = "NonRetriableError"
 
 
 def sdk_name(event: str) -> str:
@@ -78,7 +79,7 @@ def _data(event: EventRecord, function: str) -> Json:
         return {**data, "_inngest": _inner(data, {"fn_id": function, "correlation_id": event.id.replace(":", ".", 1)})}
     if event.name in _END_NAMES:
         status = str(data.get("status", "")).capitalize()
-        hidden = ("status", "error", "raw_error")
+        hidden = ("status", "error", "raw_error", "non_retriable")
         shown: dict[str, Json] = {name: value for name, value in data.items() if name not in hidden}
         if isinstance(cause := data.get("event"), dict):
             shown["event"] = _shaped(cause)
@@ -101,7 +102,8 @@ def _error(data: Mapping[str, Json]) -> dict[str, Json]:
     reported = data.get("raw_error")
     given = reported if isinstance(reported, dict) else own
     is_raised = given is reported and not own.get("code")
-    text = _RAISED if is_raised else own.get("message")
+    raised = _NON_RETRIABLE if data.get("non_retriable") else _RAISED
+    text = raised if is_raised else own.get("message")
     return {"error": {"error": text, **{name: given[name] for name in _ERROR_FIELDS if name in given}}}
 
 

@@ -24,7 +24,7 @@ from stepstream.contract.plans import SignalPlan, StepPlan, WaitPlan
 from stepstream.contract.progress import HeartbeatReported
 from stepstream.contract.text.wording import CODE_REMEDY, missing_code, unfit_code
 from stepstream.runtime.worker.runs.live_run import LiveRun
-from stepstream.sdk.errors import HistoryMismatchError, error_info, format_error, raw_error, stack_of
+from stepstream.sdk.errors import HistoryMismatchError, error_info, format_error, is_non_retriable, raw_error, stack_of
 from stepstream.sdk.execution import StepResult, failure_delay
 from stepstream.sdk.function import RetryPolicy
 from stepstream.sdk.replay.calls import Call, Finished, RunHandle
@@ -127,7 +127,8 @@ def end_report(run: LiveRun, handle: RunHandle, end: Finished, policy: RetryPoli
     else:
         words = "code between steps failed, retrying in %g s: %s"
         _code_logger.warning(words, retry_ms / 1_000, format_error(info), extra=extra)
-    return RunFailed(handle.run_id, handle.epoch, info, run.attempt, retry_ms, raw_error(error))
+    details = (raw_error(error), is_non_retriable(error))
+    return RunFailed(handle.run_id, handle.epoch, info, run.attempt, retry_ms, *details)
 
 
 def run_postponed(command: RunStarted | RunLoaded, app: str, now_ms: int) -> RunPostponed:
