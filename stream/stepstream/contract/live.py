@@ -15,13 +15,23 @@ _SHARED = "channel:"
 _OFFSET_DIGITS_MAX = 18
 
 
+class StreamPart(enum.StrEnum):
+    """What a message is of a text that an app publishes in parts; START and END have no data."""
+
+    NONE = ""
+    START = "start"
+    CHUNK = "chunk"
+    END = "end"
+
+
 class Published(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True, tag="published"):
     """A message on a channel: `number` counts the messages of one `execution` of the code, from 0.
 
     `step` is the hash of the step whose body published it, `step_id` its id, both "" for the code between steps;
     `attempt` counts from 0. A worker that takes over a run executes the same attempt again. A message that an app of
     an Inngest SDK publishes by a request has a `step` and an `execution` that no other one has, the id of the run if
-    the app names it, and the `topic` of its channel.
+    the app names it, and the `topic` of its channel. A text that is published in parts is several messages with one
+    `execution`.
     """
 
     run_id: str
@@ -34,6 +44,7 @@ class Published(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=Tru
     at: int
     data: Raw
     topic: str = ""
+    part: StreamPart = StreamPart.NONE
 
 
 decode_published = msgspec.json.Decoder(Published).decode

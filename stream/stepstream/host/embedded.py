@@ -15,7 +15,6 @@ from stepstream.contract.kinds import OPEN_RUN_STATUSES
 from stepstream.contract.limits import MIB
 from stepstream.contract.logs import StepLogged
 from stepstream.gateway.connect.connect_readings import connect_readings
-from stepstream.gateway.rest.realtime_routes import SOCKET_PATH
 from stepstream.host.agents import agents_served
 from stepstream.host.connect_port import listen_for_workers
 from stepstream.host.deadletters.latest import LatestDeadLetters, LocalDeadLetterLog
@@ -25,7 +24,7 @@ from stepstream.host.monitoring.disk import DiskGauges
 from stepstream.host.monitoring.gauges import EmbeddedGauges, index_readings, memory_readings, publisher_readings
 from stepstream.host.monitoring.versions import build_info
 from stepstream.host.replaying import clock_of, was_replayed
-from stepstream.host.sdk_apps import Hosting, Polling, SdkApps, connections_of, polled
+from stepstream.host.sdk_apps import REALTIME_PATHS, Hosting, Polling, SdkApps, connections_of, polled
 from stepstream.host.serving import listen, stop_on_signals
 from stepstream.host.settings import NEVER, Settings
 from stepstream.host.unmatched import UnmatchedEventReporter
@@ -198,7 +197,7 @@ async def serve(
             probes(settings, lambda: True, lambda: engine.unready, metrics.text),
             polled(apps),
         ):
-            await serve_http(site, listener, stop, ready, sockets=[SOCKET_PATH])
+            await serve_http(site, listener, stop, ready, paths=REALTIME_PATHS)
         reporting.cancel()
         apps.drain()
 

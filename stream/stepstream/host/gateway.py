@@ -19,7 +19,6 @@ from stepstream.contract.limits import MIB
 from stepstream.contract.topics import FUNCTIONS, INBOX, REPLIES, commands_topic
 from stepstream.gateway.connect.connect_readings import connect_readings
 from stepstream.gateway.connect.connect_server import ConnectServer
-from stepstream.gateway.rest.realtime_routes import SOCKET_PATH
 from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.runs.peers import client_at, signed_url
 from stepstream.gateway.sync.registry import AppRegistry
@@ -31,7 +30,15 @@ from stepstream.host.http_server import probes, serve_http
 from stepstream.host.monitoring.gauges import index_readings, memory_readings
 from stepstream.host.monitoring.versions import build_info
 from stepstream.host.read_models import open_read_model, read_model_parts
-from stepstream.host.sdk_apps import Connections, Hosting, Polling, SdkApps, check_sdks_served, connections_of
+from stepstream.host.sdk_apps import (
+    REALTIME_PATHS,
+    Connections,
+    Hosting,
+    Polling,
+    SdkApps,
+    check_sdks_served,
+    connections_of,
+)
 from stepstream.host.serving import end_process, listen, stop_on_signals
 from stepstream.host.settings import Settings
 from stepstream.host.sources.faust_app import hosted, make_faust
@@ -224,7 +231,7 @@ class _Gateway:
         A call that is running may send events and signals by requests to this process.
         """
         over = asyncio.Event()
-        serving = asyncio.ensure_future(serve_http(self.site(apps), listener, over, ready, sockets=[SOCKET_PATH]))
+        serving = asyncio.ensure_future(serve_http(self.site(apps), listener, over, ready, paths=REALTIME_PATHS))
         stopping = asyncio.ensure_future(stop.wait())
         waiting: set[asyncio.Future[Any]] = {serving, stopping}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

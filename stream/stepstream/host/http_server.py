@@ -50,6 +50,7 @@ class ServerLimits:
     header_s         time for the request line and the headers, from the opening of the connection or the last answer,
                      and for the rest of a body that was answered before its end
     body_s           time for the body of a request
+    stream_s         time for the body of a request that sends it as it comes into being
     write_s          time for which an answer may wait for the client to read
     chunks_free      parts in which a body may arrive, however small; of more, each must have 512 bytes on average
     """
@@ -57,8 +58,20 @@ class ServerLimits:
     connections_max: int = field(default_factory=_connections_max)
     header_s: float = 10.0
     body_s: float = 60.0
+    stream_s: float = 15 * 60.0
     write_s: float = 30.0
     chunks_free: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class LongPaths:
+    """The paths on which a client may stay: those of WebSockets, and those of bodies that it sends as a stream."""
+
+    sockets: Collection[str] = ()
+    streams: Collection[str] = ()
+
+
+_NONE = LongPaths()
 
 
 class _SparseWarnings(logging.LoggerAdapter[logging.Logger]):
@@ -104,10 +117,10 @@ class _Connection(H11Protocol):
     """A connection that is closed when its client exceeds a deadline, or when another connection needs its place."""
 
     def __init__(
-        self, limits: ServerLimits, warnings: _SparseWarnings, sockets: Collection[str], *args: Any, **options: Any
+        self, limits: ServerLimits, warnings: _SparseWarnings, paths: LongPaths, *args: Any, **options: Any
     ) -> None:
         super().__init__(*args, **options)
-        self._sockets, self._is_socket = sockets, False
+        self._paths, self._is_socket = paths, False
         self.logger: Any = warnings
         self.conn = _Parser(limits.chunks_free)
         self._limits = limits
@@ -152,7 +165,7 @@ class _Connection(H11Protocol):
         super().handle_websocket_upgrade(event)
 
     def _should_upgrade_to_ws(self) -> bool:
-        return self.scope["path"] in self._sockets and super()._should_upgrade_to_ws()
+        return self.scope["path"] in self._paths.sockets and super()._should_upgrade_to_ws()
 
     def _forget_deadlines(self) -> None:
         for deadline in (self._deadline, self._write_deadline):
@@ -183,8 +196,13 @@ class _Connection(H11Protocol):
             self._deadline = None
         if self.conn.their_state in (h11.IDLE, h11.SEND_BODY) and not self.transport.is_closing():
             _, is_answered = phase
-            seconds = self._limits.header_s if is_answered else self._limits.body_s
+            seconds = self._limits.header_s if is_answered else self._body_s
             self._deadline = self.loop.call_later(seconds, self.transport.abort)
+
+    @property
+    def _body_s(self) -> float:
+        is_streamed = self.scope is not None and self.scope["path"] in self._paths.streams
+        return self._limits.stream_s if is_streamed else self._limits.body_s
 
 
 class _Server(uvicorn.Server):
@@ -202,18 +220,15 @@ async def serve_http(
     stop: asyncio.Event,
     ready: Callable[[int], None],
     limits: ServerLimits | None = None,
-    sockets: Collection[str] = (),
+    paths: LongPaths = _NONE,
 ) -> None:
-    """Serve until `stop` is set; `ready` is given the port once requests are accepted.
-
-    `sockets` are the paths of WebSockets.
-    """
+    """Serve until `stop` is set; `ready` is given the port once requests are accepted."""
     warnings = _SparseWarnings(logging.getLogger("uvicorn.error"))
-    connection: Any = functools.partial(_Connection, limits or ServerLimits(), warnings, sockets)
+    connection: Any = functools.partial(_Connection, limits or ServerLimits(), warnings, paths)
     config = uvicorn.Config(
         app,
         http=connection,
-        ws="websockets-sansio" if sockets else "none",
+        ws="websockets-sansio" if paths.sockets else "none",
         ws_max_size=_SOCKET_MESSAGE_BYTES_MAX,
         ws_per_message_deflate=False,
         # Who sends a request is the peer; the page reads the headers of proxies that it trusts.

@@ -18,7 +18,7 @@ from stepstream.gateway.connect.connect_server import ConnectServer
 from stepstream.gateway.connect.connect_transport import ConnectTransport
 from stepstream.gateway.rest.parts import RestOptions, RestParts
 from stepstream.gateway.rest.realtime import RealtimeTokens
-from stepstream.gateway.rest.realtime_routes import realtime_socket
+from stepstream.gateway.rest.realtime_routes import PUBLISH_PATH, SOCKET_PATH, realtime_socket
 from stepstream.gateway.rest.routes import rest_routes
 from stepstream.gateway.runs.app import RemoteApp
 from stepstream.gateway.runs.client import POOL, ClientOptions, HttpTransport
@@ -34,6 +34,7 @@ from stepstream.gateway.sync.registry import AppRegistry, RegistryPorts, Synced
 from stepstream.gateway.sync.shared_site import shared_site
 from stepstream.gateway.sync.sync_failures import SyncFailures
 from stepstream.gateway.wire.registration import AppRegistration
+from stepstream.host.http_server import LongPaths
 from stepstream.host.settings import Settings, SettingsError
 from stepstream.runtime.clocks import SystemClock
 from stepstream.runtime.ports import NewRecord
@@ -41,6 +42,8 @@ from stepstream.runtime.readmodel.index import RunIndex
 from stepstream.runtime.supervision import keep_serving
 from stepstream.runtime.worker.publisher import LivePublisher
 from stepstream.runtime.worker.step_logs import Write
+
+REALTIME_PATHS = LongPaths(sockets=[SOCKET_PATH], streams=[PUBLISH_PATH])
 
 
 @dataclass(frozen=True, slots=True)

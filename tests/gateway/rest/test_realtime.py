@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from stepstream.gateway.rest.realtime import RealtimeTokens, Subscriptions, Topi
 from stepstream.gateway.rest.realtime_routes import SOCKET_PATH
 from stepstream.gateway.wire.signing import SigningKey
 from stepstream.host.http_server import ServerLimits, serve_http
+from stepstream.host.sdk_apps import REALTIME_PATHS
 from stepstream.host.serving import listen
 from tests.gateway.rest.sites import SdkClient, running
 
@@ -42,7 +43,7 @@ async def served(client: SdkClient, limits: ServerLimits | None = None) -> Async
     """Serve the site of a client on a socket; yield a session with it."""
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     stop, listener = asyncio.Event(), listen("127.0.0.1", 0)
-    serving = serve_http(client.site, listener, stop, port.set_result, limits, sockets=[SOCKET_PATH])
+    serving = serve_http(client.site, listener, stop, port.set_result, limits, REALTIME_PATHS)
     server = asyncio.ensure_future(serving)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{await port}") as session:
         yield session
@@ -83,6 +84,75 @@ async def test_subscribers_get_the_messages_of_their_topics(client: SdkClient) -
         await publish(client, run_id, "steps", "[3]")
         third = json.loads((await socket.receive()).data)
         assert (third["channel"], third["topic"], third["data"], third["run_id"]) == (run_id, "steps", [3], run_id)
+
+
+async def _parts(*parts: bytes, between: Callable[[], Awaitable[object]]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+        await between()
+
+
+async def test_a_stream_is_published_in_parts_as_they_arrive(client: SdkClient) -> None:
+    """Subscribers get its start, each part before the next one is sent, and its end; characters stay whole."""
+    await client.send({"name": "go"})
+    run_id = client.engine.run().run_id
+    jwt = await token(client, ("answers", "tokens"))
+    found: list[dict[str, Any]] = []
+    async with served(client) as session, session.ws_connect(f"{SOCKET_PATH}?token={jwt}") as socket:
+
+        async def take() -> None:
+            found.append(json.loads((await socket.receive()).data))
+
+        body = _parts("Grü".encode()[:-1], "üße".encode()[1:], between=take)
+        params = {"channel": "answers", "topic": "tokens", "run_id": run_id}
+        headers = {"Content-Type": "text/stream"}
+        async with session.post(PUBLISH, params=params, data=body, headers=headers) as answer:
+            assert answer.status == 200
+        await take()
+        await take()
+    assert [each["kind"] for each in found] == ["datastream-start", "chunk", "chunk", "datastream-end"]
+    (stream_id,) = {each["stream_id"] for each in found}
+    assert [each["data"] for each in found] == [stream_id, "Gr", "üße", stream_id]
+    assert {(each["channel"], each["topic"], each["run_id"]) for each in found} == {("answers", "tokens", run_id)}
+    assert await client.engine.shared_stream("answers") == [None, "Gr", "üße", None]
+
+
+async def test_a_stream_outlives_the_deadline_of_a_body(client: SdkClient) -> None:
+    """It has a later one, at which its connection is closed; its end is published then too."""
+    headers, params = {"Content-Type": "text/stream"}, {"channel": "answers", "topic": "tokens"}
+    for limits, is_published in ((ServerLimits(body_s=0.05), True), (ServerLimits(stream_s=0.05), False)):
+        hold = asyncio.Event()
+
+        async def body(hold: asyncio.Event = hold) -> AsyncIterator[bytes]:
+            yield b"one"
+            await asyncio.wait_for(hold.wait(), 5)
+
+        async with served(client, limits) as session:
+            silent, writer = await asyncio.open_connection("127.0.0.1", session._base_url.port)  # type: ignore[union-attr]
+            writer.write(b"POST /v1/signals HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n")
+            posting = asyncio.ensure_future(session.post(PUBLISH, params=params, data=body(), headers=headers))
+            if is_published:
+                assert await silent.read() == b""
+                hold.set()
+                assert (await posting).status == 200
+            else:
+                with pytest.raises(aiohttp.ClientError):
+                    await posting
+            writer.close()
+    assert await client.engine.shared_stream("answers") == [None, "one", None] * 2
+
+
+async def test_a_stream_that_is_too_large_ends(client: SdkClient) -> None:
+    """What came before the limit is published."""
+    headers, params = {"Content-Type": "text/stream"}, {"channel": "answers", "topic": "tokens"}
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(17):
+            yield b"x" * 65_536
+
+    answer = await client.http.post(PUBLISH, params=params, content=body(), headers=headers)
+    assert answer.status_code == 413
+    assert [each and len(each) for each in await client.engine.shared_stream("answers")] == [None, *[65_536] * 16, None]
 
 
 async def test_apps_and_python_functions_share_streams(client: SdkClient) -> None:

@@ -1,8 +1,4 @@
-"""What apps of SDKs publish on topics of channels, as messages of live streams; and the subscriptions to them.
-
-A channel that is the id of a run stands for that run, and its topics for the channels of the run. Any other channel is
-a shared one.
-"""
+"""The subscriptions of SDKs to topics of channels, whose messages are those of live streams; and their tokens."""
 
 import asyncio
 import base64
@@ -16,10 +12,11 @@ import msgspec
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from stepstream.contract.codec import Raw, encode, load_json
+from stepstream.contract.codec import Raw, encode
 from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.contract.ids import is_run_id
-from stepstream.contract.live import Published, check_channel, decode_published, run_stream, shared_stream
+from stepstream.contract.live import Published, StreamPart, check_channel, decode_published
+from stepstream.gateway.rest.publications import stream_of
 from stepstream.gateway.rest.replies import iso
 from stepstream.gateway.wire.signing import SigningKey
 from stepstream.runtime.ports import LiveLog, LogError, LogRecord
@@ -61,8 +58,15 @@ class _Message(msgspec.Struct, omit_defaults=True):
     data: Raw
     created_at: str
     run_id: str = ""
+    stream_id: str = ""
 
 
+_KINDS = {
+    StreamPart.NONE: "data",
+    StreamPart.START: "datastream-start",
+    StreamPart.CHUNK: "chunk",
+    StreamPart.END: "datastream-end",
+}
 _topics = msgspec.json.Decoder(tuple[Topic, ...]).decode
 
 
@@ -100,21 +104,6 @@ class RealtimeTokens:
         return Subscription(_topics(topics), int(issued[1]) * 1_000)
 
 
-def publication(channel: str, topic: str, run_id: str, body: bytes, now_ms: int) -> tuple[str, Published]:
-    """Return the stream and the message of a publication, whose body is JSON or text; raise InvalidInput."""
-    check_channel(channel)
-    check_channel(topic)
-    try:
-        load_json(body)
-        data = Raw(body.strip())
-    except InvalidInput:
-        data = Raw(encode(body.decode(errors="replace")))
-    id, publisher = secrets.token_hex(_ID_BYTES), run_id if is_run_id(run_id) else ""
-    if is_run_id(channel):
-        return run_stream(channel), Published(channel, topic, id, "", 0, id, 0, now_ms, data)
-    return shared_stream(channel), Published(publisher, channel, id, "", 0, id, 0, now_ms, data, topic)
-
-
 class Subscriptions:
     """The subscriptions of a process to the live streams."""
 
@@ -150,8 +139,7 @@ class Subscriptions:
         self, socket: WebSocket, lock: asyncio.Lock, channel: str, names: frozenset[str], since_ms: int
     ) -> None:
         assert self._live
-        stream = run_stream(channel) if is_run_id(channel) else shared_stream(channel)
-        async with self._live.listen(stream, "", since_ms) as listener:
+        async with self._live.listen(stream_of(channel), "", since_ms) as listener:
             while True:
                 for text in _texts(await listener.read(_READ_S_MAX), channel, names):
                     async with lock, asyncio.timeout(_WRITE_S_MAX):
@@ -169,8 +157,15 @@ def _texts(records: Sequence[LogRecord], channel: str, names: frozenset[str]) ->
         # A Python function publishes on channels without topics.
         topic = message.topic or message.channel
         if topic in names:
-            run_id = message.run_id if is_run_id(message.run_id) else ""
-            yield encode(_Message("data", channel, topic, message.data, iso(message.at) or "", run_id)).decode()
+            yield encode(_shown(message, channel, topic)).decode()
+
+
+def _shown(message: Published, channel: str, topic: str) -> _Message:
+    run_id = message.run_id if is_run_id(message.run_id) else ""
+    stream_id = message.execution if message.part else ""
+    is_marker = message.part in (StreamPart.START, StreamPart.END)
+    data = Raw(encode(stream_id)) if is_marker else message.data
+    return _Message(_KINDS[message.part], channel, topic, data, iso(message.at) or "", run_id, stream_id)
 
 
 async def _disconnected(socket: WebSocket) -> None:

@@ -8,14 +8,15 @@ from stepstream.api.guards import bearer_token
 from stepstream.contract.limits import MIB
 from stepstream.gateway.rest.access import refusal_of_foreign
 from stepstream.gateway.rest.parts import RestParts
-from stepstream.gateway.rest.realtime import Subscriptions, publication
+from stepstream.gateway.rest.publications import STREAMED_BYTES_MAX, Publication
+from stepstream.gateway.rest.realtime import Subscriptions
 from stepstream.gateway.rest.replies import unsupported
 
 PUBLISHED_BYTES_MAX = 512 * 1024
 TOKEN_BYTES_MAX = 64 * 1024
-STREAMED_BYTES_MAX = MIB
 SPANS_BYTES_MAX = 8 * MIB
-SOCKET_PATH = "/v1/realtime/connect"
+SOCKET_PATH, PUBLISH_PATH = "/v1/realtime/connect", "/v1/realtime/publish"
+_STREAM = "text/stream"
 # The reason with which a WebSocket is closed has at most 123 bytes.
 _REASON_BYTES_MAX = 120
 _REFUSED, _BUSY = 1008, 1013
@@ -25,16 +26,18 @@ _CHANNEL, _TOPIC = Query(description="the id of a run, or any other name"), Quer
 def add_realtime(router: APIRouter, parts: RestParts) -> None:
     """Add the endpoints over HTTP."""
 
-    @router.post("/v1/realtime/publish")
+    @router.post(PUBLISH_PATH)
     async def publish(
         request: Request, channel: str = _CHANNEL, topic: str = _TOPIC, run_id: str = ""
     ) -> dict[str, Any]:
         if parts.publisher is None:
             raise HTTPException(503, "this process has no live streams")
-        async with parts.bodies.body(request, PUBLISHED_BYTES_MAX) as body:
-            stream, message = publication(channel, topic, run_id, body, parts.now_ms())
-            await parts.publisher.room()
-            await parts.publisher.add(stream, message)
+        publication = Publication(parts.publisher, channel, topic, run_id, parts.now_ms)
+        if request.headers.get("content-type", "").startswith(_STREAM):
+            await publication.publish_parts(request.stream())
+        else:
+            async with parts.bodies.body(request, PUBLISHED_BYTES_MAX) as body:
+                await publication.publish(body)
         return {"status": 200}
 
     @router.post("/v1/realtime/token", status_code=201)
