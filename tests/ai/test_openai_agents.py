@@ -15,6 +15,7 @@ from agents.mcp import MCPServerStdio
 from stepstream import App, Context, Event, on
 from stepstream.ai.openai_agents import Durable
 from stepstream.ai.openai_models import raise_for_step
+from stepstream.runtime.readmodel.views import RunView
 from stepstream.sdk.errors import NonRetriableError, RetryAfterError
 from stepstream.testing import VirtualEngine
 
@@ -67,8 +68,8 @@ class Api:
         return RunConfig(model_provider=MultiProvider(openai_client=client), tracing_disabled=True)
 
 
-async def outcome_of(agent: Agent[Any], config: RunConfig | None = None) -> tuple[object, list[str]]:
-    """Run an agent in a run; return its output and the messages of the failures of its steps, or that of the run."""
+async def run_of(agent: Agent[Any], config: RunConfig | None = None) -> RunView:
+    """Run an agent in a run."""
     app = App("agents")
 
     @app.function(on("go"), retries=0)
@@ -80,9 +81,14 @@ async def outcome_of(agent: Agent[Any], config: RunConfig | None = None) -> tupl
     async with VirtualEngine(app, live_cache=False) as engine:
         await engine.send(Event("go"))
         await engine.advance("2m")
-        run = engine.run()
-        failures = [failure.message for step in run.steps for failure in step.failures]
-        return run.output, failures or [str(run.last_error.get("message", ""))]
+        return engine.run()
+
+
+async def outcome_of(agent: Agent[Any], config: RunConfig | None = None) -> tuple[object, list[str]]:
+    """Run an agent in a run; return its output and the messages of the failures of its steps, or that of the run."""
+    run = await run_of(agent, config)
+    failures = [failure.message for step in run.steps for failure in step.failures]
+    return run.output, failures or [str(run.last_error.get("message", ""))]
 
 
 async def test_only_the_step_retries_requests() -> None:
@@ -92,6 +98,13 @@ async def test_only_the_step_retries_requests() -> None:
     assert output == "hello"
     assert len(failures) == 2
     assert api.requests == 3
+
+
+async def test_a_step_of_openai_has_the_price_of_its_model() -> None:
+    """It is known by the name of the model that was asked."""
+    run = await run_of(Agent("support", model="gpt-5"), Api(200).config())
+    assert run.usage
+    assert 0 < run.usage.cost_usd < 1
 
 
 async def test_a_refused_request_is_not_retried() -> None:

@@ -57,6 +57,16 @@ async def openai_agent(engine: VirtualEngine) -> None:
     assert "card 7 is locked" in str([step.output for step in run.steps])
 
 
+@AGENTS.shows("help-traveller")
+async def langchain_agent(engine: VirtualEngine) -> None:
+    """The run waits for the approval of the one call of its tool."""
+    await engine.send(Event("trip.changed", {"text": "Cancel my trip 3!"}))
+    await engine.decide("agent/approve/cancel_trip/cancel", approved=True)
+    run = engine.run("help-traveller")
+    assert run.output == "It is cancelled."
+    assert "trip 3 is cancelled" in str([step.output for step in run.steps])
+
+
 @AGENTS.shows("chat")
 async def front_end(engine: VirtualEngine) -> None:
     """The run publishes the events of its agent, from the first request to the end of the text."""

@@ -1,6 +1,7 @@
 """Durable agents of the OpenAI Agents SDK: requests to models, calls of tools and approvals are steps of a run."""
 
 import asyncio
+import copy
 import dataclasses
 import functools
 import json
@@ -12,7 +13,7 @@ from stepstream.ai.extras import require
 
 require("agents", "The OpenAI Agents SDK", "openai-agents")
 
-from agents import Agent, FunctionTool, Handoff, ModelSettings, RunConfig, Runner, RunResult, Tool
+from agents import Agent, FunctionTool, Handoff, ModelSettings, RunConfig, Runner, RunResult, Tool, Usage
 from agents.exceptions import AgentsException
 from agents.items import ToolApprovalItem
 from agents.models.interface import Model
@@ -22,10 +23,12 @@ from agents.tool_context import ToolContext
 
 from stepstream.ai.approvals import Approvals, ToolRequest, refusal_of
 from stepstream.ai.openai_models import DurableProvider, RequestSteps, durable_model
+from stepstream.contract.model_usage import ModelUsage
 from stepstream.sdk.channels import Channel
 from stepstream.sdk.context import Context
 from stepstream.sdk.deferred import dump_any
 from stepstream.sdk.errors import StepError, StepUsageError
+from stepstream.sdk.spending import note_usage
 from stepstream.sdk.steps.bodies import StepBody
 from stepstream.sdk.steps.step import Step
 from stepstream.sdk.values import PLAIN_JSON
@@ -187,4 +190,12 @@ class _ToolCall:
 
 
 async def _called(call: _ToolCall) -> Any:
-    return dump_any(await invoke_function_tool(function_tool=call.tool, context=call.context, arguments=call.arguments))
+    # An agent as a tool adds what it uses to the usage of its context, which parallel calls share.
+    context = copy.copy(call.context)
+    context.usage = Usage()
+    try:
+        return dump_any(await invoke_function_tool(function_tool=call.tool, context=context, arguments=call.arguments))
+    finally:
+        call.context.usage.add(context.usage)
+        if context.usage.total_tokens:
+            note_usage(ModelUsage("", context.usage.input_tokens, context.usage.output_tokens))

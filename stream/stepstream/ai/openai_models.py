@@ -14,22 +14,20 @@ from agents import ModelProvider, Usage
 from agents.exceptions import ModelBehaviorError, UserError
 from agents.items import ModelResponse, TResponseOutputItem, TResponseStreamEvent
 from agents.models.interface import Model
-from openai import APIError, APIStatusError, OpenAIError
+from openai import APIError, OpenAIError
 from openai.types.responses import Response, ResponseCompletedEvent, ResponseIncompleteEvent, ResponseTextDeltaEvent
 
+from stepstream.ai.failures import raise_for_status
+from stepstream.ai.prices import cost_nano_usd
 from stepstream.contract.model_usage import ModelUsage
 from stepstream.sdk.deferred import converter_of, dump_any
-from stepstream.sdk.errors import NonRetriableError, RetryAfterError, StepUsageError
+from stepstream.sdk.errors import NonRetriableError, StepUsageError
 from stepstream.sdk.inference import Publish
 from stepstream.sdk.replay.tasks import current_body
 from stepstream.sdk.spending import note_usage
 from stepstream.sdk.steps.bodies import StepBody
 from stepstream.sdk.steps.step import Step
 from stepstream.sdk.values import PLAIN_JSON
-
-# Further requests may succeed after these errors of a client.
-_RETRIED_STATUSES = frozenset({408, 409, 429})
-_SERVER_ERROR = 500
 
 
 @dataclass(slots=True)
@@ -104,7 +102,7 @@ class DurableModel(Model):
             response = await self._response(self._find(), request)
         except (UserError, ImportError, OpenAIError) as error:
             raise_for_step(error)
-        note_usage(ModelUsage(self._name, response.usage.input_tokens, response.usage.output_tokens))
+        note_usage(_usage_as_noted(self._name, response.usage))
         return _stored(response)
 
     async def _response(self, model: Model, request: _Request) -> ModelResponse:
@@ -122,21 +120,15 @@ class DurableModel(Model):
 
 def raise_for_step(error: Exception) -> NoReturn:
     """Raise an error of a request to a model as one that says to the step whether and when to retry."""
-    message = f"{type(error).__name__}: {error}"
-    if isinstance(error, APIStatusError):
-        if seconds := _seconds(error.response.headers.get("retry-after", "")):
-            raise RetryAfterError(message, seconds) from error
-        final = error.status_code < _SERVER_ERROR and error.status_code not in _RETRIED_STATUSES
-    else:
-        # An OpenAIError of another kind is a wrong use of the client, such as without a key.
-        final = not isinstance(error, APIError)
-    if final:
-        raise NonRetriableError(message) from error
-    raise error
+    if isinstance(error, APIError):
+        raise_for_status(error)
+    # An OpenAIError of another kind is a wrong use of the client, such as without a key.
+    raise NonRetriableError(f"{type(error).__name__}: {error}") from error
 
 
-def _seconds(header: str) -> float:
-    return float(header) if header.replace(".", "", 1).isdecimal() else 0
+def _usage_as_noted(model: str, usage: Usage) -> ModelUsage:
+    read, written, cached = usage.input_tokens, usage.output_tokens, usage.input_tokens_details.cached_tokens
+    return ModelUsage(model, read, written, cost_nano_usd(model, read, written, cached))
 
 
 def _usage_of(response: Response) -> Usage:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from stepstream.contract.codec import Json, Raw, dump_json
+from stepstream.contract.model_usage import ModelUsage
 from stepstream.sdk.errors import NonRetriableError
 from stepstream.sdk.inference import Inference, Question
 
@@ -95,6 +96,16 @@ async def ask_model(question: Question) -> Inference[Any]:
         raise NonRetriableError("ctx.step.ai.infer needs Pydantic AI: pip install 'stepstream[ai]'") from None
     answer: Inference[Any] = await requests.ask(question)
     return answer
+
+
+def with_cost(usage: ModelUsage) -> ModelUsage:
+    """Return what a model used with its cost, if the list of prices is installed and knows the model."""
+    try:
+        prices = _load("ai.prices")
+    except ModuleNotFoundError:
+        return usage
+    cost = prices.cost_nano_usd(usage.model, usage.input_tokens, usage.output_tokens)
+    return ModelUsage(usage.model, usage.input_tokens, usage.output_tokens, cost)
 
 
 def dump_any(value: Any) -> Any:

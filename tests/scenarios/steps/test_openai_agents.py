@@ -183,7 +183,7 @@ async def test_a_tool_that_uses_steps_is_inline_in_openai_agents(engine_of: Engi
 
 
 async def test_an_agent_as_a_tool_is_one_step(engine_of: EngineOf) -> None:
-    """Its requests are made in the body of that step."""
+    """Its requests are made in the body of that step, which has their tokens."""
     inner, caller = Caller(), Caller(("ask", {"input": "?"}))
     expert = Agent[Any]("expert", model=inner.model)
     agent = Agent[Any]("support", model=caller.model, tools=[expert.as_tool("ask", "Ask an expert.")])
@@ -193,6 +193,9 @@ async def test_an_agent_as_a_tool_is_one_step(engine_of: EngineOf) -> None:
         run = engine.run()
         assert run.output == "['[]']"
         assert [step.id for step in run.steps] == ["agent/model 1", "agent/tool/ask/call-0", "agent/model 2", "nap"]
+        usage = run.steps[1].usage
+        assert usage
+        assert (usage.input_tokens, usage.output_tokens) == (50, 10)
     assert len(inner.requests) == 1
 
 

@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.outcomes import Outcome
 from stepstream.sdk.channels import Channel
-from stepstream.sdk.deferred import ask_model, converter_of
+from stepstream.sdk.deferred import ask_model, converter_of, with_cost
 from stepstream.sdk.function import is_async, name_of
 from stepstream.sdk.inference import Conversation, Inference, Question
 from stepstream.sdk.publishing import Outlet
@@ -179,7 +179,7 @@ class ModelSteps:
         value = self._called(id, fn, captured)
         if inspect.isawaitable(value):
             return _noted(value)
-        note_usage(usage_in(value))
+        _note(value)
         return value
 
     def check_budget(self) -> None:
@@ -203,8 +203,13 @@ class ModelSteps:
 
 async def _noted(answer: Awaitable[Any]) -> Any:
     value = await answer
-    note_usage(usage_in(value))
+    _note(value)
     return value
+
+
+def _note(answer: Any) -> None:
+    usage = usage_in(answer)
+    note_usage(with_cost(usage) if usage.model and usage.tokens else usage)
 
 
 async def _one_after_the_other(first: StepCall[Any], second: StepCall[Any], captured: list[Any]) -> Any:
