@@ -1,9 +1,7 @@
 """Realtime of SDKs: publications, tokens, and subscriptions over WebSockets of a real server."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -14,10 +12,9 @@ from stepstream.gateway.rest.parts import RestOptions
 from stepstream.gateway.rest.realtime import RealtimeTokens, Subscriptions, Topic
 from stepstream.gateway.rest.realtime_routes import SOCKET_PATH
 from stepstream.gateway.wire.signing import SigningKey
-from stepstream.host.http_server import ServerLimits, serve_http
-from stepstream.host.sdk_apps import REALTIME_PATHS
-from stepstream.host.serving import listen
+from stepstream.host.http_server import ServerLimits
 from tests.gateway.rest.sites import SdkClient, running
+from tests.gateway.rest.subscribers import received, served, token
 
 app = App("shop")
 KEY = SigningKey("signkey-test-0011")
@@ -38,28 +35,6 @@ async def client() -> AsyncIterator[SdkClient]:
         yield made
 
 
-@asynccontextmanager
-async def served(client: SdkClient, limits: ServerLimits | None = None) -> AsyncIterator[aiohttp.ClientSession]:
-    """Serve the site of a client on a socket; yield a session with it."""
-    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    stop, listener = asyncio.Event(), listen("127.0.0.1", 0)
-    serving = serve_http(client.site, listener, stop, port.set_result, limits, REALTIME_PATHS)
-    server = asyncio.ensure_future(serving)
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{await port}") as session:
-        yield session
-        stop.set()
-        await server
-
-
-async def token(client: SdkClient, *topics: tuple[str, str]) -> str:
-    """Return a token for topics, given as channel and name."""
-    body = [{"channel": channel, "name": name, "kind": "run"} for channel, name in topics]
-    answer = await client.http.post("/v1/realtime/token", json=body)
-    assert answer.status_code == 201
-    jwt: str = answer.json()["jwt"]
-    return jwt
-
-
 async def publish(client: SdkClient, channel: str, topic: str, body: str, **more: str) -> None:
     """Publish a body as an SDK does."""
     answer = await client.http.post(PUBLISH, params={"channel": channel, "topic": topic, **more}, content=body)
@@ -73,16 +48,16 @@ async def test_subscribers_get_the_messages_of_their_topics(client: SdkClient) -
     jwt = await token(client, ("chat:1", "news"), (run_id, "steps"))
     await publish(client, "chat:1", "news", '{"n": 1}', run_id=run_id)
     async with served(client) as session, session.ws_connect(f"{SOCKET_PATH}?token={jwt}") as socket:
-        first = json.loads((await socket.receive()).data)
+        first = await received(socket)
         assert (first["kind"], first["channel"], first["topic"], first["data"]) == ("data", "chat:1", "news", {"n": 1})
         assert (first["run_id"], first["created_at"][-1]) == (run_id, "Z")
         await publish(client, "chat:1", "other", "1")
         await publish(client, "chat:2", "news", "2")
         await publish(client, "chat:1", "news", "plain text")
-        second = json.loads((await socket.receive()).data)
+        second = await received(socket)
         assert (second["data"], "run_id" in second) == ("plain text", False)
         await publish(client, run_id, "steps", "[3]")
-        third = json.loads((await socket.receive()).data)
+        third = await received(socket)
         assert (third["channel"], third["topic"], third["data"], third["run_id"]) == (run_id, "steps", [3], run_id)
 
 
@@ -101,7 +76,7 @@ async def test_a_stream_is_published_in_parts_as_they_arrive(client: SdkClient) 
     async with served(client) as session, session.ws_connect(f"{SOCKET_PATH}?token={jwt}") as socket:
 
         async def take() -> None:
-            found.append(json.loads((await socket.receive()).data))
+            found.append(await received(socket))
 
         body = _parts("Grü".encode()[:-1], "üße".encode()[1:], between=take)
         params = {"channel": "answers", "topic": "tokens", "run_id": run_id}
@@ -167,7 +142,7 @@ async def test_apps_and_python_functions_share_streams(client: SdkClient) -> Non
     assert await client.engine.shared_stream("prices") == [{"eur": 1}, 2]
     headers = {"Authorization": f"Bearer {jwt}"}
     async with served(client) as session, session.ws_connect(SOCKET_PATH, headers=headers) as socket:
-        message = json.loads((await socket.receive()).data)
+        message = await received(socket)
         assert (message["topic"], message["data"], message["run_id"]) == ("prices", {"eur": 1}, run_id)
 
 
@@ -180,7 +155,7 @@ async def test_a_subscription_outlives_the_deadlines_of_requests(client: SdkClie
         assert await silent.read() == b""
         writer.close()
         await publish(client, "c", "t", "1")
-        assert json.loads((await socket.receive()).data)["data"] == 1
+        assert (await received(socket))["data"] == 1
 
 
 async def test_a_server_that_stops_closes_subscriptions(client: SdkClient) -> None:
@@ -263,7 +238,7 @@ async def test_a_server_in_the_cloud_issues_tokens_to_apps_only() -> None:
         async with served(client) as session, session.ws_connect(url, headers=origin) as socket:
             params = {"channel": "c", "topic": "t"}
             assert (await client.http.post(PUBLISH, params=params, content="1", headers=headers)).status_code == 200
-            assert json.loads((await socket.receive()).data)["data"] == 1
+            assert (await received(socket))["data"] == 1
 
 
 async def test_publications_are_bounded(client: SdkClient) -> None:

@@ -89,9 +89,9 @@ def registration(name: str) -> Exchange:
 
 
 @asynccontextmanager
-async def app_at(answer: Any) -> AsyncIterator[str]:
-    """Yield the URL of an app whose handler of PUT requests is `answer`."""
+async def app_at(answer: Any, paths: str = "/api/inngest") -> AsyncIterator[str]:
+    """Yield the URL of an app whose handler of PUT requests is `answer`, on the paths of a pattern."""
     application = web.Application()
-    application.router.add_put("/api/inngest", answer)
+    application.router.add_put(paths, answer)
     async with TestServer(application) as server:
         yield str(server.make_url("/api/inngest"))

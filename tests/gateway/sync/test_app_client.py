@@ -115,6 +115,40 @@ async def test_answers_without_a_registration_say_what_to_do(handler: Handler, r
     assert gateway.values == []
 
 
+async def test_a_redirect_within_the_host_is_followed() -> None:
+    """The request is repeated as it was, with what it is for; after three redirects the app has no answer."""
+    gateway, asked = Gateway(), list[tuple[str, bytes, bool]]()
+    moved = {"/api/inngest": "/moved", "/loop": "/loop"}
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append((request.path, await request.read(), "deployId" in request.query))
+        if location := moved.get(request.path):
+            raise web.HTTPTemporaryRedirect(location)
+        return web.json_response(in_band("js4-dev-registration"), headers=IN_BAND)
+
+    async with app_at(answer, "/{path:.*}") as url, gateway.running() as (client, _):
+        await client.sync(url)
+        with pytest.raises(SyncError, match="answers 307"):
+            await client.sync(url.replace("/api/inngest", "/loop"))
+    body = f'{{"url":"{url}"}}'.encode()
+    assert asked[:2] == [("/api/inngest", body, True), ("/moved", body, True)]
+    assert len(asked) == 2 + 4
+
+
+async def test_a_redirect_to_another_host_is_refused() -> None:
+    """The app of that host would be registered in the place of this one."""
+    gateway, asked = Gateway(), list[str]()
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.host)
+        raise web.HTTPTemporaryRedirect(f"http://localhost:{request.url.port}/elsewhere?token=1")
+
+    async with app_at(answer) as url, gateway.running() as (client, _):
+        with pytest.raises(SyncError, match=r"register http://localhost:\d+/elsewhere instead"):
+            await client.sync(url)
+    assert [each.partition(":")[0] for each in asked] == ["127.0.0.1"]
+
+
 async def test_app_that_does_not_run_is_unreachable() -> None:
     """A refused connection differs from an app that answers with an error."""
     async with Gateway().running() as (client, _):

@@ -18,8 +18,10 @@ from stepstream.contract.ids import is_run_id
 from stepstream.contract.live import Published, StreamPart, check_channel, decode_published
 from stepstream.gateway.rest.publications import stream_of
 from stepstream.gateway.rest.replies import iso
+from stepstream.gateway.rest.run_messages import RealtimeMessage, RunWatch
 from stepstream.gateway.wire.signing import SigningKey
 from stepstream.runtime.ports import LiveLog, LogError, LogRecord
+from stepstream.runtime.readmodel.index import RunIndex
 
 logger = logging.getLogger(__name__)
 TOPICS_MAX, CHANNELS_MAX, SUBSCRIPTIONS_MAX = 100, 10, 64
@@ -47,18 +49,6 @@ class Subscription(msgspec.Struct, frozen=True):
         """The names of the topics by channel."""
         named = {topic.channel for topic in self.topics}
         return {name: frozenset(each.name for each in self.topics if each.channel == name) for name in named}
-
-
-class _Message(msgspec.Struct, omit_defaults=True):
-    """A message as the SDKs read it."""
-
-    kind: str
-    channel: str
-    topic: str
-    data: Raw
-    created_at: str
-    run_id: str = ""
-    stream_id: str = ""
 
 
 _KINDS = {
@@ -107,8 +97,9 @@ class RealtimeTokens:
 class Subscriptions:
     """The subscriptions of a process to the live streams."""
 
-    def __init__(self, live: LiveLog | None, most: int = SUBSCRIPTIONS_MAX) -> None:
+    def __init__(self, live: LiveLog | None, index: RunIndex, most: int = SUBSCRIPTIONS_MAX) -> None:
         self._live = live
+        self._index = index
         self._most = most
         self._open = 0
 
@@ -139,14 +130,26 @@ class Subscriptions:
         self, socket: WebSocket, lock: asyncio.Lock, channel: str, names: frozenset[str], since_ms: int
     ) -> None:
         assert self._live
-        async with self._live.listen(stream_of(channel), "", since_ms) as listener:
-            while True:
-                for text in _texts(await listener.read(_READ_S_MAX), channel, names):
-                    async with lock, asyncio.timeout(_WRITE_S_MAX):
-                        await socket.send_text(text)
+        watch = RunWatch(self._index, channel, names, since_ms)
+
+        async def send(messages: Iterable[RealtimeMessage]) -> None:
+            for message in messages:
+                async with lock, asyncio.timeout(_WRITE_S_MAX):
+                    await socket.send_text(encode(message).decode())
+
+        with self._index.changes.watched():
+            async with self._live.listen(stream_of(channel), "", since_ms) as listener:
+                while True:
+                    await send(_published(await listener.read(_READ_S_MAX), channel, names))
+                    if news := await watch.news():
+                        # What a run publishes is in the log before its end, and before that of the step, is known.
+                        last = await listener.end()
+                        while await listener.position() < last:
+                            await send(_published(await listener.read(_READ_S_MAX), channel, names))
+                        await send(news)
 
 
-def _texts(records: Sequence[LogRecord], channel: str, names: frozenset[str]) -> Iterable[str]:
+def _published(records: Sequence[LogRecord], channel: str, names: frozenset[str]) -> Iterable[RealtimeMessage]:
     """Yield the messages on these topics of a channel as the SDKs read them."""
     for record in records:
         try:
@@ -157,15 +160,15 @@ def _texts(records: Sequence[LogRecord], channel: str, names: frozenset[str]) ->
         # A Python function publishes on channels without topics.
         topic = message.topic or message.channel
         if topic in names:
-            yield encode(_shown(message, channel, topic)).decode()
+            yield _shown(message, channel, topic)
 
 
-def _shown(message: Published, channel: str, topic: str) -> _Message:
+def _shown(message: Published, channel: str, topic: str) -> RealtimeMessage:
     run_id = message.run_id if is_run_id(message.run_id) else ""
     stream_id = message.execution if message.part else ""
     is_marker = message.part in (StreamPart.START, StreamPart.END)
     data = Raw(encode(stream_id)) if is_marker else message.data
-    return _Message(_KINDS[message.part], channel, topic, data, iso(message.at) or "", run_id, stream_id)
+    return RealtimeMessage(_KINDS[message.part], channel, topic, data, iso(message.at) or "", run_id, stream_id)
 
 
 async def _disconnected(socket: WebSocket) -> None:

@@ -63,7 +63,7 @@ def add_realtime(router: APIRouter, parts: RestParts) -> None:
 
 def realtime_socket(parts: RestParts) -> APIRouter:
     """Return the WebSocket by which a client receives the messages of the topics that its token names."""
-    router, subscriptions = APIRouter(), Subscriptions(parts.engine.live)
+    router, subscriptions = APIRouter(), Subscriptions(parts.engine.live, parts.index)
 
     @router.websocket(SOCKET_PATH)
     async def subscribe(socket: WebSocket) -> None:

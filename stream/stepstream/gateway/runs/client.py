@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
 from stepstream.gateway.runs.bodies import read_body
 from stepstream.gateway.runs.connector import Connector
+from stepstream.gateway.runs.redirects import REDIRECTS_MAX, is_same_host, redirected
 from stepstream.gateway.runs.transport import Request, Response, Unreachable
 from stepstream.gateway.wire.answers import ANSWER_BYTES_MAX
 from stepstream.gateway.wire.signing import SigningKey
@@ -24,7 +24,6 @@ SILENCE_S_MAX = 120.0
 IDLE_S_MAX = 3.0
 # The arguments of the connector for calls. The calls of each app are limited: several may have one host.
 POOL: Mapping[str, Any] = {"limit": 0, "keepalive_timeout": IDLE_S_MAX}
-_REDIRECTS_MAX = 3
 
 
 def pooled() -> aiohttp.BaseConnector:
@@ -85,15 +84,15 @@ class HttpTransport:
             await asyncio.sleep(0)
 
     async def _follow(self, url: str, headers: Mapping[str, str], body: bytes) -> Response:
-        for _ in range(_REDIRECTS_MAX + 1):
+        for _ in range(REDIRECTS_MAX + 1):
             response, location = await self._once(url, headers, body)
             if not location:
                 return response
-            target = _redirected(url, location)
-            if _host(target) != _host(url):
+            target = redirected(url, location)
+            if not is_same_host(target, url):
                 raise Unreachable(f"the app redirects to another host: {target[:200]}")
             url = target
-        raise Unreachable(f"the app redirects more than {_REDIRECTS_MAX} times")
+        raise Unreachable(f"the app redirects more than {REDIRECTS_MAX} times")
 
     async def _once(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[Response, str]:
         """Send one request; return the response, and where it redirects to, if it does."""
@@ -133,15 +132,3 @@ class HttpTransport:
             jar = aiohttp.DummyCookieJar()
             self._session = aiohttp.ClientSession(connector=self._options.connector(), timeout=timeout, cookie_jar=jar)
         return self._session
-
-
-def _redirected(url: str, location: str) -> str:
-    """Return where a redirect leads; without a query it keeps that of the call, which names the function."""
-    target = urlsplit(urljoin(url, location))
-    return target._replace(query=target.query or urlsplit(url).query).geturl()
-
-
-def _host(url: str) -> tuple[str, str | None]:
-    """Return the scheme and the host of a URL: a program at another port of a host is as much trusted."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname

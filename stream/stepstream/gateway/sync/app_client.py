@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 import aiohttp
 
@@ -11,6 +12,7 @@ from stepstream.contract.errors import InvalidInput, StepstreamError
 from stepstream.gateway.runs import transport as calls
 from stepstream.gateway.runs.bodies import read_body
 from stepstream.gateway.runs.peers import PASSED_ON, Peers, client_at
+from stepstream.gateway.runs.redirects import REDIRECTS_MAX, is_same_host, redirected
 from stepstream.gateway.sync.registry import Synced
 from stepstream.gateway.sync.signing_keys import EXPECTED_KIND, SYNC_KIND, SigningKeys
 from stepstream.gateway.sync.sync_failures import SyncFailures
@@ -131,15 +133,17 @@ class AppClient:
         return answer, content
 
     async def _put(self, url: str, deploy: str, kind: Mapping[str, str]) -> tuple[aiohttp.ClientResponse, bytes]:
-        """Send one request; return the answer and its body."""
+        """Send one request, also to where the app redirects within its host; return the answer and its body."""
         body = canonical({"url": url})
         headers = {"content-type": "application/json", **kind, **self._keys.headers(body)}
+        target, query = url, {DEPLOY: deploy}
         try:
-            async with (
-                asyncio.timeout(SYNC_S_MAX),
-                self._session.put(url, params={DEPLOY: deploy}, data=body, headers=headers) as answer,
-            ):
-                content = await read_body(answer, REGISTRATION_BYTES_MAX, SYNC_S_MAX)
+            async with asyncio.timeout(SYNC_S_MAX):
+                for _ in range(REDIRECTS_MAX + 1):
+                    answer, content = await self._once(target, query, body, headers)
+                    if not (300 <= answer.status < 400 and (location := answer.headers.get("Location"))):
+                        break
+                    target, query = _followed(url, str(answer.url), location), {}
         except TimeoutError:
             raise Unreachable(f"{url} does not answer within {SYNC_S_MAX:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -148,10 +152,26 @@ class AppClient:
             raise InvalidInput(f"the answer has more than {REGISTRATION_BYTES_MAX:,} bytes", "body")
         return answer, content
 
+    async def _once(
+        self, url: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str]
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        options: Any = {"params": query, "data": body, "headers": headers, "allow_redirects": False}
+        async with self._session.put(url, **options) as answer:
+            return answer, await read_body(answer, REGISTRATION_BYTES_MAX, SYNC_S_MAX)
+
     def _read(self, url: str, answer: aiohttp.ClientResponse, content: bytes) -> AppRegistration:
         if not self._keys.verify(answer.headers, content):
             raise SyncError(f"the answer of {url} has no valid signature; its INNGEST_SIGNING_KEY is another one")
         return read_in_band(content)
+
+
+def _followed(url: str, target: str, location: str) -> str:
+    """Return where a redirect leads; raise SyncError for another host, whose app would take the place of this one."""
+    found = redirected(target, location)
+    if not is_same_host(found, url):
+        other = found.partition("?")[0][:_TEXT_CHARACTERS_MAX]
+        raise SyncError(f"{url} redirects to another host; register {other} instead if that is the app")
+    return found
 
 
 def _refusal(url: str, status: int, content: bytes) -> str:
