@@ -66,6 +66,16 @@ _PIECES = tuple(
             ("        if not self.exists or _is_in(self._user, _USED):\n", "        if not self.exists:\n"),
         ),
         (
+            "all parallel bodies run by the permit of their run",
+            "sdk/replay/operations.py",
+            (
+                "        planned = [call for call in new if call.plan and call is not next_by_permit]\n",
+                "        for call in new:\n"
+                "            call.plan = None if call.shares else call.plan\n"
+                "        planned = [call for call in new if call.plan]\n",
+            ),
+        ),
+        (
             "a run is parked although an attempt waits for a permit",
             _RUNS,
             ("    elif not continue_by_attempt(draft, run):\n", "    else:\n"),
