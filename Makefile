@@ -129,8 +129,8 @@ broker: $(VENV)/.broker ## Run a broker on PORT=9092 until Ctrl-C; Java and Kafk
 chaos: $(TEST) $(VENV)/.broker ## Break a real cluster until KILLS=1000 engines were killed; SEED, SECONDS, FAULTS, BROKERS
 	$(BIN)/python -m tests.kafka.chaos.run KILLS=$(KILLS) $(foreach name,SEED SECONDS FAULTS BROKERS,$(if $($(name)),$(name)=$($(name))))
 
-chaos-sdk: $(TEST) $(VENV)/.broker ## As chaos, for gateways and the app of an Inngest SDK, which connects if CONNECTED=1; KILLS, SEED, SECONDS, FAULTS, BROKERS
-	$(BIN)/python -m tests.kafka.chaos.sdk_run KILLS=$(KILLS) $(foreach name,SEED SECONDS FAULTS BROKERS CONNECTED,$(if $($(name)),$(name)=$($(name))))
+chaos-sdk: $(TEST) $(VENV)/.broker ## As chaos, for gateways and the app of an Inngest SDK, which connects if CONNECTED=1 and reports steps with CHECKPOINTS=1; KILLS, SEED, SECONDS, FAULTS, BROKERS
+	$(BIN)/python -m tests.kafka.chaos.sdk_run KILLS=$(KILLS) $(foreach name,SEED SECONDS FAULTS BROKERS CONNECTED CHECKPOINTS,$(if $($(name)),$(name)=$($(name))))
 
 oncall: $(TEST) $(VENV)/.broker $(VENV)/.deploy ## Break a loaded cluster for MINUTES=25, check probes, alerts and orders; SEED, FAULTS, RECORD
 	$(BIN)/python -m tests.kafka.oncall $(foreach name,MINUTES SEED FAULTS RECORD,$(if $($(name)),$(name)=$($(name))))

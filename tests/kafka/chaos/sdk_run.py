@@ -1,9 +1,12 @@
 """Inject faults into gateways and their app: python -m tests.kafka.chaos.sdk_run KILLS=50 SEED=7 CONNECTED=1.
 
-With CONNECTED=1 two processes of the app connect to the gateways, else gateways call one process by HTTP.
+Gateways call one process of the app by HTTP. With CONNECTED=1 two processes connect to them instead, and with
+CHECKPOINTS=1 the process reports its steps while a call is open.
 """
 
+import asyncio
 import functools
+import shutil
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -11,12 +14,23 @@ from pathlib import Path
 import httpx
 
 from stepstream.contract.topics import CHANGELOG
+from tests.gateway.sdks.processes import install
 from tests.kafka.chaos.run import NAMESPACE, Plan, Verdict, endure, killed, main, plan_from, staged
 from tests.kafka.chaos.scene import UP, UP_S_MAX, Scene, until
-from tests.kafka.chaos.sdk_judging import EVIDENCE, judge_all, judge_evidence, repeated
+from tests.kafka.chaos.sdk_judging import (
+    EVIDENCE,
+    REPORTED,
+    STEPS,
+    Steps,
+    acknowledged,
+    effects_of,
+    judge_all,
+    judge_evidence,
+    repeated,
+)
 from tests.kafka.cluster.balancer import balanced
 from tests.kafka.cluster.broker import Broker, Brokers, free_port
-from tests.kafka.cluster.fleet import Fleet
+from tests.kafka.cluster.fleet import ROOT, Fleet
 from tests.kafka.cluster.history import read_histories, until_registered
 
 FAULTS = tuple(EVIDENCE)
@@ -35,7 +49,8 @@ def figures_of(scene: Scene) -> dict[str, int]:
         "brokers killed": scene.struck["broker-killed"],
         "transactions aborted": len(scene.broker.aborted(f"{NAMESPACE}.{CHANGELOG}")),
         "runs moved to another gateway": scene.ledger.moves(),
-        "bodies run": len(lines),
+        "bodies run": len(effects_of(lines)),
+        "steps acknowledged": len(acknowledged(lines)),
         "bodies run again": repeated(lines),
     }
 
@@ -47,6 +62,10 @@ async def start_served(scene: Scene, url: str) -> None:
     """Start the app that gateways call; it registers itself, at the gateway that the load balancer chooses."""
     port = free_port()
     scene.fleet.add_app(f"{_MODULE}.sdk_app", str(port), INNGEST_DEV=url)
+    await _register(scene, port)
+
+
+async def _register(scene: Scene, port: int) -> None:
     await _until_up(scene, "app")
     async with httpx.AsyncClient(trust_env=False, timeout=UP_S_MAX) as client:
         (await client.put(f"http://127.0.0.1:{port}/api/inngest")).raise_for_status()
@@ -59,12 +78,24 @@ async def start_connected(scene: Scene, url: str) -> None:
     await _until_up(scene, "app")
 
 
+async def start_reporting(scene: Scene, url: str) -> None:
+    """Start the app that gateways call, and that reports each step to the gateway that the load balancer chooses."""
+    folder, port = scene.fleet.folder / "program", free_port()
+    shutil.copytree(ROOT / "tests" / "gateway" / "sdks" / "javascript", folder)
+    shutil.copy(ROOT / "tests" / "kafka" / "chaos" / "checkpoint_app.mjs", folder)
+    await asyncio.to_thread(install, folder, "npm", "ci")
+    variables = {"PORT": str(port), "INNGEST_DEV": url, "CHAOS_UP": UP["app"]}
+    scene.fleet.add_app(f"{_MODULE}.node_app", str(folder / "checkpoint_app.mjs"), **variables)
+    await _register(scene, port)
+
+
 async def act(
     broker: Broker | Brokers,
     folder: Path,
     plan: Plan,
     report: Callable[[str], None],
     start_app: StartApp = start_served,
+    steps: Steps = STEPS,
 ) -> Verdict:
     """Start engines, gateways and an app in a folder, execute the plan, and judge."""
     fleet = Fleet(broker.bootstrap, NAMESPACE, folder)
@@ -76,7 +107,7 @@ async def act(
         if stuck := await endure(scene, plan, report, beside):
             return Verdict(stuck, figures_of(scene))
         runs, figures = await read_histories(scene.cluster), figures_of(scene)
-        broken = judge_all(runs, scene.effects.lines(), scene.load.sent)
+        broken = judge_all(runs, scene.effects.lines(), scene.load.sent, steps)
         return Verdict([*broken, *judge_evidence(scene.struck, figures)], figures)
 
 
@@ -86,7 +117,8 @@ async def _start(scene: Scene, plan: Plan, ports: list[int]) -> None:
     for _ in range(plan.engines):
         fleet.add_engine(module=f"{_MODULE}.zombie_engine")
     for each in ports:
-        fleet.add_gateway("--port", str(each), "--connect-port", "0", module=f"{_MODULE}.hasty_gateway")
+        options = ("--port", str(each), "--connect-port", "0", "--peer-url", f"http://127.0.0.1:{each}")
+        fleet.add_gateway(*options, module=f"{_MODULE}.hasty_gateway")
     for role in ("engine", "gateway"):
         await _until_up(scene, role)
 
@@ -97,10 +129,12 @@ async def _until_up(scene: Scene, role: str) -> None:
 
 
 act_connected = functools.partial(act, start_app=start_connected)
+act_reporting = functools.partial(act, start_app=start_reporting, steps=REPORTED)
+_ACTS = {"CONNECTED=1": act_connected, "CHECKPOINTS=1": act_reporting}
 
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    connected = "CONNECTED=1" in given
-    plan = plan_from([each for each in given if not each.startswith("CONNECTED=")], FAULTS)
-    sys.exit(main(plan, act_connected if connected else act))
+    chosen = next((found for name, found in _ACTS.items() if name in given), act)
+    numbers = [each for each in given if not each.startswith(("CONNECTED=", "CHECKPOINTS="))]
+    sys.exit(main(plan_from(numbers, FAULTS), chosen))

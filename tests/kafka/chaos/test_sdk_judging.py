@@ -11,7 +11,16 @@ from stepstream.contract.history import HistoryEntry, RunBegan, RunEnded, StepEn
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.outcomes import Value
 from tests.kafka.chaos.faults import FAULTS
-from tests.kafka.chaos.sdk_judging import ANSWER, EVIDENCE, WORK, judge_all, judge_evidence, repeated
+from tests.kafka.chaos.sdk_judging import (
+    ANSWER,
+    EVIDENCE,
+    REPORTED,
+    WORK,
+    acknowledged,
+    judge_all,
+    judge_evidence,
+    repeated,
+)
 
 OUTPUT = b'{"n":0,"steps":["t1","t2","t3","t4"],"echo":{"n":0,"by":"B"}}'
 Runs = dict[str, list[HistoryEntry]]
@@ -116,6 +125,34 @@ def test_judge_rejects_a_violation(harm: Callable[[Runs, list[str]], None]) -> N
     harm(runs, lines)
     broken = "\n".join(judge_all(runs, lines, 1))
     assert re.search(HARMS[harm], broken), broken
+
+
+def test_judge_accepts_steps_that_are_acknowledged() -> None:
+    """The lines about them are no bodies."""
+    runs, lines = sound()
+    lines.append("A acknowledged:first t1")
+    assert judge_all(runs, lines, 1) == []
+    assert (acknowledged(lines), repeated(lines)) == ({("A", "first"): (6, "t1")}, 1)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["A acknowledged:first t9"], "the result t9 of first was acknowledged, and t1 is stored"),
+        (["A acknowledged:lost t9"], "the result t9 of lost was acknowledged, and None is stored"),
+        (["A acknowledged:first t1", "A first t9"], "first ran again after its report was acknowledged"),
+    ],
+)
+def test_judge_rejects_an_acknowledgement_that_does_not_hold(more: list[str], reason: str) -> None:
+    """The acknowledged result is stored, and the body does not run again."""
+    runs, lines = sound()
+    assert any(reason in line for line in judge_all(runs, lines + more, 1))
+
+
+def test_app_that_reports_sees_the_results_of_all_earlier_steps() -> None:
+    """Parallel steps see those before both."""
+    assert REPORTED[WORK]["left"] == REPORTED[WORK]["right"] == ("first", "second", "third")
+    assert REPORTED[WORK]["fourth"] == ("first", "second", "third", "left", "right")
 
 
 def test_run_whose_faults_broke_nothing_is_no_evidence() -> None:

@@ -78,7 +78,6 @@ class _Opts(msgspec.Struct):
     body: Raw = NULL
     format: str | None = None
     auth_key: str | None = None
-    publish: Raw = NULL
     fn_slug: str | None = None
     input: Raw = NULL
     meta: Raw = NULL
@@ -227,7 +226,6 @@ def _gateway(wire: _WireOp, op: Op) -> Op:
         method=(opts.method or "POST").upper(),
         headers=opts.headers or {},
         body=text,
-        publish=_owned(opts.publish),
     )
 
 
@@ -242,7 +240,6 @@ def _ai(wire: _WireOp, op: Op) -> Op:
         format=opts.format or "",
         auth_key=opts.auth_key or "",
         headers=opts.headers or {},
-        publish=_owned(opts.publish),
     )
 
 

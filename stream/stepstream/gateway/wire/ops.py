@@ -88,7 +88,6 @@ class GatewayOp(Op):
     method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str = ""
-    publish: Raw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +99,6 @@ class AiOp(Op):
     format: str
     auth_key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    publish: Raw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
