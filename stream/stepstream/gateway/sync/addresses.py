@@ -17,6 +17,14 @@ from stepstream.contract.errors import InvalidInput
 from stepstream.gateway.runs.connector import Connector
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+# Networks of IPv6 whose last four bytes are an address of IPv4: of RFC 6052, RFC 4291 (2.5.5.1), and RFC 2765.
+_TRANSLATED = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
+# Those for translation and for sites that Python 3.11 takes for global ones: of RFC 8215 and RFC 3879.
+_PRIVATE = tuple(map(ipaddress.ip_network, ("64:ff9b:1::/48", "fec0::/10")))
+# Where clouds serve credentials, beside link-local addresses: AWS by IPv6, Azure, Alibaba and Oracle.
+_CREDENTIALS = frozenset(
+    map(ipaddress.ip_address, ("fd00:ec2::254", "168.63.129.16", "100.100.100.200", "192.0.0.192"))
+)
 _REMEDY = "allow it by --allow-host or STEPSTREAM_ALLOW_HOSTS if it is an app of yours"
 
 
@@ -26,16 +34,24 @@ def address_of(text: str) -> Address | None:
         found = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    inner = (found.ipv4_mapped or found.sixtofour) if isinstance(found, ipaddress.IPv6Address) else None
-    return inner or found
+    return _inner(found) or found
+
+
+def _inner(address: Address) -> ipaddress.IPv4Address | None:
+    """Return the address of IPv4 to which one of IPv6 leads, None if it leads to none."""
+    if not isinstance(address, ipaddress.IPv6Address) or address.is_loopback or address.is_unspecified:
+        return None
+    if any(address in each for each in _TRANSLATED):
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour
 
 
 @dataclass(frozen=True)
 class AddressPolicy:
     """Public addresses are allowed, `hosts` too, and with `local` those of this machine and of private networks.
 
-    `hosts` are names, in which `*` stands for any characters, and networks such as 10.0.0.0/8. Link-local addresses,
-    where clouds serve credentials to their machines, are allowed only by `hosts`.
+    `hosts` are names, in which `*` stands for any characters, and networks such as 10.0.0.0/8. Link-local addresses
+    and others where clouds serve credentials to their machines are allowed only by `hosts`.
     """
 
     local: bool = False
@@ -47,9 +63,9 @@ class AddressPolicy:
         address = address_of(text)
         if address is None or text in self._resolved or any(_contains(each, address) for each in self.hosts):
             return ""
-        if address.is_multicast or address.is_link_local:
+        if address.is_multicast or address.is_link_local or address in _CREDENTIALS:
             return f"the address {text} is not one of an app; {_REMEDY}"
-        if address.is_global or self.local:
+        if self.local or (address.is_global and not any(address in each for each in _PRIVATE)):
             return ""
         return f"the address {text} is in a private network; {_REMEDY}"
 
