@@ -15,7 +15,7 @@ async def paused(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator
     """Answer as the script does, but in two parts."""
     async for piece in script(messages, info):
         if piece == "sent ":
-            await asyncio.to_thread(Path("pipe").read_text)
+            await asyncio.to_thread(Path(__file__).with_name("pipe").read_text)
         yield piece
 
 

@@ -1,4 +1,4 @@
-"""The example of an agent in a browser: live tokens, an approval, and a process that is killed before and after it."""
+"""The example of an agent in a browser: live tokens, an approval, and processes that are killed before and after it."""
 
 import os
 import re
@@ -10,6 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.cluster_shop import ClusterShop
 from tests.browser.conftest import HERE, Visit
 from tests.browser.shop import Shop
 from tests.browser.watching import Watch
@@ -29,10 +30,10 @@ LISTEN = f"""([runId, token]) => {{
 }}"""
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Shop]:
-    """Yield a process that serves the agent."""
-    made = Shop(tmp_path)
+@pytest.fixture(params=["laptop", "kafka"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    """Yield what serves the agent: a process on a laptop, or an engine and a worker on Kafka."""
+    made = Shop(tmp_path) if request.param == "laptop" else ClusterShop(tmp_path, request.getfixturevalue("bootstrap"))
     shutil.copyfile(ROOT / "examples/agent.py", tmp_path / "agent.py")
     shutil.copyfile(HERE / "agent_app.py", tmp_path / "agent_app.py")
     os.mkfifo(tmp_path / "pipe")
@@ -48,7 +49,7 @@ def listen(page: Page, site: Shop, run_id: str) -> None:
     page.evaluate(LISTEN, [run_id, made.json()["token"]])
 
 
-def test_an_agent_answers_in_the_page_while_its_process_is_killed(visit: Visit, site: Shop, watch: Watch) -> None:
+def test_an_agent_answers_in_the_page_while_processes_are_killed(visit: Visit, site: Shop, watch: Watch) -> None:
     """The page continues by itself after each kill; tokens appear while the model writes them, each once."""
     watch.expect(
         "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE"
