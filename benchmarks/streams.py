@@ -1,6 +1,7 @@
-"""Live streams of a `stepstream dev`: their rate, the time to a client, and the cost of a request as a step."""
+"""Live streams of a `stepstream dev`: their rate, the time to a client and to a page, and the cost of a request."""
 
 import asyncio
+import importlib
 import shutil
 import signal
 import statistics
@@ -61,7 +62,14 @@ def infer(url: str) -> list[Figure]:
     ]
 
 
-ALL = (throughput, latency, infer)
+def browser(url: str) -> list[Figure]:
+    """Measure the latency to a page in Chromium: only this needs the packages of the group `browser`."""
+    module = importlib.import_module("benchmarks.streams_browser")
+    figures: list[Figure] = module.measure(url, PACED, PAUSE_S, _RETAINED)
+    return figures
+
+
+ALL = (throughput, latency, infer, browser)
 
 
 def main(requested: set[str]) -> Iterator[Figure]:
