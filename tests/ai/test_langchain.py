@@ -33,6 +33,12 @@ class ProviderError(Exception):
         self.response = type("Response", (), {"headers": headers})
 
 
+class RetryingModel(ScriptedModel):
+    """A model whose client retries."""
+
+    max_retries: int = 2
+
+
 class Provider:
     """A provider that fails by these errors, one after the other, and then answers."""
 
@@ -95,6 +101,12 @@ async def test_a_step_of_langchain_has_the_price_of_its_model() -> None:
     assert 0 < known.usage.cost_usd < 1
     assert unknown.usage
     assert unknown.usage.cost_usd == 0
+
+
+async def test_a_client_with_retries_is_warned_of() -> None:
+    """They multiply with those of the step."""
+    with pytest.warns(UserWarning, match="scripted has retries: create it with max_retries=0"):
+        await run_of(RetryingModel(answer=Provider().answer))
 
 
 @tool

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import warnings
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -97,8 +98,6 @@ class Durable(AgentMiddleware[Any, Any, Any]):
     ) -> ModelResponse[Any]:
         """Return the stored response, or ask the model."""
         self._requests += 1
-        if self._publish:
-            request = request.override(model_settings={**request.model_settings, "stream": True})
         body = functools.partial(self._ask, _ModelCall(request, handler))
         id = f"{self._name}/model {self._requests}"
         asked = StepBody(id, body, PLAIN_JSON, {"model": model_name(request.model)})
@@ -133,6 +132,9 @@ class Durable(AgentMiddleware[Any, Any, Any]):
 
     async def _ask(self, call: "_ModelCall") -> dict[str, Any]:
         self._model.ai.check_budget()
+        if getattr(call.request.model, "max_retries", 0) != 0:
+            remedy = "create it with max_retries=0, because they multiply with those of its step"
+            warnings.warn(f"the client of {model_name(call.request.model)} has retries: {remedy}", stacklevel=2)
         with counted_calls(self._publish) as calls:
             try:
                 response = await call.handler(call.request)

@@ -1,9 +1,10 @@
 """How a step stores a response or the result of a tool of LangChain, and counts the tokens of models."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+from uuid import UUID
 
 from stepstream.ai.extras import require
 
@@ -32,29 +33,44 @@ from stepstream.sdk.spending import note_usage
 
 
 class ModelCalls(AsyncCallbackHandler):
-    """Adds up what the requests of a body to models used, and publishes the text that they write."""
+    """Adds up what the requests of a body to models used."""
 
     # LangChain logs the errors of other handlers: a message that could not be published would be missing.
     raise_error = True
 
-    def __init__(self, publish: Publish | None) -> None:
+    def __init__(self) -> None:
         self.usage = NO_USAGE
-        self._publish = publish
 
     async def on_chat_model_start(self, *_: Any, **__: Any) -> None:
         """Do nothing; without it, LangChain would render the messages as one text."""
-
-    async def on_llm_new_token(self, token: Any, *, chunk: Any = None, **_: Any) -> None:
-        """Publish a piece of text."""
-        text = str(chunk.message.text if isinstance(chunk, ChatGenerationChunk) else token)
-        if self._publish and text:
-            await self._publish(text)
 
     async def on_llm_end(self, response: LLMResult, **_: Any) -> None:
         """Add the tokens of a request."""
         for generation in (each for group in response.generations for each in group):
             if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
                 self.usage = added_usage(self.usage, _usage_of(generation.message))
+
+
+class PublishedCalls(ModelCalls):
+    """Publishes the text that a model writes, too; models stream for a handler that could tap what they stream."""
+
+    def __init__(self, publish: Publish) -> None:
+        super().__init__()
+        self._publish = publish
+
+    async def on_llm_new_token(self, token: Any, *, chunk: Any = None, **_: Any) -> None:
+        """Publish a piece of text."""
+        text = str(chunk.message.text if isinstance(chunk, ChatGenerationChunk) else token)
+        if text:
+            await self._publish(text)
+
+    def tap_output_aiter(self, _run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Leave what a model streams as it is."""
+        return output
+
+    def tap_output_iter(self, _run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
+        """Leave what a model streams as it is."""
+        return output
 
 
 # LangChain calls the handler of the context in every request to a model, also in those of agents inside of a tool.
@@ -65,7 +81,7 @@ register_configure_hook(_calls, inheritable=True)
 @contextmanager
 def counted_calls(publish: Publish | None = None) -> Iterator[ModelCalls]:
     """Count what a body uses of models, also if it fails."""
-    calls = ModelCalls(publish)
+    calls = PublishedCalls(publish) if publish else ModelCalls()
     token = _calls.set(calls)
     try:
         yield calls
