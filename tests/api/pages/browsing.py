@@ -75,8 +75,13 @@ class Browser:
         """Return the page at a path."""
         return self._page(await self.client.get(path))
 
-    async def submit(self, page: Page, selector: str, **values: str) -> Page:
-        """Submit the only form that a selector finds, with values for its fields; return the page that answers."""
+    async def submit(
+        self, page: Page, selector: str, pressed: Mapping[str, str] | None = None, /, **values: str
+    ) -> Page:
+        """Submit the only form that a selector finds, with values for its fields; return the page that answers.
+
+        `pressed` is the name and the value of a button outside of the form.
+        """
         (form,) = page.tree.css(selector)
         fields = {
             str(field.attributes["name"]): field.attributes.get("value")
@@ -88,10 +93,16 @@ class Browser:
             fields[str(field.attributes["name"])] = chosen[0].attributes.get("value") or ""
         assert not values.keys() - fields.keys(), f"the form has only {sorted(fields)}"
         target = urljoin(str(page.response.url), form.attributes.get("action") or "")
-        sent = {**fields, **values}
+        sent = {**fields, **values, **(pressed or {})}
         if (form.attributes.get("method") or "get") == "post":
             return self._page(await self.client.post(target, data=sent, headers={"Origin": self.host}))
         return self._page(await self.client.get(target, params=sent))
+
+    async def press(self, page: Page, label: str, **values: str) -> Page:
+        """Press the only button with this text that is outside of its form, with values for the fields of the form."""
+        (button,) = [node for node in page.all("main button[form]") if words(node) == label]
+        pressed = {str(button.attributes["name"]): button.attributes.get("value") or ""}
+        return await self.submit(page, f"form#{button.attributes['form']}", pressed, **values)
 
     @staticmethod
     def _page(response: httpx.Response) -> Page:

@@ -65,7 +65,7 @@ async def test_a_form_that_is_sent_twice_starts_one_run() -> None:
     """A double click starts one run; the same form with another reason starts another."""
     async with VirtualEngine(app) as engine:
         browser, page = await opened(engine, 5)
-        form = await browser.open(page.link("Rerun with other data"))
+        form = await browser.open(page.link("Edit the data and rerun from the start"))
         first = await browser.submit(form, "main form", why="again")
         await engine.until_idle()
         assert (await browser.submit(form, "main form", why="again")).path == first.path
@@ -82,7 +82,7 @@ async def test_a_new_run_is_awaited_by_its_page(monkeypatch: pytest.MonkeyPatch)
 
     async with VirtualEngine(app) as engine:
         browser, page = await opened(engine, 5)
-        form = await browser.open(page.link("Rerun with other data"))
+        form = await browser.open(page.link("Edit the data and rerun from the start"))
         with monkeypatch.context() as patched:
             patched.setattr(RunQueries, "show", lags)
             page = await browser.submit(form, "main form")
@@ -101,7 +101,7 @@ async def test_a_step_is_rerun_with_an_edited_result() -> None:
         page = await browser.open(page.link("check"))
         form = await browser.open(page.link("Rerun from step check"))
         assert "Results taken over 2 steps" in form.text
-        form = await browser.open(form.link("edit the result of tax"))
+        form = await browser.press(form, "edit the result of tax")
         (field,) = [node for node in form.all("textarea") if "result-" in (node.attributes["name"] or "")]
         assert field.text().strip() == "0"
         name = field.attributes["name"] or ""
@@ -121,7 +121,7 @@ async def test_an_edit_is_recognised_by_its_text(written: str, status: str) -> N
         browser, page = await opened(engine, 1)
         page = await browser.open(page.link("check"))
         form = await browser.open(page.link("Rerun from step check"))
-        form = await browser.open(form.link("edit the result of price"))
+        form = await browser.press(form, "edit the result of price")
         (name,) = [str(node.attributes["name"]) for node in form.all("textarea[name^=result]")]
         await browser.submit(form, 'main form[aria-label="Rerun"]', **{name: written})
         await engine.until_idle()
@@ -145,7 +145,7 @@ async def test_a_wrong_value_is_refused_beside_its_field(data: str, says: str) -
     """The form keeps what was entered, and nothing starts."""
     async with VirtualEngine(app) as engine:
         browser, page = await opened(engine, 5)
-        form = await browser.open(page.link("Rerun with other data"))
+        form = await browser.open(page.link("Edit the data and rerun from the start"))
         again = await browser.submit(form, "main form", data=data, why="kept")
         assert again.status == 400
         assert says in again.texts("#data-reason")[0]
@@ -179,7 +179,7 @@ async def test_a_large_value_is_not_put_into_a_field(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("stepstream.api.pages.runs.rerun_page._EDITABLE_BYTES_MAX", 10)
     async with VirtualEngine(app) as engine:
         browser, page = await opened(engine, 123_456)
-        form = await browser.open(page.link("Rerun with other data"))
+        form = await browser.open(page.link("Edit the data and rerun from the start"))
         assert "stepstream runs rerun" in form.text
         await browser.submit(form, "main form")
         await engine.until_idle()
@@ -211,8 +211,8 @@ async def test_edited_and_copied_results_are_marked() -> None:
     async with VirtualEngine(app) as engine:
         browser, page = await opened(engine, 1)
         origin = page.path.rpartition("/")[2]
-        form = await browser.open(page.link("Rerun from the failure, with other results"))
-        form = await browser.open(form.link("edit the result of tax"))
+        form = await browser.open(page.link("Edit data or results and rerun from the failure"))
+        form = await browser.press(form, "edit the result of tax")
         (name,) = [str(node.attributes["name"]) for node in form.all("textarea[name^=result]")]
         await browser.submit(form, 'main form[aria-label="Rerun"]', **{name: "4", "data": '{"price": 2}'})
         await engine.until_idle()
@@ -224,8 +224,8 @@ async def test_edited_and_copied_results_are_marked() -> None:
             [new.steps[1].step],
         )
         page = await browser.open(f"/ui/runs/{new.run_id}")
-        assert "the data of the event, its former data" in page.text
-        assert "the result of tax , its former result" in page.text
+        assert "the data of the event, its former data data.price : 1 → 2" in page.text
+        assert "the result of tax , its former result result : 0 → 4" in page.text
         assert page.texts("#input ~ .note") == ["The data was edited for this rerun; its former data"]
         marks = [" ".join(node.text(separator=" ").split()) for node in page.all("#steps ~ .scroll .copied")]
         assert marks == [f"taken over from …{origin[-6:]}", "edited for this rerun, its former result"]
@@ -249,12 +249,35 @@ async def test_forms_of_a_rerun_lead_to_each_other() -> None:
     """From the data of the event to the failure and to each step, and back to the whole run."""
     async with VirtualEngine(app) as engine:
         browser, page = await opened(engine, 1)
-        form = await browser.open(page.link("Rerun with other data"))
-        form = await browser.open(form.link("Rerun from the failure"))
+        form = await browser.open(page.link("Edit the data and rerun from the start"))
+        form = await browser.press(form, "Rerun from the failure")
         assert form.texts("h1") == ["Rerun from the failure"]
-        form = await browser.open(form.link("Rerun from step tax"))
-        form = await browser.open(form.link("Rerun the whole run"))
-        assert form.texts("h1") == ["Rerun the run"]
+        form = await browser.press(form, "Rerun from step tax")
+        form = await browser.press(form, "Rerun from the start")
+        assert form.texts("h1") == ["Rerun from the start"]
+
+
+async def test_a_form_of_a_rerun_keeps_what_was_entered() -> None:
+    """Adding a result, or rerunning from elsewhere, loses neither the data, the reason nor the results."""
+    async with VirtualEngine(app) as engine:
+        browser, page = await opened(engine, 1)
+        form = await browser.open(page.link("Edit data or results and rerun from the failure"))
+        form = await browser.press(form, "edit the result of price", data='{"price": 2}', why="a typo")
+        (price,) = [str(node.attributes["name"]) for node in form.all("textarea[name^=result]")]
+        form = await browser.press(form, "edit the result of tax", **{price: "40"})
+        form = await browser.press(form, "Rerun from step tax")
+        assert form.all(f"textarea[name={price}]")
+        assert "for step tax is not used: the step runs again" in form.text
+        form = await browser.press(form, "Rerun from the failure")
+        (tax,) = [str(node.attributes["name"]) for node in form.all("textarea[name^=result]")[1:]]
+        assert form.all("form#rerun[data-guard=entered]")
+        await browser.submit(form, "form#rerun", **{tax: "2"})
+        await engine.until_idle()
+        new = rerun_of(engine)
+        assert new.output == 42
+        assert [event["data"] for event in new.events] == [{"price": 2}]
+        assert isinstance(new.rerun, dict)
+        assert new.rerun["why"] == "a typo"
 
 
 async def test_a_cancelled_run_offers_no_rerun_from_a_failure() -> None:
@@ -279,4 +302,4 @@ async def test_a_cancelled_run_offers_no_rerun_from_a_failure() -> None:
             labels.append(page.texts(".actions button"))
         again = "Rerun from where it was cancelled"
         assert labels == [["Rerun the run"], [again, "Rerun the run"]]
-        assert (await browser.open(page.link(f"{again}, with other results"))).texts("h1") == [again]
+        assert (await browser.open(page.link(f"Edit data or results and r{again[1:]}"))).texts("h1") == [again]

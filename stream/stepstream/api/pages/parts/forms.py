@@ -1,5 +1,6 @@
 """Forms that act: how they are rendered, and how what a browser sends is read."""
 
+from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 import htpy as h
@@ -14,14 +15,18 @@ FORM_TOKEN = "token"  # noqa: S105 - the name of a field
 _FIELDS_MAX = 50
 
 
-def post_form(visit: Visit, action: str, label: str, *content: h.Node) -> h.Element | None:
+def post_form(
+    visit: Visit, action: str, label: str, *content: h.Node, attributes: Mapping[str, str] | None = None
+) -> h.Element | None:
     """Return a form that acts; None for a visitor that may only read."""
-    return session_form(visit, action, label, *content) if visit.may_operate else None
+    return session_form(visit, action, label, *content, attributes=attributes) if visit.may_operate else None
 
 
-def session_form(visit: Visit, action: str, label: str, *content: h.Node) -> h.Element:
+def session_form(
+    visit: Visit, action: str, label: str, *content: h.Node, attributes: Mapping[str, str] | None = None
+) -> h.Element:
     """Return a form with the token of its session, for any visitor."""
-    return h.form(".actions", method="post", action=action, aria_label=label)[
+    return h.form(".actions", attributes or {}, method="post", action=action, aria_label=label)[
         h.input(type="hidden", name=FORM_TOKEN, value=visit.token), content
     ]
 

@@ -14,7 +14,7 @@ from stepstream.api.pages.parts.fields import ACCEPTED, Refusal, area, entered_r
 from stepstream.api.pages.parts.forms import FORM_TOKEN, post_form
 from stepstream.api.pages.parts.json_tree import snippet
 from stepstream.api.pages.parts.layout import document
-from stepstream.api.pages.runs.run_forms import FROM_FAILURE, request_fields, rerun_url, stopped_label
+from stepstream.api.pages.runs.run_forms import FROM_FAILURE, request_fields, stopped_label
 from stepstream.api.pages.runs.run_page import NO_RUN, RERUN
 from stepstream.contract.codec import NULL, Raw, dump_json, load_json
 from stepstream.contract.commands import Memo
@@ -29,6 +29,11 @@ _EDITABLE_BYTES_MAX = 64 * 1024
 _LISTED_MAX = 200
 _EDITED_MAX = 20
 _RESULT = "result-"
+# A result that was entered, of a step that would run again; it is kept for a change of mind.
+_UNUSED = "unused-"
+# The buttons that show the form again: with the result of one more step, or from elsewhere.
+_EDIT, _TO = "edit", "to"
+_FORM = "rerun"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +50,31 @@ class _Plan:
         """What the form does."""
         if self.origin == FROM_FAILURE:
             return stopped_label(self.run.status)
-        return f"Rerun from step {self.step}" if self.step else "Rerun the run"
+        return f"Rerun from step {self.step}" if self.step else "Rerun from the start"
 
 
 async def show_rerun(site: Site, visit: Visit) -> Response:
-    """Answer with the form that reruns a run; `from` is a step or `failure`, each `edit` a step with other result."""
-    edited = visit.request.query_params.getlist("edit")
-    return await _page(site, visit, await _plan(site, visit, visit.param("from")), edited, ACCEPTED)
+    """Answer with the form that reruns a run; `from` is a step or `failure`."""
+    return await _page(site, visit, await _plan(site, visit, visit.param("from")), ACCEPTED)
 
 
 async def rerun(site: Site, visit: Visit, form: Mapping[str, str]) -> Response:
-    """Rerun a run; lead to the new run, or show the form again with what is wrong."""
-    plan = await _plan(site, visit, form.get("from", ""))
+    """Rerun a run; lead to the new run, or show the form again with what is wrong, or as one of its buttons asks."""
+    plan = await _plan(site, visit, form.get(_TO, form.get("from", "")))
+    if _EDIT in form or _TO in form:
+        return await _page(site, visit, plan, Refusal("", _entered(form)), form.get(_EDIT, ""))
     try:
         request = rerun_request(plan.run, _options(visit, plan, form), site.limits)
     except InvalidInput as error:
         field = error.field.replace("results.", _RESULT)
-        edited = [name.removeprefix(_RESULT) for name in form if name.startswith(_RESULT)]
-        return await _page(site, visit, plan, edited, Refusal("", form, field, error.reason))
+        return await _page(site, visit, plan, Refusal("", _entered(form), field, error.reason))
     new_id = await site.engine.operator.rerun(request)
     return see_done(visit, url("runs", new_id), RERUN)
+
+
+def _entered(form: Mapping[str, str]) -> Mapping[str, str]:
+    """Return what was entered, with the results that the form kept although they were not used."""
+    return {f"{_RESULT}{name.removeprefix(_UNUSED)}" if name.startswith(_UNUSED) else name: form[name] for name in form}
 
 
 async def _plan(site: Site, visit: Visit, origin: str) -> _Plan:
@@ -108,10 +118,13 @@ def _value(memo: Memo) -> Raw | None:
     return memo.outcome.data if isinstance(memo.outcome, Value) else None
 
 
-async def _page(site: Site, visit: Visit, plan: _Plan, edited: Sequence[str], refusal: Refusal) -> Response:
+async def _page(site: Site, visit: Visit, plan: _Plan, refusal: Refusal, edit: str = "") -> Response:
+    """Answer with the form: with what was entered, and with a field for the result of the step `edit`."""
     run, title = plan.run, plan.title
-    shown = [memo for memo in plan.memos if memo.step in edited][:_EDITED_MAX]
-    names = ["data", "why", *(f"{_RESULT}{memo.step}" for memo in shown)]
+    edited = {name.removeprefix(_RESULT) for name in refusal.entered if name.startswith(_RESULT)}
+    shown = [memo for memo in plan.memos if memo.step in {*edited, edit}][:_EDITED_MAX]
+    steps = [memo.step for memo in shown]
+    names = ["data", "why", *(f"{_RESULT}{step}" for step in steps)]
     content = [
         h.h1[text(title)],
         facts(
@@ -120,13 +133,12 @@ async def _page(site: Site, visit: Visit, plan: _Plan, edited: Sequence[str], re
                 ("Results taken over", counted(len(plan.memos), "step") if plan.memos else "none"),
             ]
         ),
-        _memo_list(plan, [memo.step for memo in shown]),
-        _other_forms(plan),
         post_form(
             visit,
             url("runs", run.run_id, "rerun"),
             "Rerun",
             request_fields(plan.origin),
+            _unused_results(plan, refusal, steps),
             other_reason(refusal, *names),
             _value_field(refusal, "data", "Data of the event", run.events[0].data),
             [
@@ -136,22 +148,29 @@ async def _page(site: Site, visit: Visit, plan: _Plan, edited: Sequence[str], re
             line(refusal, "why", "why", "Reason", maxlength=str(REASON_CHARACTERS_MAX)),
             h.button[text(title)],
             h.a(href=url("runs", run.run_id))["Back to the run"],
+            attributes={"id": _FORM, "data-guard": "entered" if refusal.entered else ""},
         ),
+        # Enter in a field presses the first button of the form, so these come after the one that reruns the run.
+        _memo_list(plan, steps),
+        _other_forms(plan),
     ]
     counts = await site.runs.queries.counts()
     return html(document(visit, title, "Runs", counts, *content), 400 if refusal.reason else 200)
 
 
 def _other_forms(plan: _Plan) -> h.Element:
-    """Return links to the forms that rerun the run from elsewhere, in which other results can be edited."""
+    """Return buttons that lead to the form from elsewhere, in which other results can be edited.
+
+    They send the form, so that it keeps what was entered.
+    """
     run, stopped = plan.run, stopped_label(plan.run.status)
-    links = [("", "the whole run"), *([(FROM_FAILURE, stopped.removeprefix("Rerun "))] if stopped else [])]
+    links = [("", "from the start"), *([(FROM_FAILURE, stopped.removeprefix("Rerun "))] if stopped else [])]
     steps = [(step, ["from step ", text(id)]) for step, id in run.steps[:_LISTED_MAX] if step != plan.origin]
     return h.details(open=not plan.origin)[
         h.summary["Rerun from another step: the results before it are taken over and can be edited"],
         h.ul[
             [
-                h.li[h.a(href=rerun_url(run.run_id, origin))["Rerun ", label]]
+                h.li[h.button(".link", form=_FORM, name=_TO, value=origin)["Rerun ", label]]
                 for origin, label in [*links, *steps]
                 if origin != plan.origin
             ],
@@ -177,23 +196,42 @@ def _shown_value(value: Raw | None) -> h.Node:
     return f"{size:,} bytes" if size > _EDITABLE_BYTES_MAX else h.code[text(snippet(load_json(value, own=True)))]
 
 
+def _unused_results(plan: _Plan, refusal: Refusal, shown: Sequence[str]) -> h.Node:
+    """Return the results that were entered but are not taken over from here; the form keeps them."""
+    kept = [name.removeprefix(_RESULT) for name in refusal.entered if name.startswith(_RESULT)]
+    ids = dict(plan.run.steps)
+    return [
+        [
+            h.input(type="hidden", name=f"{_UNUSED}{step}", value=refusal.entered[f"{_RESULT}{step}"]),
+            note(["The result that you entered for step ", text(ids[step]), " is not used: the step runs again."]),
+        ]
+        for step in kept
+        if step in ids and step not in shown
+    ]
+
+
 def _memo_list(plan: _Plan, edited: Sequence[str]) -> h.Element | None:
-    """Return the results that are taken over, each with a link that lets its value be edited."""
+    """Return the results that are taken over, each with a button that adds a field for its value to the form."""
     if not plan.memos:
         return None
     rest = len(plan.memos) - _LISTED_MAX
 
     def row(memo: Memo) -> h.Element:
-        edit = rerun_url(plan.run.run_id, plan.origin, (*edited, memo.step))
+        edit = h.button(".link", form=_FORM, name=_EDIT, value=memo.step)["edit the result of ", text(memo.id)]
         return h.li[
             text(memo.id),
             " ",
             _shown_value(_value(memo)),
             " ",
-            None if memo.step in edited else h.a(href=edit)["edit the result of ", text(memo.id)],
+            None if memo.step in edited or len(edited) == _EDITED_MAX else edit,
         ]
 
     return h.details(open=True)[
         h.summary["Results that are taken over"],
         h.ul[[row(memo) for memo in plan.memos[:_LISTED_MAX]], h.li[f"{rest:,} more"] if rest > 0 else None],
+        h.p(".hint")[
+            f"At most {_EDITED_MAX} results can be edited here; ", h.code["stepstream runs rerun"], " takes more."
+        ]
+        if len(edited) == _EDITED_MAX
+        else None,
     ]

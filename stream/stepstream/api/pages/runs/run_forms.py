@@ -1,7 +1,7 @@
 """The forms of the page of a run: cancel, pause or rerun it, and send the signals that it waits for."""
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import htpy as h
 
@@ -45,14 +45,16 @@ def run_forms(visit: Visit, run: RunView, refusal: Refusal) -> h.Node:
     return h.div(".actions")[
         _rerun_form(visit, run, stopped, FROM_FAILURE) if stopped else None,
         _rerun_form(visit, run, "Rerun the run", ""),
-        h.a(href=rerun_url(run.run_id, ""))["Rerun with other data"],
-        h.a(href=rerun_url(run.run_id, FROM_FAILURE))[f"{stopped}, with other results"] if stopped else None,
+        h.a(href=rerun_url(run.run_id, ""))["Edit the data and rerun from the start"],
+        h.a(href=rerun_url(run.run_id, FROM_FAILURE))[f"Edit data or results and {stopped[:1].lower()}{stopped[1:]}"]
+        if stopped
+        else None,
     ]
 
 
-def rerun_url(run_id: str, origin: str, edited: Sequence[str] = ()) -> str:
-    """Return the URL of the form that reruns a run from a step, or FROM_FAILURE, in which these results are edited."""
-    return url("runs", run_id, "rerun", query=[("from", origin), *(("edit", step) for step in edited)])
+def rerun_url(run_id: str, origin: str) -> str:
+    """Return the URL of the form that reruns a run from a step, or FROM_FAILURE."""
+    return url("runs", run_id, "rerun", query=[("from", origin)])
 
 
 def stopped_label(status: str) -> str:

@@ -26,7 +26,7 @@ from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.parts.live import live_part, partial, stream
 from stepstream.api.pages.runs.errors_view import error_view
 from stepstream.api.pages.runs.logs_view import logs_view
-from stepstream.api.pages.runs.origin import edited_event, edited_values
+from stepstream.api.pages.runs.origin import edited_event, edited_values, former_run
 from stepstream.api.pages.runs.related import related_runs
 from stepstream.api.pages.runs.run_forms import may_rerun, run_forms
 from stepstream.api.pages.runs.steps_view import steps_view
@@ -121,7 +121,7 @@ async def _run_part(site: Site, visit: Visit, run: RunView, refusal: Refusal) ->
         _heading(run, now_ms),
         _whys(why_open(run, now_ms, known)),
         [note(text(warning, 2_000), "warn") for warning in run.warnings],
-        _facts(run, now_ms),
+        _facts(run, now_ms, edited_values(run, await former_run(site, run))),
         _attributes(run),
         _state(run),
         await questions_view(site, visit, run),
@@ -160,7 +160,7 @@ def _why(why: Why) -> h.Element:
     ]
 
 
-def _facts(run: RunView, now_ms: int) -> h.Element:
+def _facts(run: RunView, now_ms: int, edited: h.Node) -> h.Element:
     length = (run.ended_at or now_ms) - run.started_at
     waited = run.started_at - run.accepted_at
     return facts(
@@ -176,7 +176,7 @@ def _facts(run: RunView, now_ms: int) -> h.Element:
             ("Attempts of the code", f"{run.attempt + 1}" if run.attempt else None),
             ("Invoked by", run_link(run.caller, whole=True) if run.caller else None),
             ("Rerun of", _origin(run)),
-            ("Edited for this rerun", edited_values(run)),
+            ("Edited for this rerun", edited),
             ("Reruns", [(run_link(each), " ") for each in run.reruns[:_RERUNS_MAX]] or None),
             *_continuation(run),
             ("Function", function_link(run.function)),

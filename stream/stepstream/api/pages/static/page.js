@@ -20,3 +20,14 @@ if (here.searchParams.has("done")) {
 const CLOCKS_DIFFER_MS = 120_000;
 const clock = document.getElementById("clock");
 if (clock) clock.hidden = Math.abs(Date.now() - Number(clock.dataset.now)) < CLOCKS_DIFFER_MS;
+
+// Leaving a form with entries that were not sent asks first.
+const guarded = document.querySelector("form[data-guard]");
+if (guarded) {
+  let sent = false;
+  guarded.addEventListener("submit", () => { sent = true; });
+  addEventListener("beforeunload", (event) => {
+    const differs = (field) => field.defaultValue !== undefined && field.value !== field.defaultValue;
+    if (!sent && (guarded.dataset.guard || [...guarded.elements].some(differs))) event.preventDefault();
+  });
+}
