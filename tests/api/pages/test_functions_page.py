@@ -299,7 +299,7 @@ async def test_a_form_is_made_from_the_model_of_the_input(engine: VirtualEngine)
     entered = {"values.guests": "12", "values.cabin": '"economy"', "values.customer": '{"name": "Mia"}'}
     for changed, field, says in (
         ({}, "values.guests", "maximum of 9"),
-        ({"values.guests": "two"}, "values.guests", "expected a number"),
+        ({"values.guests": "two"}, "values.guests", "use a number, such as 7 or 0.5"),
         ({"values.cabin": ""}, "values.cabin", "a value is required"),
         ({"values.guests": "1", "values.customer": "{}"}, "values.customer", "a value is required"),
         ({"values.guests": "1", "id": "x" * 300}, "id", "characters"),

@@ -1,5 +1,6 @@
 """The header: every page has the same, with the numbers of open runs and of approvals to decide."""
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -101,6 +102,10 @@ async def test_every_page_has_the_time_of_the_engine(engine: VirtualEngine) -> N
     (notice,) = page.all("#clock")
     assert "hidden" in notice.attributes
     assert notice.attributes["data-now"] == str(engine.now_ms)
+    assert "Its folder was replayed: its clock was set by the recorded events" in notice.text()
+    async with VirtualEngine(app, now_ms=time.time_ns() // 1_000_000) as now:
+        (notice,) = (await browser_of(now).open("/ui/runs")).all("#clock")
+        assert "replayed" not in notice.text()
     page = await browser_of(engine, KEYS).open("/ui/login")
     assert (page.all("#clock"), page.all("footer time")) == ([], [])
 

@@ -69,7 +69,7 @@ async def test_the_function_that_fails_most_is_first(engine: VirtualEngine) -> N
     browser = browser_of(engine)
     page = await browser.open("/ui/performance?of=functions")
     page = await browser.open(page.link("most failures"))
-    assert page.path == "/ui/performance?of=functions&since=-1d&sort=failed"
+    assert page.path == "/ui/performance?of=functions&sort=failed"
     assert [row.split()[0] for row in page.texts("tbody tr")] == ["fulfil", "load"]
     failed = await browser.open(page.link("1 (25%)"))
     assert [row.split()[1:3] for row in failed.texts("tbody tr")] == [["fulfil", "failed"]]
@@ -77,30 +77,32 @@ async def test_the_function_that_fails_most_is_first(engine: VirtualEngine) -> N
     assert [row.split()[0] for row in page.texts("tbody tr")] == ["load"]
 
 
-async def test_a_day_without_a_step_shows_all_hours(engine: VirtualEngine) -> None:
-    """A reader who asks for nothing sees what there is; one who asks for a time is led to it."""
+async def test_the_title_says_the_time(engine: VirtualEngine) -> None:
+    """All that is kept is the default, which "Clear" shows again; one who asks for less is led to it."""
     await engine.advance("2d")
     browser = browser_of(engine)
     page = await browser.open("/ui/performance")
-    assert page.texts(".tabs[aria-label=Since] [aria-current]") == ["all"]
-    assert len(page.texts("tbody tr")) == 2
+    assert page.texts(".tabs[aria-label=Since] [aria-current]") == ["last week"]
+    assert (page.texts("h1"), len(page.texts("tbody tr"))) == (["Performance of the last week"], 2)
     page = await browser.open(page.link("last day"))
+    assert page.texts("h1") == ["Performance of the last day"]
     assert "Nothing that matches ended in this time." in page.text
-    page = await browser.open(page.link("Show all"))
-    assert len(page.texts("tbody tr")) == 2
+    for label in ("Show all", "Clear"):
+        assert len((await browser.open(page.link(label))).texts("tbody tr")) == 2
+    page = await browser.submit(page, ".filters", since="-3d")
+    assert (page.texts("h1"), len(page.texts("tbody tr"))) == (["Performance since -3d"], 2)
 
 
-async def test_the_last_day_leads_to_the_hours_before_it(engine: VirtualEngine) -> None:
-    """One new run must not hide the slowest step of the days before."""
+async def test_a_run_that_has_just_ended_hides_nothing(engine: VirtualEngine) -> None:
+    """After two quiet days, one rerun ends: the slowest function of the days before is still there."""
     await engine.advance("2d")
     await engine.send(Event("order", {"total": 1}))
     await engine.advance("5m")
     browser = browser_of(engine)
     page = await browser.open("/ui/performance?of=functions")
-    assert [row.split()[0] for row in page.texts("tbody tr")] == ["fulfil"]
-    page = await browser.open(page.link("List all hours"))
     assert sorted(row.split()[0] for row in page.texts("tbody tr")) == ["fulfil", "load"]
-    assert "List all hours" not in page.text
+    page = await browser.open(page.link("last day"))
+    assert [row.split()[0] for row in page.texts("tbody tr")] == ["fulfil"]
 
 
 @pytest.mark.parametrize("query", ["since=soon", "of=all", "sort=name", "x=1"])

@@ -1,5 +1,6 @@
 """Errors are grouped by function, step and message without the values in it."""
 
+import itertools
 from contextlib import suppress
 
 import httpx
@@ -57,6 +58,33 @@ async def fulfil(ctx: Context) -> None:
 def test_a_message_is_normalised(message: str, expected: str) -> None:
     """Numbers, ids, hexadecimal and quoted texts are replaced; words stay."""
     assert normalised(message) == expected
+
+
+async def test_groups_of_failed_runs_are_first() -> None:
+    """Before those of more attempts that were all repaired by a later one."""
+    shop = App("shop")
+
+    @shop.function(on("order"))
+    async def fulfil(ctx: Context) -> None:
+        """Succeed at the third attempt."""
+        await ctx.step.run("charge", refuse_twice)
+
+    @shop.function(on("order"), retries=0)
+    async def count(ctx: Context) -> None:
+        """Fail."""
+        raise LookupError("no shelf")
+
+    attempts = itertools.count(1)
+
+    def refuse_twice() -> None:
+        if next(attempts) < 3:
+            raise ValueError("refused")
+
+    async with VirtualEngine(shop) as engine:
+        await engine.send(Event("order"))
+        await engine.advance("1h")
+        groups = await engine.index.queries.error_groups()
+        assert [(group.function, group.failures, group.runs) for group in groups] == [("count", 1, 1), ("fulfil", 2, 0)]
 
 
 async def test_failures_are_grouped() -> None:

@@ -22,14 +22,15 @@ from stepstream.api.pages.parts.components import (
 )
 from stepstream.api.pages.parts.context import PageError, Site, Visit, html
 from stepstream.api.pages.parts.layout import document
-from stepstream.api.routes.timings import OFFSET_MAX, SINCE_ALL, SINCE_DEFAULT, TimingsAsked, TimingsOf, find_timings
+from stepstream.api.routes.timings import OFFSET_MAX, SINCE_ALL, TimingsAsked, TimingsOf, find_timings
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.text.wording import length_text
 from stepstream.runtime.readmodel.search.filters import Filter
 from stepstream.runtime.readmodel.tables.timings import Timing, TimingOrder
 
 ROWS = 50
-_RANGES = (("-1h", "last hour"), (SINCE_DEFAULT, "last day"), (SINCE_ALL, "all"))
+# All that is kept is the default: a single run that has just ended must not hide a recorded day.
+_RANGES = (("-1h", "last hour"), ("-1d", "last day"), (SINCE_ALL, "last week"))
 _ORDERS: Mapping[TimingOrder, str] = {
     TimingOrder.P95: "slowest by p95",
     TimingOrder.SLOWEST: "slowest one",
@@ -58,11 +59,11 @@ async def show_performance(site: Site, visit: Visit) -> Response:
     error = ""
     found: Sequence[Timing] = ()
     try:
-        asked, found = await _found(site, asked, given["since"], page)
+        found = await find_timings(site.runs, asked, site.now_ms(), limit=ROWS + 1, offset=(page - 1) * ROWS)
     except InvalidInput as invalid:
         error = f"{invalid.reason}, -1h, or all"
     content = [
-        h.h1["Performance"],
+        h.h1["Performance", _window(asked)],
         _tabs(asked),
         h.form(".filters", action=url("performance"), aria_label="Filter the timings")[
             h.input(type="hidden", name="of", value=asked.of),
@@ -70,11 +71,10 @@ async def show_performance(site: Site, visit: Visit) -> Response:
             text_field("function", "Function", asked.function),
             text_field("since", "Since", asked.since, error=error, hint="-1h, or 2026-11-28T10:00 (UTC)"),
             h.button["Filter"],
-            h.a(href=_url(TimingsAsked(asked.of)))["Clear"],
+            h.a(href=_url(TimingsAsked(asked.of, SINCE_ALL)))["Clear"],
         ],
         [
             h.p(".hint")[_HINTS[asked.of]],
-            _earlier_hint(asked),
             folded_hint(found[:ROWS]),
             timings_table(asked.of, found[:ROWS]),
         ]
@@ -91,13 +91,10 @@ async def show_performance(site: Site, visit: Visit) -> Response:
     return html(document(visit, "Performance", "Performance", counts, *content), 400 if error else 200)
 
 
-async def _found(site: Site, asked: TimingsAsked, since: str, page: int) -> tuple[TimingsAsked, Sequence[Timing]]:
-    """Return a page of timings; of all hours if the URL names no time and nothing ended in the last day."""
-    found = await find_timings(site.runs, asked, site.now_ms(), limit=ROWS + 1, offset=(page - 1) * ROWS)
-    if found or since or page > 1:
-        return asked, found
-    whole = replace(asked, since=SINCE_ALL)
-    return whole, await find_timings(site.runs, whole, site.now_ms(), limit=ROWS + 1)
+def _window(asked: TimingsAsked) -> h.Node:
+    """Return the time that a page is about, as part of its title."""
+    name = next((name for since, name in _RANGES if since == asked.since), "")
+    return f" of the {name}" if name else [" since ", text(asked.since)]
 
 
 def _asked(given: Mapping[str, str]) -> TimingsAsked:
@@ -106,23 +103,14 @@ def _asked(given: Mapping[str, str]) -> TimingsAsked:
         if given[name] and given[name] not in list(words):
             raise PageError(400, f"{name} {given[name]!r} is not one of {', '.join(words)}")
     of, sort = TimingsOf(given["of"] or TimingsOf.STEPS), TimingOrder(given["sort"] or TimingOrder.P95)
-    return TimingsAsked(of, given["since"] or SINCE_DEFAULT, given["function"], sort)
+    return TimingsAsked(of, given["since"] or SINCE_ALL, given["function"], sort)
 
 
 def _url(asked: TimingsAsked, page: int = 1) -> str:
-    default = TimingsAsked()
+    default = TimingsAsked(since=SINCE_ALL)
     pairs = [(name, getattr(asked, name)) for name in ("of", "since", "function", "sort")]
-    # A URL without a time shows all hours if the last day has none.
-    query = [(name, value) for name, value in pairs if name == "since" or value != getattr(default, name)]
+    query = [(name, value) for name, value in pairs if value != getattr(default, name)]
     return url("performance", query=[*query, ("page", str(page) if page > 1 else "")])
-
-
-def _earlier_hint(asked: TimingsAsked) -> h.Node:
-    """Return a way to the hours before the last day, if that is what a page shows without a choice."""
-    if asked.since != SINCE_DEFAULT:
-        return None
-    whole = _url(replace(asked, since=SINCE_ALL))
-    return h.p(".hint")["Only what ended in the last day is listed. ", h.a(href=whole)["List all hours"], "."]
 
 
 def _tabs(asked: TimingsAsked) -> h.Node:

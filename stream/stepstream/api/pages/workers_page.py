@@ -54,7 +54,7 @@ _SHARDS = (
 )
 _OF_WORKERS = (
     "A worker is a process that runs the code of an app, or the steps of one of its queues. Each app and queue is "
-    "listed with its workers, and with the commands that wait for one (its lag). More about these terms: "
+    "listed with its workers, and with the commands that wait for one (its lag)."
 )
 _OF_SHARDS = (
     "A shard is a part of the runs and their limits: one engine at a time serves it, and processes its records."
@@ -91,7 +91,7 @@ async def _workers_page(site: Site, visit: Visit, refusal: Refusal) -> Response:
         note(["This engine is not ready: ", text(unready, _REASON_CHARACTERS)], "bad") if unready else None,
         _mixed(workers),
         h.h2["Workers"],
-        h.p(".hint")[_OF_WORKERS, h.code["docs/glossary.md"], "."],
+        h.p(".hint")[_OF_WORKERS],
         _workers_table(site, visit, workers, refusal) if workers else note(_no_workers(shards)),
         h.h2["Shards"],
         h.p(".hint")[_OF_SHARDS],

@@ -94,11 +94,11 @@ async def test_errors_have_further_pages(engine: VirtualEngine) -> None:
         await engine.send(*(Event("stock", {"name": chr(65 + number) * 9}) for number in range(60)))
         browser = browser_of(engine)
         page = await browser.open("/ui/errors?function=count")
-        later = await browser.open(page.link("Less frequent errors"))
+        later = await browser.open(page.link("Errors of fewer runs"))
         rows = {*page.texts("tbody tr"), *later.texts("tbody tr")}
         assert (len(page.all("tbody tr")), len(rows)) == (50, 60)
         assert "function=count" in later.path
-        assert len((await browser.open(later.link("More frequent errors"))).all("tbody tr")) == 50
+        assert len((await browser.open(later.link("Errors of more runs"))).all("tbody tr")) == 50
         for number in ("9" * 30, "-1", "x"):
             assert (await browser.open(f"/ui/errors?page={number}")).status == 200
 

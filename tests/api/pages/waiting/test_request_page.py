@@ -62,7 +62,7 @@ async def test_a_request_is_sent_by_a_form(engine: VirtualEngine) -> None:
     assert form.texts("h1") == ["Request orders/add"]
     assert '"description": "what is added"' in form.text
     refused = await browser.submit(form, "main form", **{"values.amount": "many"})
-    assert (refused.status, "expected a number" in refused.text) == (400, True)
+    assert (refused.status, "use a number, such as 7 or 0.5" in refused.text) == (400, True)
     sent = await browser.submit(refused, "main form", **{"values.amount": "2"})
     await engine.until_idle()
     assert "The run has taken the request." in sent.text
@@ -100,7 +100,7 @@ async def test_a_run_shows_the_question_of_its_approval(engine: VirtualEngine) -
     decision = await browser.open(page.link("the decision of ask"))
     done = await browser.submit(decision, "main form", decision="approve", by="ann")
     await engine.until_idle()
-    assert done.texts(".note")[0] == "Your decision is stored."
+    assert done.texts(".note")[0] == f"Your decision for run …{run.run_id[-6:]} is stored."
     page = await browser.open(f"/ui/runs/{run.run_id}?step={run.steps[0].step}")
     assert not page.all(".approval")
     assert "Waited for the decision of ask" in page.text

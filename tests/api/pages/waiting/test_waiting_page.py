@@ -106,7 +106,7 @@ async def test_an_approval_is_answered_from_the_list(engine: VirtualEngine) -> N
     assert "Look twice. For ann bob" in page.text
     assert page.texts("nav[aria-label=Pages] [aria-current]") == ["Waiting 1 to decide"]
     done = await browser.submit(page, ".approval form", decision="approve", by="ann", comment="as\r\nagreed")
-    assert done.texts(".note")[0] == "Your decision is stored."
+    assert done.texts(".note")[0] == f"Your decision for run …{engine.run().run_id[-6:]} is stored."
     assert not done.all(".approval")
     await engine.until_idle()
     assert engine.run().output == [True, "ann", "as\nagreed", None]
@@ -147,7 +147,7 @@ async def test_a_form_has_a_field_for_each_simple_value(engine: VirtualEngine) -
 @pytest.mark.parametrize(
     ("entered", "field", "says"),
     [
-        ({"values.amount": "many"}, "values.amount", "expected a number"),
+        ({"values.amount": "many"}, "values.amount", "use a number, such as 7 or 0.5"),
         ({"values.amount": "-1"}, "values.amount", "less than or equal"),
         ({"values.amount": ""}, "values.amount", "a value is required"),
         ({"values.items": "a"}, "values.items", "expected JSON"),

@@ -39,6 +39,9 @@ _ENTRIES = (
     ("Workers", "workers"),
     ("Dead letters", "dead-letters"),
 )
+# An engine whose clock is far from that of its machine serves a folder whose clock its events have set.
+_CLOCKS_DIFFER_MS = 120_000
+_REPLAYED = "Its folder was replayed: its clock was set by the recorded events, and goes on from their end."
 _KEYS = (
     ("j", "next row"),
     ("k", "previous row"),
@@ -88,7 +91,7 @@ def _header(visit: Visit | None, current: str, counts: Mapping[str, int]) -> h.E
                 "#find",
                 type="search",
                 name="id",
-                placeholder="Run id or its end, or a whole event id or value",
+                placeholder="Run id or its end, event id or value",
                 title=_FIND,
                 aria_label=_FIND,
                 autocomplete="off",
@@ -134,7 +137,8 @@ def _clock(visit: Visit) -> h.Element:
     return h.p("#clock", hidden=True, data_now=str(visit.now_ms))[
         "The clock of the engine was at ",
         at(visit.now_ms),
-        " when this page was loaded; that of your browser differs.",
+        " when this page was loaded; that of your browser differs. ",
+        _REPLAYED if abs(visit.now_ms - time.time() * 1_000) > _CLOCKS_DIFFER_MS else None,
     ]
 
 

@@ -115,8 +115,8 @@ def _value(field: SchemaField, written: str) -> Json:
     try:
         return load_json(written.strip().encode())
     except InvalidInput as error:
-        expected = "a number" if field.kind == _Kind.NUMBER else "JSON"
-        raise InvalidInput(f"expected {expected}: {error.reason}", f"{VALUES}.{field.name}") from None
+        reason = "use a number, such as 7 or 0.5" if field.kind == _Kind.NUMBER else f"expected JSON: {error.reason}"
+        raise InvalidInput(reason, f"{VALUES}.{field.name}") from None
 
 
 def _field_of(index: int, name: str, part: Any, schema: Schema, *, is_required: bool) -> SchemaField:

@@ -68,8 +68,8 @@ async def show_errors(site: Site, visit: Visit) -> Response:
             _form(asked, error),
             None if error else _table(groups[:ROWS]) if groups else _nothing(asked),
             h.nav(".pages", aria_label="Pages of the list")[
-                h.a("#earlier", href=_list_url(asked, page - 1))["More frequent errors"] if page > 1 else None,
-                h.a("#later", href=_list_url(asked, page + 1))["Less frequent errors"] if len(groups) > ROWS else None,
+                h.a("#earlier", href=_list_url(asked, page - 1))["Errors of more runs"] if page > 1 else None,
+                h.a("#later", href=_list_url(asked, page + 1))["Errors of fewer runs"] if len(groups) > ROWS else None,
             ],
         ),
         400 if error else 200,
@@ -105,8 +105,8 @@ def _table(groups: Sequence[ErrorGroup]) -> h.Node:
     return [
         listing("Groups of errors", _COLUMNS, [_row(group) for group in groups]),
         h.p(".hint")[
-            "In messages, # stands for any number and … for any quoted text or id. Counts are those since the first "
-            "failure of a group; attempts that were retried count too."
+            "Those of the most failed runs are first. In messages, # stands for any number and … for any quoted text "
+            "or id. Counts are those since the first failure of a group; attempts that were retried count too."
         ],
     ]
 

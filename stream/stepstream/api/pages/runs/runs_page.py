@@ -117,6 +117,7 @@ async def show_runs(site: Site, visit: Visit) -> Response:
             _filter_form(asked.text, error),
             bulk_links(visit, asked.filter, may_be_open=_may_be_open(statuses, asked.filter)) if page.runs else None,
             [_live(mark, asked, page), _list(page, asked, site.now_ms())] if not error else None,
+            h.p(".hint")[h.a(href=url("bulk"))["All bulk operations"]],
         ),
         400 if error else 200,
     )

@@ -24,6 +24,7 @@ from stepstream.api.pages.parts.layout import document, navigation
 from stepstream.api.pages.parts.live import AFTER, live_part, partial, stream
 from stepstream.api.pages.waiting.approval_page import approval_facts, approval_url, decision_form
 from stepstream.api.streams import Update
+from stepstream.contract.ids import is_run_id
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.text.printable import printable
 from stepstream.runtime.readmodel.queries import OPEN_APPROVALS, WAITING_MAX
@@ -101,12 +102,19 @@ async def show_waiting(site: Site, visit: Visit) -> Response:
             counts,
             h.h1["Waiting"],
             _tabs(kind, waiting),
-            note("Your decision is stored.", "good") if decided else None,
+            _stored(decided) if decided else None,
             live_part(mark, ("live", "waiting"), query),
             _changed(kind, is_changed=False),
             content,
         )
     )
+
+
+def _stored(decided: str) -> h.Element:
+    """Return what follows a decision on an approval, RUN/STEP."""
+    run_id = decided.partition("/")[0]
+    of = [" for run ", run_link(run_id)] if is_run_id(run_id) else None
+    return note(["Your decision", of, " is stored."], "good")
 
 
 async def _counts(site: Site, counts: Mapping[str, int]) -> Mapping[_Kind, int]:

@@ -47,6 +47,9 @@ class ErrorGroup:
     samples: list[str] = field(default_factory=list)
 
 
+_ORDER = "runs DESC, failures DESC, last_at DESC"
+
+
 def normalised(message: str) -> str:
     """Return a message without what differs between failures of one cause: `#` is any number, `…` any other value."""
     line = message.strip().partition("\n")[0][: 2 * MESSAGE_CHARACTERS_MAX]
@@ -62,9 +65,9 @@ def group_of(row: Sequence[Any]) -> ErrorGroup:
 
 
 def list_groups(db: Database, function: str, since: int, limit: int, offset: int = 0) -> list[ErrorGroup]:
-    """Return the groups that were seen since a time (Unix ms), those with the most failures first."""
+    """Return the groups that were seen since a time (Unix ms), those with the most failed runs first, then failures."""
     where = "last_at >= ? AND (? = '' OR function = ?)"
-    query = f"SELECT {_COLUMNS} FROM error_groups WHERE {where} ORDER BY failures DESC, last_at DESC LIMIT ? OFFSET ?"
+    query = f"SELECT {_COLUMNS} FROM error_groups WHERE {where} ORDER BY {_ORDER} LIMIT ? OFFSET ?"
     return [group_of(row) for row in db.execute(query, (since, function, function, limit, offset))]
 
 
