@@ -1,10 +1,11 @@
 """Which parts of an edited value differ from the former one."""
 
 import pytest
+from selectolax.lexbor import LexborHTMLParser
 
 from stepstream.api.pages.parts.json_changes import json_changes
 from stepstream.contract.codec import Json
-from tests.api.pages.browsing import LexborHTMLParser, words
+from tests.api.pages.browsing import words
 
 
 def shown(former: Json, value: Json) -> list[str]:

@@ -94,7 +94,7 @@ async def test_the_title_says_the_time(engine: VirtualEngine) -> None:
 
 
 async def test_a_run_that_has_just_ended_hides_nothing(engine: VirtualEngine) -> None:
-    """After two quiet days, one rerun ends: the slowest function of the days before is still there."""
+    """After two days without a run, one ends: the slowest function of the days before is still there."""
     await engine.advance("2d")
     await engine.send(Event("order", {"total": 1}))
     await engine.advance("5m")

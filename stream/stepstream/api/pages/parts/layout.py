@@ -41,7 +41,7 @@ _ENTRIES = (
 )
 # An engine whose clock is far from that of its machine serves a folder whose clock its events have set.
 _CLOCKS_DIFFER_MS = 120_000
-_REPLAYED = "Its folder was replayed: its clock was set by the recorded events, and goes on from their end."
+_REPLAYED = "Its folder was replayed: its clock was set by the recorded events, and continues from their end."
 _KEYS = (
     ("j", "next row"),
     ("k", "previous row"),

@@ -65,8 +65,7 @@ def _edited_steps(run: RunView) -> Sequence[str]:
 
 
 def _changed_data(run: RunView, former: RunView | None) -> h.Element | None:
-    data = [_data(each) for each in (former, run) if each]
-    return json_changes(*data, "data") if len(data) == 2 else None
+    return json_changes(_data(former), _data(run), "data") if former else None
 
 
 def _data(run: RunView) -> Json:
@@ -76,7 +75,7 @@ def _data(run: RunView) -> Json:
 
 def _changed_result(run: RunView, former: RunView | None, step: str) -> h.Element | None:
     results = [each.output for of in (former, run) if of for each in of.steps if each.step == step]
-    return json_changes(*results, "result") if len(results) == 2 else None
+    return json_changes(results[0], results[1], "result") if len(results) == 2 else None
 
 
 def _before(run: RunView, step: str) -> h.Element:
