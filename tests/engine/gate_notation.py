@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from stepstream.contract.gates import Excess, GateRule, gate_id
+from stepstream.contract.gates import Excess, GateRule, PassedGate, gate_id
+from stepstream.contract.history import HistoryEntry
 from stepstream.contract.operators.limit_settings import LimitAction, LimitChangeRequested, Override
 from stepstream.contract.operators.limit_views import (
     ChangedLimit,
@@ -129,3 +130,19 @@ def show_change(changed: ChangedLimit) -> str:
     override = f" {setting.override.limit}" if setting.override else ""
     log = " ".join(f"{each.action}@{each.at}" for each in setting.changes)
     return f"changed {changed.name}{key}:{override}{' paused' if setting.pause else ''} by {log}"
+
+
+def show_decisions(entry: HistoryEntry) -> list[str]:
+    """Return what an entry of history says of gates in words: which were passed, and when permits were returned."""
+    passed = getattr(entry, "passed", ())
+    of = f"{entry.id} of {entry.run_id}" if hasattr(entry, "id") else entry.run_id
+    parked = f"{entry.run_id} parked at {at}" if (at := getattr(entry, "parked_at", 0)) else ""
+    words = [f"{of} {entry.__struct_config__.tag}: {', '.join(map(_show_passed, passed))}" if passed else ""]
+    return [each for each in (parked, *words) if each]
+
+
+def _show_passed(passed: PassedGate) -> str:
+    key = f" of {passed.value}" if passed.value else ""
+    waited = f" place {passed.place} for {passed.waited_ms}" if passed.place else ""
+    units = "" if passed.units is None else f" {passed.units} units"
+    return f"{passed.name}{key}{waited}{units}{'' if passed.used is None else f' used {passed.used}'}"

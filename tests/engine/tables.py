@@ -29,7 +29,7 @@ from stepstream.engine.state.records import EventReceived, Input, Tick
 from stepstream.engine.state.rows import Bulk, OpenStep, Run, Timer, TimerKind
 from stepstream.engine.state.tables import BULKS, MEMOS, RUNS, STEPS, TABLES
 from stepstream.engine.transition import due_timers, transition
-from tests.engine.gate_notation import show_limits
+from tests.engine.gate_notation import show_decisions, show_limits
 from tests.engine.notation import read_record, show_record
 from tests.fakes.tables import Tables
 
@@ -77,6 +77,7 @@ class World:
     seqs: Counter[str] = field(default_factory=Counter)
     positions: int = 0
     moves: set[Move] = field(default_factory=set)
+    decisions: list[str] = field(default_factory=list)
     is_losing: bool = False
 
     def __post_init__(self) -> None:
@@ -86,7 +87,8 @@ class World:
     def play(self, line: Line) -> list[str]:
         """Apply the records of a line as one batch, in order; return in words what left the engine.
 
-        `lose ticks` fires the timers that are due, and loses what they send to shards.
+        `decisions` says what history has of limits since the last `decisions`. `lose ticks` fires the timers that are
+        due, and loses what they send to shards.
         """
         verb, _, rest = line.record.partition(" ")
         match verb:
@@ -94,6 +96,9 @@ class World:
                 return [str(self.count_rows(rest))]
             case "count":
                 return [str(self.counts[tuple(rest.split())])]
+            case "decisions":
+                decisions, self.decisions = self.decisions, []
+                return [self.named(words) for words in decisions]
             case "emitted":
                 events, self.emitted = self.emitted, []
                 return self.take([EventReceived(event, event.id, event.ts, own=True) for event in events], line.at)
@@ -175,6 +180,7 @@ class World:
         if change.topic == HISTORY and isinstance(record, HistoryEntry):
             self.seqs[record.run_id] += 1
             assert record.seq == self.seqs[record.run_id], f"history has a gap at {record}"
+            self.decisions += show_decisions(record)
         if isinstance(record, BulkChanged):
             self.seqs[record.operation] += 1
             assert record.seq == self.seqs[record.operation], f"history has a gap at {record}"

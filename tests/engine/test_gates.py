@@ -344,8 +344,9 @@ def test_the_cost_of_a_grant_does_not_grow_with_the_queue() -> None:
     for run_id in ids:
         _apply(tables, GateAsked(gate, run_id))
     tables.start_over()
-    for run_id, following in pairwise(ids[:51]):
-        assert [send.record for send in _apply(tables, GateLeft(gate.id, run_id))] == [GateGranted(gate.id, following)]
+    for place, (run_id, following) in enumerate(pairwise(ids[:51]), 1):
+        granted = GateGranted(gate.id, following, place=place)
+        assert [send.record for send in _apply(tables, GateLeft(gate.id, run_id))] == [granted]
     assert tables.scanned[GATE_QUEUE.prefix] <= 50 * 16
 
 
@@ -356,12 +357,11 @@ def test_many_grants_at_once_are_separate_inputs() -> None:
     for run_id in ids[:-1]:
         _apply(tables, GateAsked(Gate("limit", 1), run_id))
     sent = _apply(tables, GateAsked(Gate("limit", 1_000_000), ids[-1]))
-    assert [send.record for send in sent] == [GateGranted("limit\x00", run_id) for run_id in ids[1 : most + 1]]
+    granted = [GateGranted("limit\x00", run_id, place=place) for place, run_id in enumerate(ids[1:], 1)]
+    assert [send.record for send in sent] == granted[:most]
     assert all(send.later for send in sent)
     ((key, _),) = due_timers(tables, 10)
-    assert [send.record for send in _apply(tables, Tick(key))] == [
-        GateGranted("limit\x00", run_id) for run_id in ids[most + 1 :]
-    ]
+    assert [send.record for send in _apply(tables, Tick(key))] == granted[most:]
 
 
 @table()

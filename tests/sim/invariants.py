@@ -6,14 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from stepstream.contract.codec import encode
-from stepstream.contract.gates import Excess, Gate, gate_id
+from stepstream.contract.gates import Excess, Gate, PassedGate, gate_id
 from stepstream.contract.history import (
     HistoryEntry,
+    RunAdmitted,
     RunAttemptFailed,
     RunBatched,
     RunBegan,
     RunEnded,
+    RunUnpaused,
+    RunWoken,
     StepAttemptFailed,
+    StepCancelled,
     StepCopied,
     StepEnded,
     StepPlanned,
@@ -107,6 +111,27 @@ def check_batches(history: Sequence[HistoryEntry]) -> Iterator[str]:
         twice = [event.id for event in found if run_id in ends and ran[ends[run_id].function, event.id] > 1]
         if twice:
             yield f"{run_id}: the events {twice} are in several runs"
+
+
+def check_passed(history: Sequence[HistoryEntry]) -> Iterator[str]:
+    """History names the gates that let a run pass: all of them first, and those on work again when it was parked."""
+    gates = {entry.run_id: entry.gates for entry in history if isinstance(entry, RunBegan)}
+    admitted = set[str]()
+    for entry in history:
+        if isinstance(entry, RunAdmitted):
+            expected = [gate.id for gate in gates[entry.run_id] if gate.work or entry.run_id not in admitted]
+            admitted.add(entry.run_id)
+            if (passed := [gate_id(each.name, each.value) for each in entry.passed]) != expected:
+                yield f"{entry.run_id}: it was admitted by {passed}, and its gates are {expected}"
+        is_woken = isinstance(entry, RunWoken) or (isinstance(entry, RunUnpaused) and entry.queued)
+        if isinstance(entry, RunWoken | RunUnpaused) and is_woken != (0 < entry.parked_at <= entry.at):
+            yield f"{entry.run_id}: it has something to do, and was parked at {entry.parked_at}"
+        if isinstance(entry, RunAdmitted | StepAttemptFailed | StepEnded | StepCancelled | RunEnded):
+            yield from (f"{entry.run_id}: it waited in no queue: {each}" for each in entry.passed if _is_odd(each))
+
+
+def _is_odd(passed: PassedGate) -> bool:
+    return passed.waited_ms < 0 or (passed.waited_ms > 0 and not passed.place)
 
 
 def _check_times(run_id: str, entries: Sequence[HistoryEntry]) -> Iterator[str]:

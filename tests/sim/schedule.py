@@ -23,6 +23,7 @@ from tests.sim.invariants import (
     check_grants,
     check_held,
     check_history,
+    check_passed,
     check_rows,
     check_same,
     ends_of,
@@ -139,6 +140,7 @@ def _broken(world: World, program: Program) -> list[str]:
     assert isinstance(journal, MemoryJournal)
     broken = [*world.complaints, *program.repeated, *check_history(world.history), *check_rows(stores)]
     broken += check_batches(world.history)
+    broken += check_passed(world.history)
     written = [_written(journal, shard) for shard in range(len(stores))]
     broken += check_same(stores, [_rows(changes) for changes in written])
     for changes in written:

@@ -154,6 +154,21 @@ def rule_text(rule: GateRule | Gate) -> str:
     return f"{rule.name}: {counted(rule.limit, 'step' if rule.steps else 'run')}{executing} at a time"
 
 
+class PassedGate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What history keeps of a gate that a run, or an attempt of a step, has passed: the name and value of its limit.
+
+    It `waited_ms`, and its `place` in the queue was behind those that waited when it asked, counted from 1 (0: it
+    passed at once). At a gate that is metered it asked for so many `units`, and its body has settled what it `used`.
+    """
+
+    name: str
+    value: str = ""
+    waited_ms: int = 0
+    place: int = 0
+    units: int | None = None
+    used: int | None = None
+
+
 class BatchedRun(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a batch has of one of its runs: its event, the step that waits for its result, and its place in a chain."""
 
@@ -182,7 +197,8 @@ class GateAsked(TypedRecord, frozen=True, tag="gate.asked"):
 class GateGranted(TypedRecord, frozen=True, tag="gate.granted"):
     """A run may pass a gate, or a `step` of it by the request of this `number`.
 
-    It takes over the events of the `others` of its batch, in their order. If it has ended, the first of them does.
+    It takes over the events of the `others` of its batch, in their order. If it has ended, the first of them does. It
+    `waited_ms` from its `place` in the queue on, as in PassedGate.
     """
 
     gate: str
@@ -190,6 +206,8 @@ class GateGranted(TypedRecord, frozen=True, tag="gate.granted"):
     step: str = ""
     number: int = 0
     others: tuple[BatchedRun, ...] = ()
+    waited_ms: int = 0
+    place: int = 0
 
 
 class GateRefused(TypedRecord, frozen=True, tag="gate.refused"):

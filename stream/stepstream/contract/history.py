@@ -6,7 +6,7 @@ from stepstream.contract.attributes import Attributes
 from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.continuations import Continuation
 from stepstream.contract.events import EventRecord, EventRef
-from stepstream.contract.gates import Gate
+from stepstream.contract.gates import Gate, PassedGate
 from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.model_usage import ModelUsage
 from stepstream.contract.operators.approvals import ApprovalRequest
@@ -45,13 +45,22 @@ class RunBegan(_Entry, frozen=True, tag="run.began"):
 
 
 class RunAdmitted(_Entry, frozen=True, tag="run.admitted"):
-    """The run has passed its gates, and its code starts or continues; it `waited_ms` for them."""
+    """The run has passed its gates, and its code starts or continues; it `waited_ms` for them.
+
+    It holds the permits of those that it `passed` for this.
+    """
 
     waited_ms: int = 0
+    passed: tuple[PassedGate, ...] = ()
 
 
 class RunWoken(_Entry, frozen=True, tag="run.woken"):
-    """A run that was parked has something to do, and is queued for its limits on work until RunAdmitted follows."""
+    """A run that was parked has something to do, and is queued for its limits on work until RunAdmitted follows.
+
+    It returned its permits of these limits, and those of its steps, at `parked_at` (Unix ms).
+    """
+
+    parked_at: int = 0
 
 
 class RunBatched(_Entry, frozen=True, tag="run.batched"):
@@ -78,7 +87,8 @@ class StepPlanned(_Entry, frozen=True, tag="step.planned"):
 class StepAttemptFailed(_Entry, frozen=True, tag="step.attempt_failed"):
     """An attempt (from 0) of a step failed; the next is due at `retry_at`, and gets the `progress` (null: none).
 
-    It began at `started_at` (Unix ms, 0: unknown). `usage` is what it used of a model.
+    It began at `started_at` (Unix ms, 0: unknown). `usage` is what it used of a model. It returns the permits of the
+    gates that it `passed`.
     """
 
     step: str
@@ -89,6 +99,7 @@ class StepAttemptFailed(_Entry, frozen=True, tag="step.attempt_failed"):
     progress: Raw = NULL
     started_at: int = 0
     usage: ModelUsage | None = None
+    passed: tuple[PassedGate, ...] = ()
 
 
 class StepProgressed(_Entry, frozen=True, tag="step.progressed"):
@@ -107,7 +118,8 @@ class StepProgressed(_Entry, frozen=True, tag="step.progressed"):
 class StepEnded(_Entry, frozen=True, tag="step.ended"):
     """A step has its result; `attempt` counts from 0. `seen`, `own` and `fingerprint` are those of its memo.
 
-    `by` says who sent the signal that ended it, if known. `usage` is what its last attempt used of a model.
+    `by` says who sent the signal that ended it, if known. `usage` is what its last attempt used of a model, which
+    returns the permits of the gates that it `passed`.
     """
 
     step: str
@@ -121,6 +133,7 @@ class StepEnded(_Entry, frozen=True, tag="step.ended"):
     fingerprint: int = 0
     by: str = ""
     usage: ModelUsage | None = None
+    passed: tuple[PassedGate, ...] = ()
 
 
 class StepCopied(_Entry, frozen=True, tag="step.copied"):
@@ -136,10 +149,11 @@ class StepCopied(_Entry, frozen=True, tag="step.copied"):
 
 
 class StepCancelled(_Entry, frozen=True, tag="step.cancelled"):
-    """A planned step was cancelled by the code."""
+    """A planned step was cancelled by the code; its attempt returns the permits of the gates that it `passed`."""
 
     step: str
     id: str
+    passed: tuple[PassedGate, ...] = ()
 
 
 class RunAttemptFailed(_Entry, frozen=True, tag="run.attempt_failed"):
@@ -183,12 +197,13 @@ class RunPaused(_Entry, frozen=True, tag="run.paused"):
 class RunUnpaused(_Entry, frozen=True, tag="run.unpaused"):
     """The pause of the run ended. `by` says who ended it, empty if its time had come, and `why` the reason.
 
-    If it is `queued`, it waits for its limits on work from now on, as after RunWoken.
+    If it is `queued`, it waits for its limits on work from now on, as after RunWoken, and was parked at `parked_at`.
     """
 
     by: str = ""
     why: str = ""
     queued: bool = False
+    parked_at: int = 0
 
 
 class RunDeadlineChanged(_Entry, frozen=True, tag="run.deadline_changed"):
@@ -206,7 +221,9 @@ class RunEnded(_Entry, frozen=True, tag="run.ended"):
     """The run ended: completed, failed, cancelled or skipped; `warnings` are all that were recorded for it.
 
     `cancelled_by` is the event that cancelled it, if one did, and `continued_by` the run as which it continued, if any.
-    `raw` is that of Failure, and `non_retriable` that of RunFailed.
+    `raw` is that of Failure, and `non_retriable` that of RunFailed. It returns all permits, also those of gates
+    that it `passed` since it was admitted, while it waited for a further one; those on work it returned at `parked_at`
+    (Unix ms) if it was parked.
     """
 
     status: RunStatus
@@ -218,6 +235,8 @@ class RunEnded(_Entry, frozen=True, tag="run.ended"):
     continued_by: str = ""
     raw: Raw = NULL
     non_retriable: bool = False
+    passed: tuple[PassedGate, ...] = ()
+    parked_at: int = 0
 
 
 HistoryEntry = (

@@ -112,11 +112,14 @@ def _begin_batch(draft: Draft, state: GateState) -> GateState:
     """Let the first run of a batch pass, with the events of the others, which end when it has them."""
     gate = state.gate
     batch: list[BatchedRun] = []
+    since, place = 0, 0
     for key, waiter in islice(draft.walk(GATE_QUEUE, gate_part(gate.id), queue_bytes(state.passed)), gate.size):
         state = _dequeue(draft, state, key, waiter)
         batch += [waiter.batched] if waiter.batched else []
+        since, place = since or waiter.since, place or waiter.place
     leader, *others = batch
-    draft.route_later(run_routing(leader.run_id), GateGranted(gate.id, leader.run_id, others=tuple(others)))
+    granted = GateGranted(gate.id, leader.run_id, others=tuple(others), waited_ms=_waited(draft, since), place=place)
+    draft.route_later(run_routing(leader.run_id), granted)
     return state if state.waiting else replace(state, next_us=0)
 
 
@@ -134,6 +137,7 @@ def _enqueue(draft: Draft, state: GateState, asked: GateAsked) -> GateState:
     draft.put(gate_run_key(gate.id, asked.run_id, asked.step), GateRun(place, share))
     request = asked.run_id, draft.now, asked.step, asked.number, asked.batched, asked.gate.units
     waiter = GateWaiter(*request) if share is None else ShareWaiter(*request, share, asked.gate.weight)
+    waiter = replace(waiter, place=state.waiting + 1)
     draft.put(gate_place_key(gate.id, place, share), waiter)
     draft.count("gate_waits", gate.name)
     draft.count("open_gate_waiters", gate.name)
@@ -231,9 +235,14 @@ def _serve_shares(draft: Draft, state: GateState) -> GateState:
 
 
 def _let_one_pass(draft: Draft, state: GateState, key: Key[Any], waiter: GateWaiter) -> GateState:
-    granted = GateGranted(state.gate.id, waiter.run_id, waiter.step, waiter.number)
+    waited = _waited(draft, waiter.since), waiter.place
+    granted = GateGranted(state.gate.id, waiter.run_id, waiter.step, waiter.number, (), *waited)
     draft.route_later(run_routing(waiter.run_id), granted)
     return _grant(draft, _dequeue(draft, state, key, waiter), waiter)
+
+
+def _waited(draft: Draft, since: int) -> int:
+    return max(draft.now - since, 0) if since else 0
 
 
 def _is_free(draft: Draft, state: GateState) -> bool:

@@ -8,7 +8,17 @@ from msgspec.structs import replace
 from stepstream.contract.errors import InvalidInput
 from stepstream.contract.events import EventRecord, event_fields
 from stepstream.contract.functions import FunctionRegistered
-from stepstream.contract.gates import BatchedRun, Excess, Gate, GateAsked, GateLeft, GateRule, GateSettled
+from stepstream.contract.gates import (
+    BatchedRun,
+    Excess,
+    Gate,
+    GateAsked,
+    GateGranted,
+    GateLeft,
+    GateRule,
+    GateSettled,
+    PassedGate,
+)
 from stepstream.contract.kinds import StepKind
 from stepstream.contract.limits import GATE_KEY_CHARACTERS_MAX, GATE_WEIGHT_MAX, GATE_WEIGHT_ONE, PRIORITY_MS_MAX
 from stepstream.contract.plans import RunPlan
@@ -229,6 +239,21 @@ def _current(draft: Draft, run: Run, gate: Gate) -> Gate:
     )
 
 
+def passed_gates(passing: Run | OpenStep, granted: GateGranted) -> tuple[PassedGate, ...]:
+    """Return what history keeps of the gates that a run or an attempt has passed, with that of a grant."""
+    gate = passing.gates[passing.granted]
+    units = gate.units if gate.metered else None
+    return (*passing.passed, PassedGate(gate.name, gate.value, granted.waited_ms, granted.place, units))
+
+
+def settled_gates(opened: OpenStep | None, used: int | None) -> tuple[PassedGate, ...]:
+    """Return what history keeps of the gates of an attempt that has ended, and whose body may say what it has used."""
+    passed = opened.passed if opened else ()
+    if used is None:
+        return passed
+    return tuple(replace(each, used=used) if each.units is not None else each for each in passed)
+
+
 def settle_gates(draft: Draft, opened: OpenStep | None, used: int | None) -> None:
     """Have the gates of an attempt that are metered count what its body has used."""
     if opened is None or used is None:
@@ -259,9 +284,10 @@ def return_work(draft: Draft, run: Run) -> Run:
     if covers_body(run) and run.opened_steps:
         _withdraw_attempts(draft, run)
     first = next(number for number, gate in enumerate(run.gates) if gate.work)
+    kept = run.passed[: len(run.passed) - max(run.granted - first, 0)]
     for gate in run.gates[first : run.asked]:
         draft.route(gate.id, GateLeft(gate.id, run.run_id))
-    return replace(run, asked=first, granted=first, queued_at=0, parked=True)
+    return replace(run, asked=first, granted=first, queued_at=0, parked=True, parked_at=draft.now, passed=kept)
 
 
 def covers_body(run: Run) -> bool:
@@ -282,7 +308,8 @@ def cover(draft: Draft, run_id: str, step: str, opened: OpenStep) -> OpenStep:
         if gate.work:
             draft.route(gate.id, GateLeft(gate.id, run_id, step))
     others, ask, grant = (tuple(gate for gate in gates if not gate.work) for gates in (opened.gates, asked, granted))
-    return replace(opened, gates=others, asked=len(ask), granted=len(grant), covered=True)
+    kept = tuple(known for known, gate in zip(opened.passed, granted, strict=False) if not gate.work)
+    return replace(opened, gates=others, asked=len(ask), granted=len(grant), covered=True, passed=kept)
 
 
 def gates_of_next_attempt(run: Run, opened: OpenStep | None) -> tuple[Gate, ...]:
@@ -307,7 +334,7 @@ def leave_step_gates(draft: Draft, run_id: str, step: str, opened: OpenStep) -> 
     if not opened.asked:
         return opened
     _leave(draft, opened, run_id, step)
-    return replace(opened, asked=0, granted=0)
+    return replace(opened, asked=0, granted=0, passed=())
 
 
 def _leave(draft: Draft, passing: Run | OpenStep, run_id: str, step: str) -> None:

@@ -139,7 +139,7 @@ def end_run(
     _delete_rows(draft, run, status)
     close_cancel_waits(draft, run.run_id, start.cancel_waits)
     fields = (status, run.function, output, error, run.warnings, cancelled_by, continued_by, raw, non_retriable)
-    draft.record_end(run, RunEnded, *fields)
+    draft.record_end(run, RunEnded, *fields, run.passed, run.parked_at)
     draft.count("open_runs", run.function, amount=-1)
     draft.count("runs_ended", run.function, status)
     leave_signal(draft, run, continued_by)

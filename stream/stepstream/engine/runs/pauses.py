@@ -71,7 +71,7 @@ def can_wake(run: Run) -> bool:
 
 def wake_run(draft: Draft, run: Run) -> None:
     """Have a parked run ask for its permits on work; the last grant has a worker claim it."""
-    draft.record(ask_next(draft, run), RunWoken)
+    draft.record(ask_next(draft, run), RunWoken, run.parked_at)
 
 
 def pause_run(draft: Draft, request: PauseRequested) -> None:
@@ -115,7 +115,8 @@ def _unpause(draft: Draft, run: Run, by: str, why: str) -> None:
     run = replace(run, held=not run.due and is_paused(draft, run))
     if not run.due:
         run = ask_next(draft, run)
-    run = draft.record(run, RunUnpaused, by, why, queued=run.parked and run.asked > run.granted)
+    queued = run.parked and run.asked > run.granted
+    run = draft.record(run, RunUnpaused, by, why, queued=queued, parked_at=run.parked_at if queued else 0)
     arm_again(draft, run)
     if not run.held:
         reload(draft, run)

@@ -75,7 +75,7 @@ def _cancel_step(draft: Draft, run_id: str, step: str) -> bool:
     opened = draft.step(run_id, step)
     if opened is None:
         return False
-    run = draft.record(open_run(draft, run_id), StepCancelled, step, opened.id)
+    run = draft.record(open_run(draft, run_id), StepCancelled, step, opened.id, opened.passed)
     close_step(draft, run_id, step, opened)
     recall(draft, run, step, opened, "cancelled")
     draft.cancel_step(run_id, step, opened)

@@ -6,7 +6,7 @@ from stepstream.contract.commands import RunResumed
 from stepstream.contract.gates import GateGranted, GateRefused
 from stepstream.contract.history import RunAdmitted, RunBatched
 from stepstream.contract.ids import run_routing
-from stepstream.engine.gates.passing import ask_next, return_work
+from stepstream.engine.gates.passing import ask_next, passed_gates, return_work
 from stepstream.engine.runs.deadlines import start_command
 from stepstream.engine.runs.dispatch import begin_attempt
 from stepstream.engine.runs.pauses import is_paused, send_news
@@ -36,7 +36,7 @@ def receive_grant(draft: Draft, granted: GateGranted) -> None:
     if run is None or run.granted == run.asked or run.gates[run.granted].id != granted.gate:
         _pass_on(draft, granted)
         return
-    run = replace(run, granted=run.granted + 1)
+    run = replace(run, granted=run.granted + 1, passed=passed_gates(run, granted))
     if granted.others:
         run = _take_over(draft, run, granted)
     # A paused run keeps no permit on work: the end of the pause has it ask again.
@@ -48,8 +48,8 @@ def receive_grant(draft: Draft, granted: GateGranted) -> None:
         return
     draft.time("queue", run.function, run.queued_at)
     paused, woken = is_paused(draft, run), run.parked
-    run = replace(run, held=paused and not run.paused, parked=False)
-    run = draft.record(run, RunAdmitted, max(draft.now - run.queued_at, 0))
+    passed, run = run.passed, replace(run, held=paused and not run.paused, parked=False, parked_at=0, passed=())
+    run = draft.record(run, RunAdmitted, max(draft.now - run.queued_at, 0), passed)
     if woken:
         send_news(draft, run, RunResumed(run.run_id, run.epoch))
     elif not paused:
@@ -83,4 +83,5 @@ def _receive_step_grant(draft: Draft, run: Run, granted: GateGranted) -> None:
         return
     if opened.gates[opened.granted].id != granted.gate:
         return
-    begin_attempt(draft, run, granted.step, opened, replace(opened, granted=opened.granted + 1))
+    after = replace(opened, granted=opened.granted + 1, passed=passed_gates(opened, granted))
+    begin_attempt(draft, run, granted.step, opened, after)

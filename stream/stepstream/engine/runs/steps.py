@@ -22,6 +22,7 @@ from stepstream.engine.gates.passing import (
     is_coverable,
     leave_step_gates,
     settle_gates,
+    settled_gates,
 )
 from stepstream.engine.matching.waits import close_step, withdraw
 from stepstream.engine.runs.branches import is_registered, settle_branch
@@ -48,7 +49,7 @@ def report_step(draft: Draft, report: StepReported) -> None:
     memo = Memo(report.step, report.id, StepKind.RUN, report.outcome, report.seen, run.own, report.fingerprint)
     opened = draft.step(report.run_id, report.step)
     settle_gates(draft, opened, report.used)
-    keep_result(draft, run, memo, opened, report.attempt, report.started_at, usage=report.usage)
+    keep_result(draft, run, memo, opened, report.attempt, report.started_at, usage=report.usage, used=report.used)
     if opened:
         # The code may have changed, so that a former wait is now a body.
         withdraw(draft, report.run_id, report.step, opened)
@@ -67,7 +68,7 @@ def _report_dispatched(draft: Draft, report: StepReported) -> None:
     release(draft, report.run_id, report.step)
     run, memo = engine_memo(run, report.step, opened, report.outcome)
     settle_gates(draft, opened, report.used)
-    keep_result(draft, run, memo, opened, report.attempt, report.started_at, usage=report.usage)
+    keep_result(draft, run, memo, opened, report.attempt, report.started_at, usage=report.usage, used=report.used)
     _resume(draft, run, memo, opened.group)
 
 
@@ -86,6 +87,7 @@ def keep_result(
     started_at: int = 0,
     by: str = "",
     usage: ModelUsage | None = None,
+    used: int | None = None,
 ) -> None:
     """Keep a result and close its step, whose row is `opened`. The step no longer waits anywhere."""
     run = replace(
@@ -95,7 +97,8 @@ def keep_result(
         memo_bytes=run.memo_bytes + outcome_bytes(memo.outcome),
     )
     order = (memo.seen, memo.own, memo.fingerprint)
-    draft.record(run, StepEnded, memo.step, memo.id, memo.kind, memo.outcome, attempt, started_at, *order, by, usage)
+    known = (memo.step, memo.id, memo.kind, memo.outcome, attempt, started_at, *order)
+    draft.record(run, StepEnded, *known, by, usage, settled_gates(opened, used))
     if opened is not None:
         draft.disarm(opened.due, Timer(TimerKind.STEP, run.run_id, memo.step))
         leave_step_gates(draft, run.run_id, memo.step, opened)
@@ -148,7 +151,7 @@ def fail_step(draft: Draft, report: StepFailed) -> None:
     run = replace(run, steps=run.steps + (opened is None), attempt=0, opened_steps=True)
     progress = newest_progress(report.progress, opened)
     failed = (report.step, report.id, report.attempt, report.error, due, progress, report.started_at)
-    draft.record(run, StepAttemptFailed, *failed, report.usage)
+    draft.record(run, StepAttemptFailed, *failed, report.usage, settled_gates(opened, report.used))
     if opened is None:
         join_groups(draft, run.run_id, Counter([report.group] if report.group else []))
     else:

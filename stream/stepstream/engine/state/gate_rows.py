@@ -53,7 +53,8 @@ class GateWaiter(msgspec.Struct, frozen=True, omit_defaults=True):
     """The run, or the step of one, at a place of the queue of a gate.
 
     It waits since `since` (Unix ms, 0 in rows of older releases). The `number` is that of its request,
-    and `batched` what it asked with, as are its `units`. In a sub-queue, `share`, it has a `weight` (thousandths).
+    and `batched` what it asked with, as are its `units`. In a sub-queue, `share`, it has a `weight` (thousandths). Its
+    `place` is that of PassedGate.
     """
 
     run_id: str
@@ -64,6 +65,7 @@ class GateWaiter(msgspec.Struct, frozen=True, omit_defaults=True):
     units: int = 1
     share: str | None = None
     weight: int = GATE_WEIGHT_ONE
+    place: int = 0
 
 
 class ShareWaiter(GateWaiter, frozen=True, omit_defaults=True):

@@ -9,7 +9,7 @@ from stepstream.contract.codec import NULL, Raw
 from stepstream.contract.commands import Memo
 from stepstream.contract.events import EventRecord
 from stepstream.contract.functions import CronTrigger, FunctionRegistered, RunTimeouts
-from stepstream.contract.gates import Gate
+from stepstream.contract.gates import Gate, PassedGate
 from stepstream.contract.ids import Bucket, StepRef
 from stepstream.contract.inbox import Claim, SignalWithStart
 from stepstream.contract.kinds import StepKind
@@ -48,7 +48,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     is the successor of a run that continued as new, and so many have gone before it (`continued`). With
     `ends_with_parent` the end of its caller cancels it. A `signal` may have started it. If its code has set a state, it
     `has_values`. It is `parked` while it has returned its permits of limits on work. `news` counts the RunResumed
-    commands of this epoch, if the run has such limits.
+    commands of this epoch, if the run has such limits. It was parked at `parked_at` (Unix ms). It has `passed` these
+    gates since its code executed; those that RunAdmitted has recorded are not among them.
     """
 
     run_id: str
@@ -90,6 +91,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     has_values: bool = False
     parked: bool = False
     news: int = 0
+    parked_at: int = 0
+    passed: tuple[PassedGate, ...] = ()
 
     @property
     def queued(self) -> bool:
@@ -146,7 +149,7 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     order: it has `asked` for so many of them, and so many were `granted`. Its requests have the `number` of its plan.
     One that is `covered` runs by the permit of its run, and passes only the gates that count no code.
     `progress` is what the last heartbeat of its body said that was reported, null if there is none, and `sent_at` the
-    time of that report.
+    time of that report. Its attempt has `passed` these gates.
     """
 
     id: str
@@ -170,6 +173,7 @@ class OpenStep(msgspec.Struct, frozen=True, omit_defaults=True):
     progress: Raw = NULL
     sent_at: int = 0
     covered: bool = False
+    passed: tuple[PassedGate, ...] = ()
 
     @property
     def queued(self) -> bool:
