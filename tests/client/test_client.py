@@ -12,9 +12,10 @@ import aiohttp
 import pytest
 
 from stepstream import Client, EngineUnreachable, Event, NoReply, RequestRefused, Run, RunFailed, RunNotEnded
-from stepstream.client.results import FunctionInfo, RunAttempt, RunReason, RunStep
+from stepstream.client.results import FunctionInfo, RunAttempt, RunLimitDecision, RunPassedLimit, RunReason, RunStep
 from stepstream.contract.errors import InvalidInput
 from stepstream.runtime.readmodel.failed_attempts import FailedAttempt
+from stepstream.runtime.readmodel.passed_limits import LimitDecision, PassedLimit
 from stepstream.testing import VirtualEngine
 from tests.client.cut_proxy import CutProxy, cut_proxy
 from tests.client.serving import Pauses, engine_served
@@ -193,6 +194,8 @@ async def test_results_have_all_fields_of_the_api() -> None:
         assert listed["runs"][0].keys() < names_of(Run)
         assert shown["steps"][0].keys() == names_of(RunStep)
         assert names_of(RunAttempt) == names_of(FailedAttempt)
+        assert names_of(RunLimitDecision) == names_of(LimitDecision)
+        assert names_of(RunPassedLimit) == names_of(PassedLimit)
         assert shown["why"][0].keys() == names_of(RunReason)
         functions = await fetched("/v1/functions")
         assert functions["functions"][0].keys() == names_of(FunctionInfo)

@@ -36,6 +36,28 @@ class RunAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class RunPassedLimit:
+    """A limit that was passed: at once, or from its `place` in the queue on after `waited_ms`."""
+
+    limit: str
+    key: str = ""
+    waited_ms: int = 0
+    place: int = 0
+    units: int | None = None
+    used: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimitDecision:
+    """The limits that a run, or an attempt of a step, has `passed`, or that it returned its permits while it waits."""
+
+    at: int
+    passed: tuple[RunPassedLimit, ...] = ()
+    returned: bool = False
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunStep:
     """A step of a run: its hash `step`, its `id`, its kind and status; times in Unix ms, 0 if unknown."""
 
@@ -57,6 +79,7 @@ class RunStep:
     heartbeat_at: int = 0
     ended_by: str = ""
     usage: Mapping[str, Any] | None = None
+    limits: tuple[RunLimitDecision, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +117,10 @@ class Run:
         state: What its code has set in `ctx.state`, by name.
         continuation: The runs before and after it, if it continued as new.
         failures: The attempts of the code between steps that failed and were retried.
+        limits: Which limits it has passed, and when it returned its permits.
 
-    Runs of a list have no `output`, `steps`, `why`, `continuation`, `state` and `failures`. The other fields are those
-    of [`GET /v1/runs/{id}`](http.md).
+    Runs of a list have no `output`, `steps`, `why`, `continuation`, `state`, `failures` and `limits`. The other fields
+    are those of [`GET /v1/runs/{id}`](http.md).
     """
 
     run_id: str
@@ -130,6 +154,7 @@ class Run:
     state: Mapping[str, Any] | None = None
     why: tuple[RunReason, ...] = ()
     failures: tuple[RunAttempt, ...] = ()
+    limits: tuple[RunLimitDecision, ...] = ()
 
     @property
     def has_ended(self) -> bool:

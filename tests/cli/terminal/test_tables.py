@@ -205,6 +205,18 @@ def test_failed_attempts_are_printed_below_the_steps() -> None:
     assert f"step 'pay', attempt 1 failed {times}: IOError: bank is down" in text
 
 
+def test_limits_are_printed_with_their_waits() -> None:
+    """Of the run, and of each attempt of a step; an engine of an earlier release sends none."""
+    passed = {"limit": "db", "key": "a", "waited_ms": 7, "place": 2, "units": None, "used": None}
+    decision = {"at": _BEGAN, "passed": [passed], "returned": False, "attempt": 0}
+    parked = {"at": _BEGAN, "passed": [], "returned": True, "attempt": 0}
+    step = {**_STEP, "id": "pay", "limits": [decision | {"returned": True, "attempt": 1}]}
+    text = printed({**_RUN, "steps": [step], "limits": [decision, parked]})
+    assert f"  limits: db of a: place 2, waited 7 ms; passed at {clock(_BEGAN)}" in text
+    assert f"  permits returned at {clock(_BEGAN)} while it waits" in text
+    assert f"step 'pay', attempt 2: limits: db of a: place 2, waited 7 ms; permits returned at {clock(_BEGAN)}" in text
+
+
 def test_the_tokens_of_a_run_are_printed() -> None:
     """A run that asked no model has no such line."""
     usage = {"model": "", "input_tokens": 1_200, "output_tokens": 34, "cost_usd": 0.0}

@@ -13,6 +13,7 @@ from stepstream.contract.kinds import NOT_STARTED, OPEN_STEP_STATUSES, RunStatus
 from stepstream.contract.text.waits import read_several
 from stepstream.contract.text.wording import duration_text
 from stepstream.runtime.readmodel.activity import activities
+from stepstream.runtime.readmodel.passed_limits import PassedLimit, passed_sentence
 from stepstream.runtime.readmodel.usage import UsageView, usage_text
 from stepstream.runtime.readmodel.views import asked_of
 from stepstream.runtime.readmodel.why import at_once_text
@@ -89,6 +90,7 @@ def print_run(screen: Screen, run: Json) -> None:
         screen.line(f"  output: {_json(run['output'])}")
     if usage := run.get("usage"):
         screen.line(f"  tokens: {usage_text(UsageView(**usage))}")
+    _print_decisions(screen, "  ", run)
     for warning in run["warnings"]:
         screen.line(f"  warning: {warning}")
     failed = [step for step in run["steps"] if step["error"]]
@@ -146,6 +148,24 @@ def _print_attempts(screen: Screen, step: Json) -> None:
         error = f"{each['name']}: {each['message']}"
         times = f"{clock(each['at'])}, next at {clock(each['retry_at'])}"
         screen.line(f"step {step['id']!r}, attempt {each['attempt'] + 1} failed {times}: {error}")
+
+    _print_decisions(screen, f"step {step['id']!r}, ", step)
+
+
+def _print_decisions(screen: Screen, of: str, decided: Json) -> None:
+    """Print the limits that a run or a step has passed; an engine of an earlier release sends none."""
+    for each in decided.get("limits", ()):
+        attempt = f"attempt {each['attempt'] + 1}: " if each["attempt"] else ""
+        screen.line(f"{of}{attempt}{_decision(each)}")
+
+
+def _decision(decision: Json) -> str:
+    """Return which limits were passed, and when, or when permits were returned."""
+    if not decision["passed"]:
+        return f"permits returned at {clock(decision['at'])} while it waits"
+    passed = "; ".join(passed_sentence(PassedLimit(**each)) for each in decision["passed"])
+    word = "permits returned" if decision["returned"] else "passed"
+    return f"limits: {passed}; {word} at {clock(decision['at'])}"
 
 
 def _print_logs(screen: Screen, run: Json) -> None:

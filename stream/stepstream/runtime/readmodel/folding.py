@@ -38,6 +38,7 @@ from stepstream.contract.operators.bulk import BulkChanged
 from stepstream.contract.outcomes import ErrorInfo, Failure, Outcome, TimedOut, Value
 from stepstream.runtime.readmodel.dialect import Database, lock_sums
 from stepstream.runtime.readmodel.failed_attempts import RUN_CHARACTERS_MAX, attempt_text
+from stepstream.runtime.readmodel.passed_limits import parked_text, passed_text
 from stepstream.runtime.readmodel.tables.approvals import ask
 from stepstream.runtime.readmodel.tables.bulks import write_bulks
 from stepstream.runtime.readmodel.tables.error_groups import ErrorGroups
@@ -81,7 +82,7 @@ class Batch:
         # The runs that the entries are about, of those that the tables or the batch have.
         self._runs = RunRow.load(db, {entry.run_id for entry in entries if not isinstance(entry, BulkChanged)})
         self._steps: dict[tuple[str, str], StepRow] = {}
-        self._cancelled: dict[tuple[str, str], int] = {}
+        self._cancelled: dict[tuple[str, str], tuple[int, str]] = {}
         self._errors = ErrorGroups()
         self._timings = Timings()
         self._failed: list[RunEnded] = []
@@ -174,6 +175,7 @@ class Batch:
                 row.first_at = entry.started_at or entry.at
                 row.error, row.failures = text_of(entry.error), attempt_text(entry)
                 row.progress, row.usage = _progress(entry.progress), entry.usage or NO_USAGE
+                row.limits = passed_text(entry)
                 self._errors.add(run.function, entry.id, entry.error, entry.at, entry.run_id)
                 self._sums[1] += 1
             case StepProgressed():
@@ -188,6 +190,7 @@ class Batch:
                 row.attempts = entry.attempt + 1
                 row.first_at = row.started_at = entry.started_at or entry.at
                 row.ended_at, row.ended_by, row.usage = entry.at, entry.by, entry.usage or NO_USAGE
+                row.limits = passed_text(entry)
                 self._add_outcome(row, entry)
                 self._sums[0] += 1
                 if entry.started_at:
@@ -213,16 +216,19 @@ class Batch:
     def _cancel_step(self, entry: StepCancelled) -> None:
         if known := self._steps.get((entry.run_id, entry.step)):
             known.cancel(entry.at)
+            known.limits += passed_text(entry)
         else:
-            self._cancelled[entry.run_id, entry.step] = entry.at
+            self._cancelled[entry.run_id, entry.step] = (entry.at, passed_text(entry))
 
     def _change_run(self, run: RunRow, entry: _RunEntry) -> None:  # noqa: C901 - a table
         run.changed = True
         match entry:
             case RunAdmitted():
                 run.start()
+                run.limits += passed_text(entry)
             case RunWoken():
                 run.status = RunStatus.QUEUED
+                run.limits += parked_text(entry.parked_at)
             case RunBatched():
                 run.events = entry.events
             case RunAttemptFailed():
@@ -242,6 +248,7 @@ class Batch:
                 run.paused = text_of({"since": entry.at, "until": pause.until, "by": pause.by, "why": pause.why})
             case RunUnpaused():
                 run.paused, run.status = None, RunStatus.QUEUED if entry.queued else run.status
+                run.limits += parked_text(entry.parked_at)
             case RunDeadlineChanged():
                 run.deadline = _deadline(entry.deadline, "finish", expired=entry.expired)
             case _:
@@ -252,6 +259,7 @@ class Batch:
         run.status, run.ended_at, run.warnings, run.retry_at = entry.status, entry.at, [*entry.warnings], 0
         run.error, run.error_text, run.error_group, run.paused, run.deadline = None, None, None, None, None
         run.waits = None
+        run.limits += parked_text(entry.parked_at) + passed_text(entry)
         if entry.error:
             run.fail(entry.error, entry.raw)
         if entry.status == RunStatus.COMPLETED:
@@ -272,8 +280,9 @@ class Batch:
             if run.ended_at and row.status in OPEN_STEP_STATUSES:
                 row.cancel(run.ended_at)
         self._many(StepRow.UPSERT, (row.values() for row in self._steps.values()))
-        cancelled = ((StepStatus.CANCELLED, at, *key) for key, at in self._cancelled.items())
-        self._many("UPDATE steps SET status = ?, ended_at = ? WHERE run_id = ? AND step = ?", cancelled)
+        cancelled = ((StepStatus.CANCELLED, *values, *key) for key, values in self._cancelled.items())
+        known = "limits = limits || ? WHERE run_id = ? AND step = ?"
+        self._many(f"UPDATE steps SET status = ?, ended_at = ?, {known}", cancelled)
         # Steps of earlier batches that are still open; a run that began in this one has none.
         ended = (run for run in self._runs.values() if run.changed and run.ended_at and run.began is None)
         self._many(
@@ -315,13 +324,15 @@ class Batch:
         self._many(RunRow.INSERT, (run.inserted() for run in added))
         self._many(RunRow.UPDATE, (run.updated() for run in changed))
         self._many("UPDATE runs SET seq = ? WHERE run_id = ? AND seq < ?", ((r.seq, r.run_id, r.seq) for r in moved))
-        self._many("INSERT INTO run_texts VALUES (?, ?, ?, ?, ?, ?)", (run.texts() for run in added))
+        self._many("INSERT INTO run_texts VALUES (?, ?, ?, ?, ?, ?, ?)", (run.texts() for run in added))
         texts = ((run.error_text, run.output, run.run_id) for run in changed if run.has_texts)
         self._many("UPDATE run_texts SET error = ?, output = ? WHERE run_id = ?", texts)
         states = ((run.state, run.run_id) for run in self._runs.values() if run.began is None and run.state)
         self._many("UPDATE run_texts SET state = ? WHERE run_id = ?", states)
         failures = ((run.failures, run.run_id, RUN_CHARACTERS_MAX) for run in changed if run.failures)
         self._many("UPDATE run_texts SET failures = failures || ? WHERE run_id = ? AND length(failures) < ?", failures)
+        limits = ((run.limits, run.run_id, RUN_CHARACTERS_MAX) for run in changed if run.limits)
+        self._many("UPDATE run_texts SET limits = limits || ? WHERE run_id = ? AND length(limits) < ?", limits)
         batched = [run for run in self._runs.values() if run.began is None and run.events]
         self._many("UPDATE runs SET events = ? WHERE run_id = ?", ((run.small_events, run.run_id) for run in batched))
         whole = ((text_of(run.events), run.run_id) for run in batched)

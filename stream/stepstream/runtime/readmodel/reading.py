@@ -9,6 +9,7 @@ from stepstream.contract.kinds import OPEN_RUN_STATUSES, StepKind
 from stepstream.contract.text.waits import SEVERAL_WORDS, read_several
 from stepstream.runtime.readmodel.dialect import Database
 from stepstream.runtime.readmodel.failed_attempts import read_attempts
+from stepstream.runtime.readmodel.passed_limits import read_decisions
 from stepstream.runtime.readmodel.stats import FunctionStats, RunStats
 from stepstream.runtime.readmodel.tables.schema import name_of
 from stepstream.runtime.readmodel.usage import total_usage
@@ -32,7 +33,7 @@ _SEVERAL = f"SELECT DISTINCT detail FROM steps WHERE kind = ? AND status = 'wait
 
 def show(db: Database, run_id: str) -> RunView | None:
     """Return one run with its steps in order."""
-    more = "deadline, continuation, rerun, output, run_texts.state, run_texts.failures"
+    more = "deadline, continuation, rerun, output, run_texts.state, run_texts.failures, run_texts.limits"
     query = f"SELECT {_WHOLE}, {more} FROM runs JOIN run_texts USING (run_id) WHERE runs.run_id = ?"
     row = db.execute(query, (run_id,)).fetchone()
     if row is None:
@@ -40,12 +41,13 @@ def show(db: Database, run_id: str) -> RunView | None:
     steps = tuple(map(step_of, db.execute("SELECT * FROM steps WHERE run_id = ? ORDER BY seq", (run_id,))))
     origin = "SELECT run_id FROM runs WHERE origin = ? AND origin != '' ORDER BY run_id"
     reruns = tuple(found for (found,) in db.execute(origin, (run_id,)))
-    deadline, continuation, rerun, output, state = map(json_of, row[-6:-1])
+    deadline, continuation, rerun, output, state = map(json_of, row[-7:-2])
     known: dict[str, Any] = {"deadline": deadline, "continuation": continuation, "rerun": rerun, "reruns": reruns}
     known |= {
         "usage": total_usage(step.usage for step in steps),
         "state": state or {},
-        "failures": read_attempts(row[-1]),
+        "failures": read_attempts(row[-2]),
+        "limits": read_decisions(row[-1]),
     }
     return RunView(**summary_of(row), output=output, steps=steps, **known)
 

@@ -15,6 +15,7 @@ from stepstream.contract.operators.run_requests import request_signal
 from stepstream.contract.text.names import workers_name
 from stepstream.runtime.readmodel.activity import ACTIVITY_FIELDS, Activity, activities
 from stepstream.runtime.readmodel.failed_attempts import FailedAttempt, read_attempts
+from stepstream.runtime.readmodel.passed_limits import LimitDecision, read_decisions
 from stepstream.runtime.readmodel.usage import UsageView, usage_of
 
 RUN_COLUMNS = (
@@ -40,7 +41,7 @@ class StepView:
     The result of a `copied` step is that of the run that this one reruns. `failures` are attempts that were retried.
     `progress` is what the last heartbeat of its body said, None if there is none; `heartbeat_at` is when it was
     reported. `ended_by` is who sent the signal that ended it, "" if unknown. `usage` is what its attempts used of a
-    model, None for a step that used none.
+    model, None for a step that used none. `limits` has the limits that its attempts have passed.
     """
 
     step: str
@@ -61,6 +62,7 @@ class StepView:
     heartbeat_at: int = 0
     ended_by: str = ""
     usage: UsageView | None = None
+    limits: tuple[LimitDecision, ...] = ()
 
 
 def queue_of(kind: str, detail: str) -> str:
@@ -134,7 +136,8 @@ class RunView(RunSummary):
     continue as new: the run that this one continues (`from`) and its `number` in the series, and its successor (`to`);
     None for any other run. `usage` is what its steps used of models, None if they used none; the results that it took
     over from another run cost it nothing. `state` has the values that its code has set in `ctx.state`, by name.
-    `failures` are the attempts of the code between steps that failed and were retried, in order of time.
+    `failures` are the attempts of the code between steps that failed and were retried, in order of time. `limits` says
+    which limits it has passed, and when it returned its permits while it waited; the end of a run returns all of them.
     """
 
     output: Json = None
@@ -146,6 +149,7 @@ class RunView(RunSummary):
     usage: UsageView | None = None
     state: Json = field(default_factory=dict)
     failures: tuple[FailedAttempt, ...] = ()
+    limits: tuple[LimitDecision, ...] = ()
 
     @property
     def workers(self) -> list[str]:
@@ -176,7 +180,7 @@ def summary_of(row: Sequence[Any], events_max: int | None = None) -> dict[str, A
 def step_of(row: Sequence[Any]) -> StepView:
     """Return a step from its row."""
     (_, step, id, kind, status, attempts, first, started, ended, until, detail, output, error, *rest) = row
-    copied, failures, progress, heartbeat_at, by = rest[-9:-4]
+    copied, failures, progress, heartbeat_at, by, limits = rest[-10:-4]
     results = (json_of(output), json_of(error), bool(copied), read_attempts(failures))
-    more = (json_of(progress), heartbeat_at, by, usage_of(ModelUsage(*rest[-4:])))
+    more = (json_of(progress), heartbeat_at, by, usage_of(ModelUsage(*rest[-4:])), read_decisions(limits))
     return StepView(step, id, kind, status, attempts, first, started, ended, until, detail, *results, *more)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from stepstream import App, Context, Event, on
+from stepstream import App, Concurrency, Context, Event, Limit, on
 from stepstream.contract.history import RunUnpaused
 from stepstream.contract.limits import REASON_CHARACTERS_MAX
 from stepstream.contract.model_usage import ModelUsage
@@ -45,6 +45,26 @@ async def test_a_failed_run_shows_its_error_and_its_line(engine: VirtualEngine) 
     assert "tests/api/pages/conftest.py:" in failure.partition("Traceback")[0]
     assert 'raise ValueError(f"amount {amount} is negative")' in failure
     assert page.texts(".actions button") == ["Rerun from the failure", "Rerun the run"]
+
+
+async def test_the_limits_that_a_run_has_passed_are_shown() -> None:
+    """With the place and the wait: those of the run, and those of a step that is opened; others have no such line."""
+    app = App("imports")
+
+    @app.function(on("import"), concurrency=Concurrency(1, counts="runs"))
+    async def load(ctx: Context) -> None:
+        await ctx.step.options(limit=Limit("db", 1)).run("read", int)
+        await ctx.step.sleep("rest", "1h")
+
+    async with VirtualEngine(app) as engine:
+        await engine.send(Event("import"))
+        await engine.send(Event("import"))
+        await engine.advance("3h")
+        run = engine.runs()[1]
+        (read, rest) = run.steps
+        page = await browser_of(engine).open(f"/ui/runs/{run.run_id}?step={read.step}&step={rest.step}")
+        assert "concurrency of function load: place 1, waited 1h" in page.text
+        assert page.text.count("db: at once") == 1
 
 
 async def test_the_state_of_a_run_is_shown_and_linked_as_json() -> None:

@@ -25,6 +25,7 @@ from stepstream.api.pages.parts.json_tree import json_tree
 from stepstream.api.pages.parts.layout import document
 from stepstream.api.pages.parts.live import live_part, partial, stream
 from stepstream.api.pages.runs.errors_view import error_view
+from stepstream.api.pages.runs.limits_view import limits_view
 from stepstream.api.pages.runs.logs_view import logs_view
 from stepstream.api.pages.runs.origin import edited_event, edited_values, former_run
 from stepstream.api.pages.runs.related import related_runs
@@ -171,6 +172,7 @@ def _facts(run: RunView, now_ms: int, edited: h.Node) -> h.Element:
             ("Ended", at(run.ended_at)),
             ("Took" if run.ended_at else "Open for", length_text(length) if length >= 0 and run.has_started else None),
             ("Start delayed by", length_text(waited) if waited > 0 and run.has_started else None),
+            ("Limits", limits_view(run.limits)),
             ("Steps", f"{len(run.steps):,}"),
             ("Tokens", usage_text(run.usage) if run.usage else None),
             ("Attempts of the code", f"{run.attempt + 1}" if run.attempt else None),

@@ -25,6 +25,7 @@ from stepstream.api.pages.parts.components import (
 )
 from stepstream.api.pages.parts.json_tree import json_tree, snippet
 from stepstream.api.pages.runs.errors_view import error_view, raised_at, traceback_view
+from stepstream.api.pages.runs.limits_view import limits_view
 from stepstream.api.pages.runs.origin import taken_over
 from stepstream.api.pages.runs.run_forms import rerun_url
 from stepstream.api.pages.runs.timeline import (
@@ -301,6 +302,7 @@ def _details(step: StepView, shown: _Shown) -> h.Element:
                     ("Waits for" if step.status in OPEN_STEP_STATUSES else "Waited for", _awaited(step, run_id))
                     if step.detail
                     else ("", None),
+                    ("Limits", limits_view(step.limits, of_step=True)),
                     ("Sent events", _sent_events(step)),
                     (
                         "Started run",

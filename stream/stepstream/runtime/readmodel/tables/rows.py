@@ -46,12 +46,13 @@ class StepRow:
     progress: str | None = None
     heartbeat_at: int = 0
     ended_by: str = ""
+    limits: str = ""
     usage: ModelUsage = NO_USAGE
 
     # Of a step that is known, the first time, the kind and its place stay, and failed attempts are added, as is what
     # each attempt used of a model. An attempt that runs keeps the error of the one before it.
     UPSERT: ClassVar[str] = (
-        f"INSERT INTO steps VALUES ({', '.join('?' * 26)}) "
+        f"INSERT INTO steps VALUES ({', '.join('?' * 27)}) "
         "ON CONFLICT (run_id, step) DO UPDATE SET status = excluded.status, attempts = excluded.attempts, "
         "started_at = excluded.started_at, "
         "ended_at = excluded.ended_at, until = CASE excluded.until WHEN 0 THEN steps.until ELSE excluded.until END, "
@@ -61,7 +62,7 @@ class StepRow:
         "fingerprint = excluded.fingerprint, failures = steps.failures || excluded.failures, "
         "progress = coalesce(excluded.progress, steps.progress), "
         "heartbeat_at = CASE excluded.heartbeat_at WHEN 0 THEN steps.heartbeat_at ELSE excluded.heartbeat_at END, "
-        "ended_by = excluded.ended_by, "
+        "ended_by = excluded.ended_by, limits = steps.limits || excluded.limits, "
         "model = CASE excluded.model WHEN '' THEN steps.model ELSE excluded.model END, "
         "input_tokens = steps.input_tokens + excluded.input_tokens, "
         "output_tokens = steps.output_tokens + excluded.output_tokens, "
@@ -78,6 +79,7 @@ class StepRow:
         self.heartbeat_at = later.heartbeat_at or self.heartbeat_at
         self.detail, self.fingerprint = later.detail or self.detail, later.fingerprint
         self.failures += later.failures
+        self.limits += later.limits
         self.ended_by = later.ended_by
         self.usage = added_usage(self.usage, later.usage)
 
@@ -91,6 +93,7 @@ class StepRow:
             *(self.run_id, self.step, self.id, self.kind, self.status, self.attempts, self.first_at, self.started_at),
             *(self.ended_at, self.until, self.detail, self.output, self.error, self.seq, self.seen, self.own),
             *(self.fingerprint, self.copied, self.failures, self.progress, self.heartbeat_at, self.ended_by),
+            self.limits,
             *astuple(self.usage),
         )
 
@@ -103,7 +106,7 @@ class RunRow:
     `events` are those with which it began, or which it got later.
     `changed` says that more than its place in history changed, `has_texts` that its error or its output did. `state` is
     the one that the code has set in the batch, None if it has not. `failures` are the attempts of the code that failed
-    in the batch.
+    in the batch, and `limits` those that it passed in the batch.
     """
 
     run_id: str
@@ -133,6 +136,7 @@ class RunRow:
     output: str | None = None
     state: str | None = None
     failures: str = ""
+    limits: str = ""
 
     INSERT: ClassVar[str] = f"INSERT INTO runs VALUES ({', '.join('?' * 23)})"
     UPDATE: ClassVar[str] = (
@@ -208,7 +212,7 @@ class RunRow:
 
     def texts(self) -> Sequence[object]:
         """Return the values of its row in run_texts."""
-        return (self.run_id, text_of(self.events), self.error_text, self.output, self.state, self.failures)
+        return (self.run_id, text_of(self.events), self.error_text, self.output, self.state, self.failures, self.limits)
 
     def add_to(self, sums: dict[tuple[str, str], list[int]]) -> None:
         """Add to the sums, by function and status, what changed."""

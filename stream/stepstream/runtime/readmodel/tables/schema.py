@@ -38,7 +38,7 @@ TAIL = "substr(run_id, -6)"
 # The bulk operation that started a run, as runs_by_bulk has it.
 BULK = "json_extract(rerun, '$.bulk')"
 # Increase it with each change of the tables below: tables of another version are rebuilt from history.
-VERSION = 24
+VERSION = 25
 # Large values that lists do not show are in run_texts, which lists never read. run_events, run_names (of events) and
 # run_attributes are indexes: what a run has in them is also in its row, so none of them needs an index by run.
 # event_waits has the event that ended each wait, and event_cancels the one that cancelled each run that one did, in the
@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS runs (
     waits TEXT, continuation TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS run_texts (
-    run_id TEXT PRIMARY KEY, events TEXT, error TEXT, output TEXT, state TEXT, failures TEXT
+    run_id TEXT PRIMARY KEY, events TEXT, error TEXT, output TEXT, state TEXT, failures TEXT, limits TEXT
 );
 CREATE TABLE IF NOT EXISTS run_events (event_id TEXT, run_id TEXT, PRIMARY KEY (event_id, run_id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS run_names (name TEXT, run_id TEXT, PRIMARY KEY (name, run_id)) WITHOUT ROWID;
@@ -67,7 +67,8 @@ CREATE TABLE IF NOT EXISTS steps (
     run_id TEXT, step TEXT, id TEXT, kind TEXT, status TEXT, attempts INTEGER, first_at INTEGER, started_at INTEGER,
     ended_at INTEGER, until INTEGER, detail TEXT, output TEXT, error TEXT, seq INTEGER, seen INTEGER, own INTEGER,
     fingerprint INTEGER, copied INTEGER, failures TEXT, progress TEXT, heartbeat_at INTEGER, ended_by TEXT,
-    model TEXT, input_tokens INTEGER, output_tokens INTEGER, cost_nano_usd INTEGER, PRIMARY KEY (run_id, step)
+    limits TEXT, model TEXT, input_tokens INTEGER, output_tokens INTEGER, cost_nano_usd INTEGER,
+    PRIMARY KEY (run_id, step)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS approvals (
     run_id TEXT, step TEXT, request TEXT, PRIMARY KEY (run_id, step)
