@@ -2,7 +2,7 @@
 
 from stepstream.contract.limits import SCOPE_CHANGES_KEPT_MAX, Limits
 from stepstream.contract.operators.control import Pause
-from stepstream.engine.state.rows import ScopeChange, ScopeChanges
+from stepstream.engine.state.scope_rows import ScopeChange, ScopeChanges
 from stepstream.engine.state.tables import SCOPE_CHANGES
 from tests.engine.tables import Line, World, table
 

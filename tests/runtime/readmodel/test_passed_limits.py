@@ -17,7 +17,7 @@ from stepstream.contract.kinds import RunStatus, StepKind
 from stepstream.contract.outcomes import ErrorInfo, Value
 from stepstream.runtime.readmodel.passed_limits import LimitDecision, PassedLimit, passed_sentence
 from tests.runtime.readmodel.conftest import NewTables
-from tests.runtime.readmodel.test_failed_attempts import BEGAN, folded
+from tests.runtime.readmodel.one_run import BEGAN, folded
 
 _ONE = Value(Raw(b"1"))
 _AT_ONCE = (PassedGate("db"),)

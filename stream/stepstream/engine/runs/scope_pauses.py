@@ -18,7 +18,8 @@ from stepstream.contract.operators.control import (
 from stepstream.engine.gates.passing import ask_next
 from stepstream.engine.runs.pauses import arm_again, can_wake, fire_pause, reload, wake_run
 from stepstream.engine.state.draft import Draft
-from stepstream.engine.state.rows import Run, ScopeChange, ScopeChanges, ScopePause, Timer, TimerKind
+from stepstream.engine.state.rows import Run, Timer, TimerKind
+from stepstream.engine.state.scope_rows import ScopeChange, ScopeChanges, ScopePause
 from stepstream.engine.state.tables import RUNS, SCOPE_CHANGES, run_part, scope_pause_key
 
 

@@ -45,8 +45,6 @@ from stepstream.engine.state.rows import (
     Row,
     Run,
     RunEvents,
-    ScopeChanges,
-    ScopePause,
     SignalRun,
     SignalWaiter,
     Start,
@@ -55,6 +53,7 @@ from stepstream.engine.state.rows import (
     Triggers,
     Wait,
 )
+from stepstream.engine.state.scope_rows import ScopeChanges, ScopePause
 from stepstream.engine.state.value_rows import RunValues
 
 R = TypeVar("R", bound=msgspec.Struct)

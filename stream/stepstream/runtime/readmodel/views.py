@@ -182,5 +182,6 @@ def step_of(row: Sequence[Any]) -> StepView:
     (_, step, id, kind, status, attempts, first, started, ended, until, detail, output, error, *rest) = row
     copied, failures, progress, heartbeat_at, by, limits = rest[-10:-4]
     results = (json_of(output), json_of(error), bool(copied), read_attempts(failures))
-    more = (json_of(progress), heartbeat_at, by, usage_of(ModelUsage(*rest[-4:])), read_decisions(limits))
-    return StepView(step, id, kind, status, attempts, first, started, ended, until, detail, *results, *more)
+    more = (json_of(progress), heartbeat_at, by, usage_of(ModelUsage(*rest[-4:])))
+    known = (step, id, kind, status, attempts, first, started, ended, until, detail)
+    return StepView(*known, *results, *more, limits=read_decisions(limits))

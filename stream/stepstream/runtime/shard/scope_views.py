@@ -1,6 +1,6 @@
 """The pauses of functions and queues in the tables of a shard, and who changed them last."""
 
-from stepstream.engine.state.rows import ScopeChanges
+from stepstream.engine.state.scope_rows import ScopeChanges
 from stepstream.engine.state.tables import SCOPE_CHANGES, SCOPE_PAUSES, scope_of
 from stepstream.engine.state.view import View, scan_table
 from stepstream.runtime.overview import ScopeChangeView, ScopePauseView
