@@ -30,6 +30,7 @@ fragment Details on RunTraceSpan {
         ... on RunStepInfo { type }
     }
 }"""
+OUTPUT = "query ($id: String!) { runTraceSpanOutputByID(outputID: $id) { error { message } } }"
 EVENTS = """query ($first: Int!, $after: String, $from: Time, $until: Time, $names: [String!]) {
     eventsV2(first: $first, after: $after, filter: {from: $from, until: $until, eventNames: $names}) {
         edges { node { id name } } totalCount pageInfo { hasNextPage endCursor }
@@ -113,7 +114,11 @@ async def test_trace_says_what_each_step_is_about(client: SdkClient) -> None:
     assert called.items() >= {"functionID": "shop-callee", "returnEventID": None, "timedOut": None}.items()
     assert is_run_id(called["runID"])
     await client.engine.advance("2h")
-    _, infos = await spans_of(client, run_id)
+    trace, infos = await spans_of(client, run_id)
+    late = next(span for span in trace["childrenSpans"] if span["name"] == "late")
+    error = (await client.ask(OUTPUT, id=late["outputID"]))["runTraceSpanOutputByID"]["error"]
+    # As the app got it.
+    assert error["message"] == "Timed out waiting for invoked function to complete"
     assert infos["call"].items() >= {"runID": called["runID"], "timedOut": False}.items()
     assert is_run_id(infos["call"]["returnEventID"])
     assert infos["late"].items() >= {"runID": None, "returnEventID": None, "timedOut": True}.items()

@@ -11,8 +11,10 @@ from stepstream.contract.events import CRON, EventRecord, decode_stored_event
 from stepstream.contract.kinds import OPEN_RUN_STATUSES, RunStatus
 from stepstream.gateway.rest.recent_events import AcceptedEvent, RecentEvents
 from stepstream.gateway.rest.replies import iso
+from stepstream.gateway.runs.results import INVOKE_TIMEOUT
 from stepstream.gateway.wire.calls import function_uuid
 from stepstream.gateway.wire.internal_events import event_json, sdk_name
+from stepstream.gateway.wire.memos import INVOKE_TIMEOUT_MESSAGE, INVOKE_TIMEOUT_NAME
 from stepstream.runtime.readmodel.views import RunSummary
 
 # There are neither accounts nor environments; SDKs expect ids of them.
@@ -79,6 +81,9 @@ def error_object(error: Json) -> Json:
     if not isinstance(error, dict):
         return None
     raw = error.get("raw")
+    if error.get("code") == INVOKE_TIMEOUT:
+        # As the memo of the step says it.
+        return {"name": INVOKE_TIMEOUT_NAME, "message": INVOKE_TIMEOUT_MESSAGE}
     return (
         raw if isinstance(raw, dict) else {name: error[name] for name in ("name", "message", "stack") if name in error}
     )

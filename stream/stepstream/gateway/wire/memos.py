@@ -11,7 +11,7 @@ from stepstream.gateway.wire.internal_events import event_json
 
 # The name and the message by which SDKs and their suites know this error.
 INVOKE_TIMEOUT_NAME = "InngestInvokeTimeoutError"
-_INVOKE_TIMEOUT = "Timed out waiting for invoked function to complete"
+INVOKE_TIMEOUT_MESSAGE = "Timed out waiting for invoked function to complete"
 
 
 def memo_json(kind: StepKind, outcome: Outcome, *, signal: str = "") -> Raw:
@@ -46,7 +46,7 @@ def _value(kind: StepKind, data: Raw, signal: str) -> Raw:
 
 def _timeout(kind: StepKind) -> Raw:
     if kind == StepKind.INVOKE:
-        shown = {"name": INVOKE_TIMEOUT_NAME, "message": _INVOKE_TIMEOUT, "error": _INVOKE_TIMEOUT}
+        shown = {"name": INVOKE_TIMEOUT_NAME, "message": INVOKE_TIMEOUT_MESSAGE, "error": INVOKE_TIMEOUT_MESSAGE}
         return _wrapped(b"error", encode(shown))
     return NULL
 
