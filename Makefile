@@ -30,7 +30,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 	--custom-compile-command 'make lock' --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test test-long fast fast-tests check screenshots topics frames lock bench bench-kafka sim broker chaos chaos-sdk oncall docs clean
+.PHONY: help demo demo-kafka test test-long fast fast-tests check screenshots topics frames lock bench bench-kafka sim broker chaos chaos-sdk chaos-agents oncall docs clean
 .DELETE_ON_ERROR:
 # Two installations at once would break the environment.
 .NOTPARALLEL:
@@ -131,6 +131,9 @@ chaos: $(TEST) $(VENV)/.broker ## Break a real cluster until KILLS=1000 engines 
 
 chaos-sdk: $(TEST) $(VENV)/.broker ## As chaos, for gateways and the app of an Inngest SDK, which connects if CONNECTED=1 and reports steps with CHECKPOINTS=1; KILLS, SEED, SECONDS, FAULTS, BROKERS
 	$(BIN)/python -m tests.kafka.chaos.sdk_run KILLS=$(KILLS) $(foreach name,SEED SECONDS FAULTS BROKERS CONNECTED CHECKPOINTS,$(if $($(name)),$(name)=$($(name))))
+
+chaos-agents: $(TEST) $(VENV)/.broker ## Kill engines and workers under agents that stream, KILLS=50 processes in all; SEED
+	$(BIN)/python -m tests.kafka.chaos.agents_run $(if $(filter command line,$(origin KILLS)),KILLS=$(KILLS)) $(SEED:%=SEED=%)
 
 oncall: $(TEST) $(VENV)/.broker $(VENV)/.deploy ## Break a loaded cluster for MINUTES=25, check probes, alerts and orders; SEED, FAULTS, RECORD
 	$(BIN)/python -m tests.kafka.oncall $(foreach name,MINUTES SEED FAULTS RECORD,$(if $($(name)),$(name)=$($(name))))
