@@ -24,6 +24,9 @@ const talk = client.createFunction({ id: "talk", triggers: [{ event: "talk/go" }
 });
 
 const print = (kind, value) => console.log(JSON.stringify([kind, value]));
+let begin;
+// The run has continued when the first part of its answer comes.
+const begun = new Promise((resolve) => (begin = resolve));
 
 async function followRun({ runId }) {
   await client.realtime.subscribe({
@@ -31,7 +34,9 @@ async function followRun({ runId }) {
     topics: ["$run"],
     onMessage: ({ kind, data }) => print(kind, data),
   });
-  await client.send({ name: "talk/subscribed" });
+  // The run may not wait for it yet.
+  const again = setInterval(() => client.send({ name: "talk/subscribed" }), 200);
+  begun.then(() => clearInterval(again));
 }
 
 // Not by the SDK: its clients fail at the message that begins a stream (4.24.0: a ReferenceError of TokenSubscription).
@@ -41,6 +46,7 @@ async function followParts() {
   const socket = new WebSocket(url.href.replace(/^http/, "ws"));
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
+    begin();
     print(message.kind, message.kind === "chunk" ? message.data : message.topic);
   };
   await new Promise((resolve) => (socket.onopen = resolve));
